@@ -1,0 +1,185 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+// The module graph of the product. An edge here is a permission: a module that has no edge to LinuxPlatform
+// can make no syscall, one without Foundation in its sources can ship in the agent. See Sources/README.md.
+
+let strict: [SwiftSetting] = [
+  .swiftLanguageMode(.v6),
+  .treatAllWarnings(as: .error),
+  .enableUpcomingFeature("ExistentialAny"),
+  .enableUpcomingFeature("MemberImportVisibility"),
+  .enableUpcomingFeature("InternalImportsByDefault"),
+]
+
+let argumentParser: Target.Dependency = .product(name: "ArgumentParser", package: "swift-argument-parser")
+
+func room(_ floor: String, _ name: String, _ dependencies: [Target.Dependency] = []) -> Target {
+  .target(
+    name: name, dependencies: dependencies, path: "Sources/\(floor)/\(name)", exclude: ["README.md"],
+    swiftSettings: strict)
+}
+
+func program(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+  .executableTarget(
+    name: name, dependencies: dependencies, path: "Sources/Programs/\(name)", swiftSettings: strict)
+}
+
+func tests(_ name: String, _ dependencies: [Target.Dependency], exclude: [String] = []) -> Target {
+  .testTarget(name: name, dependencies: dependencies, path: "Tests/\(name)", exclude: exclude, swiftSettings: strict)
+}
+
+func systemLibrary(_ name: String, _ pkgConfig: String? = nil, _ package: String? = nil) -> Target {
+  .systemLibrary(
+    name: name, path: "Sources/C/\(name)", pkgConfig: pkgConfig, providers: package.map { [.apt([$0])] })
+}
+
+let package = Package(
+  name: "cmcplan",
+  products: [
+    .executable(name: "cmcplan", targets: ["cmcplan"]),
+    .executable(name: "cmcagent", targets: ["cmcagent"]),
+  ],
+  dependencies: [
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
+    .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.0"),
+  ],
+  targets: [
+    systemLibrary("CYAML", "yaml-0.1", "libyaml-dev"),
+    systemLibrary("CCurl", "libcurl", "libcurl4-openssl-dev"),
+    systemLibrary("COpenSSL", "openssl", "libssl-dev"),
+    systemLibrary("CFUSE", "fuse3", "libfuse3-dev"),
+    systemLibrary("CLinux"),
+
+    room("Base", "Diagnostics"),
+    room("Base", "BlockModel"),
+    room("Base", "Seams", ["BlockModel"]),
+    room("Base", "LinuxPlatform", ["CLinux", "Seams", "BlockModel"]),
+
+    room("DataPlane", "AgentProtocol", ["BlockModel"]),
+    room("DataPlane", "H2HProtocol", ["BlockModel"]),
+    room("DataPlane", "TLSChannel", ["COpenSSL", "BlockModel", "Seams", "LinuxPlatform"]),
+    room("DataPlane", "Replication", ["BlockModel", "Seams", "H2HProtocol"]),
+    room("DataPlane", "NBDServer", ["BlockModel", "Seams"]),
+    room("DataPlane", "VolumeTap", ["CFUSE", "BlockModel", "Seams", "LinuxPlatform", "NBDServer"]),
+    room(
+      "DataPlane", "AgentService",
+      [
+        "AgentProtocol", "H2HProtocol", "TLSChannel", "Replication", "NBDServer", "VolumeTap", "BlockModel", "Seams",
+        "LinuxPlatform",
+      ]),
+
+    room("ControlPlane", "YAMLTree", ["CYAML", "Diagnostics"]),
+    room("ControlPlane", "MigrationModel", ["BlockModel", "Diagnostics"]),
+    room("ControlPlane", "PlanReading", ["YAMLTree", "MigrationModel", "BlockModel", "Diagnostics"]),
+    room("ControlPlane", "Planning", ["MigrationModel", "AgentProtocol", "BlockModel", "Diagnostics"]),
+    room(
+      "ControlPlane", "Reconciling",
+      ["Planning", "MigrationModel", "AgentProtocol", "BlockModel", "Seams", "Diagnostics"]),
+    room(
+      "ControlPlane", "ARMClient",
+      ["CCurl", "Reconciling", "Planning", "MigrationModel", "BlockModel", "Seams", "LinuxPlatform", "Diagnostics"]),
+    room(
+      "ControlPlane", "AgentClient",
+      ["AgentProtocol", "Reconciling", "MigrationModel", "BlockModel", "Seams", "LinuxPlatform"]),
+    room(
+      "ControlPlane", "SSHDeploy",
+      ["AgentProtocol", "Reconciling", "Planning", "MigrationModel", "BlockModel", "Seams", "LinuxPlatform"]),
+    room(
+      "ControlPlane", "Rendering",
+      ["Planning", "Reconciling", "MigrationModel", "AgentProtocol", "BlockModel", "Seams", "Diagnostics"]),
+    room(
+      "ControlPlane", "PlanCommands",
+      [
+        argumentParser, "PlanReading", "Planning", "Reconciling", "ARMClient", "AgentClient", "SSHDeploy", "Rendering",
+        "MigrationModel", "AgentProtocol", "BlockModel", "Seams", "LinuxPlatform", "Diagnostics",
+      ]),
+
+    room("Rehearsal", "Simulation", ["Replication", "H2HProtocol", "BlockModel", "Seams"]),
+    room(
+      "Rehearsal", "ARMEmulator",
+      [
+        argumentParser, "BlockModel", "Seams", "LinuxPlatform",
+        .product(name: "Hummingbird", package: "hummingbird"),
+        .product(name: "HummingbirdTLS", package: "hummingbird"),
+      ]),
+
+    program("cmcplan", [argumentParser, "PlanCommands", "ARMEmulator"]),
+    program("cmcagent", ["AgentService"]),
+
+    .target(
+      name: "TestSupport", dependencies: ["BlockModel", "Seams"], path: "Tests/TestSupport", swiftSettings: strict),
+    tests("BlockModelTests", ["BlockModel"]),
+    tests("DiagnosticsTests", ["Diagnostics"]),
+    tests("LinuxPlatformTests", ["LinuxPlatform", "Seams", "BlockModel", "TestSupport"]),
+    tests("TLSChannelTests", ["TLSChannel", "LinuxPlatform", "Seams", "BlockModel", "TestSupport"]),
+    tests("AgentProtocolTests", ["AgentProtocol", "BlockModel"]),
+    tests("H2HProtocolTests", ["H2HProtocol", "BlockModel", "TestSupport"]),
+    tests("ReplicationTests", ["Replication", "H2HProtocol", "Seams", "BlockModel", "TestSupport"]),
+    tests("NBDServerTests", ["NBDServer", "LinuxPlatform", "Seams", "BlockModel", "TestSupport"]),
+    tests("VolumeTapTests", ["VolumeTap", "NBDServer", "LinuxPlatform", "Seams", "BlockModel", "TestSupport"]),
+    tests(
+      "AgentServiceTests",
+      [
+        "AgentService", "AgentProtocol", "Replication", "H2HProtocol", "TLSChannel", "NBDServer", "VolumeTap",
+        "LinuxPlatform", "Seams", "BlockModel", "TestSupport",
+      ]),
+    tests("YAMLTreeTests", ["YAMLTree", "Diagnostics"]),
+    tests("PlanReadingTests", ["PlanReading", "YAMLTree", "MigrationModel", "BlockModel", "Diagnostics"]),
+    tests(
+      "PlanningTests", ["Planning", "MigrationModel", "AgentProtocol", "BlockModel", "Diagnostics", "TestSupport"]),
+    tests(
+      "ReconcilingTests",
+      ["Reconciling", "Planning", "MigrationModel", "AgentProtocol", "BlockModel", "Seams", "Diagnostics", "TestSupport"]),
+    tests(
+      "RenderingTests",
+      ["Rendering", "Planning", "Reconciling", "MigrationModel", "AgentProtocol", "BlockModel", "Diagnostics"]),
+    tests(
+      "ARMTests",
+      [
+        "ARMClient", "ARMEmulator", "Reconciling", "Planning", "MigrationModel", "LinuxPlatform", "BlockModel", "Seams",
+        "TestSupport",
+      ]),
+    tests(
+      "HostTests",
+      [
+        "AgentClient", "SSHDeploy", "AgentProtocol", "Reconciling", "MigrationModel", "LinuxPlatform", "BlockModel",
+        "Seams", "TestSupport",
+      ]),
+    tests(
+      "SimulationTests",
+      [
+        "Simulation", "Replication", "H2HProtocol", "Planning", "Reconciling", "MigrationModel", "AgentProtocol",
+        "BlockModel", "Seams", "TestSupport",
+      ]),
+    tests(
+      "GoldenTests",
+      [
+        "PlanReading", "Planning", "Rendering", "Reconciling", "MigrationModel", "AgentProtocol", "BlockModel",
+        "Diagnostics",
+      ], exclude: ["cases"]),
+    tests("EndToEndTests", ["LinuxPlatform", "Seams", "BlockModel"], exclude: ["scripts"]),
+    tests("TidyTests", []),
+  ]
+)
+
+// While the house is being built: leave out rooms that have no content yet, and what CMC_ONLY does not name.
+import Foundation
+let only = Context.environment["CMC_ONLY"].map { Set($0.split(separator: ",").map(String.init)) }
+package.targets.removeAll { target in
+  guard let path = target.path, !path.hasPrefix("Sources/C/") else { return false }
+  let full = Context.packageDirectory + "/" + path
+  let files = (try? FileManager.default.subpathsOfDirectory(atPath: full)) ?? []
+  if !files.contains(where: { $0.hasSuffix(".swift") }) { return true }
+  return only.map { !$0.contains(target.name) } ?? false
+}
+let kept = Set(package.targets.map(\.name))
+func isKept(_ dependency: Target.Dependency) -> Bool {
+  switch dependency {
+  case .byNameItem(let name, _), .targetItem(let name, _): kept.contains(name)
+  default: true
+  }
+}
+for target in package.targets { target.dependencies.removeAll { !isKept($0) } }
+package.products.removeAll { !kept.contains($0.name) }
+if !kept.contains("ARMEmulator") { package.dependencies.removeLast() }

@@ -1,0 +1,177 @@
+package import AgentProtocol
+package import BlockModel
+package import MigrationModel
+
+/// What the reconciler needs to know of an error: may it be tried again, is it final, or must a person act.
+package enum Disposition: Sendable, Equatable {
+  case retry(afterSeconds: Double)
+  case terminal
+  case needsOperator
+}
+
+/// How a gateway fails. `message` says what happened to what, `advice` what to do next; neither holds a secret.
+package struct GatewayError: Error, Sendable, Equatable, CustomStringConvertible {
+  /// A diagnostic's code, "CMC3104".
+  package var code: String
+  package var message: String
+  package var advice: String
+  package var disposition: Disposition
+  package init(code: String, message: String, advice: String, disposition: Disposition) {
+    self.code = code
+    self.message = message
+    self.advice = advice
+    self.disposition = disposition
+  }
+  package var description: String { advice.isEmpty ? message : "\(message); \(advice)" }
+}
+
+/// A managed disk as Azure shows it.
+package struct CloudDisk: Sendable, Equatable, Codable {
+  package enum State: String, Sendable, Codable {
+    case unattached
+    case attached
+    case reserved
+    case other
+  }
+  package var resourceID: String
+  package var name: String
+  package var sku: String
+  package var sizeBytes: UInt64
+  package var zone: String?
+  package var iops: Int?
+  package var megabytesPerSecond: Int?
+  package var state: State
+  /// The VM's resource id where it is attached.
+  package var attachedTo: String?
+  package var tags: [String: String]
+  package var provisioningState: String
+  package init(
+    resourceID: String, name: String, sku: String, sizeBytes: UInt64, zone: String?, iops: Int?,
+    megabytesPerSecond: Int?, state: State, attachedTo: String?, tags: [String: String], provisioningState: String
+  ) {
+    self.resourceID = resourceID
+    self.name = name
+    self.sku = sku
+    self.sizeBytes = sizeBytes
+    self.zone = zone
+    self.iops = iops
+    self.megabytesPerSecond = megabytesPerSecond
+    self.state = state
+    self.attachedTo = attachedTo
+    self.tags = tags
+    self.provisioningState = provisioningState
+  }
+}
+
+package struct CloudAttachment: Sendable, Equatable, Codable {
+  package var lun: Int
+  package var diskID: String
+  package init(lun: Int, diskID: String) {
+    self.lun = lun
+    self.diskID = diskID
+  }
+}
+
+package struct CloudMachine: Sendable, Equatable, Codable {
+  package var resourceID: String
+  package var name: String
+  package var location: String
+  package var size: String
+  package var zone: String?
+  package var attachments: [CloudAttachment]
+  package init(
+    resourceID: String, name: String, location: String, size: String, zone: String?, attachments: [CloudAttachment]
+  ) {
+    self.resourceID = resourceID
+    self.name = name
+    self.location = location
+    self.size = size
+    self.zone = zone
+    self.attachments = attachments
+  }
+}
+
+/// A disk to create: everything decided, nothing defaulted by the gateway.
+package struct DiskRequest: Sendable, Equatable {
+  package var name: String
+  package var resourceGroup: String
+  package var location: String
+  package var sku: String
+  package var sizeGiB: Int
+  package var zone: String?
+  package var iops: Int?
+  package var megabytesPerSecond: Int?
+  package var encryptionSet: String?
+  package var networkAccess: String?
+  package var tags: [String: String]
+  package init(
+    name: String, resourceGroup: String, location: String, sku: String, sizeGiB: Int, zone: String?, iops: Int?,
+    megabytesPerSecond: Int?, encryptionSet: String?, networkAccess: String?, tags: [String: String]
+  ) {
+    self.name = name
+    self.resourceGroup = resourceGroup
+    self.location = location
+    self.sku = sku
+    self.sizeGiB = sizeGiB
+    self.zone = zone
+    self.iops = iops
+    self.megabytesPerSecond = megabytesPerSecond
+    self.encryptionSet = encryptionSet
+    self.networkAccess = networkAccess
+    self.tags = tags
+  }
+}
+
+/// Azure, as far as a reconciler needs it. One gateway an integration. Every call may be repeated: it finds what an
+/// earlier one did. Long-running operations are waited for, within the caller's task (cancel it to stop waiting).
+package protocol CloudGateway: Sendable {
+  /// Nil where there is none. `reference` is a name in the integration's resource group, or a resource id.
+  func machine(_ reference: String) async throws(GatewayError) -> CloudMachine?
+  /// The integration's disks that carry the tag `cmcplan-id` with this plan's id.
+  func disks(of plan: PlanID) async throws(GatewayError) -> [CloudDisk]
+  func disk(_ resourceID: String) async throws(GatewayError) -> CloudDisk?
+  /// Creates the disk or adopts the one of this name that carries the same cmcplan tags; refuses anybody else's.
+  func ensureDisk(_ request: DiskRequest) async throws(GatewayError) -> CloudDisk
+  func setTags(_ tags: [String: String], ofDisk resourceID: String) async throws(GatewayError) -> CloudDisk
+  /// Attaches all that aren't attached yet in one call, at free LUNs, and waits. Answers the LUN of each.
+  func attach(
+    _ disks: [(diskID: String, caching: ManagedDisk.Caching)], to machineID: String
+  ) async throws(GatewayError) -> [CloudAttachment]
+}
+
+/// One host's agent, deployed and spoken to. Calls may come at once; each has its own time limit.
+package protocol AgentGateway: Sendable {
+  func call<Call: AgentCall>(_ call: Call) async throws(GatewayError) -> Call.Answer
+  func close() async
+}
+
+/// What is installed on a host now.
+package struct HostState: Sendable, Equatable, Codable {
+  /// SHA-256 of the installed agent, nil where there is none.
+  package var agentDigest: String?
+  package var agentRunning: Bool
+  /// Of the agent's sessions directory: tombstones read without an agent.
+  package var tombstones: [Tombstone]
+  package init(agentDigest: String?, agentRunning: Bool, tombstones: [Tombstone]) {
+    self.agentDigest = agentDigest
+    self.agentRunning = agentRunning
+    self.tombstones = tombstones
+  }
+}
+
+/// Hosts: what is there, deploying and removing agents, and the way to a running one.
+package protocol HostGateway: Sendable {
+  func state(of host: Host) async throws(GatewayError) -> HostState
+  /// Digest of the agent that `deploy` would install.
+  func shippedAgentDigest() async throws(GatewayError) -> String
+  /// Installs (by digest) and starts the agent; nothing happens where the same one runs already.
+  func deploy(to host: Host) async throws(GatewayError)
+  /// Stops and removes the agent and its files, but for tombstones and the fence.
+  func remove(from host: Host) async throws(GatewayError)
+  /// A connection to the host's running agent. Throws where none runs.
+  func agent(on host: Host) async throws(GatewayError) -> any AgentGateway
+  /// Numeric address of `name`, resolved on `host`.
+  func resolve(_ name: String, on host: Host) async throws(GatewayError) -> String
+  /// The path of the disk at a LUN on this host.
+  func devicePath(ofLUN lun: Int, on host: Host) async throws(GatewayError) -> String
+}

@@ -1,0 +1,220 @@
+package import BlockModel
+
+/// The versions of the control protocol that this build speaks. Both ends pick the highest they share.
+package enum AgentProtocolVersion {
+  package static let oldest = 1
+  package static let newest = 1
+  /// Longest message in either direction, in bytes, its newline included.
+  package static let messageLimitBytes = 4 << 20
+}
+
+/// A call to an agent: JSON-RPC 2.0, one message a line. `method` names it on the wire.
+/// Every call may be repeated at any time; it answers soon, and what takes long is seen in `observe`.
+package protocol AgentCall: Codable, Sendable {
+  associatedtype Answer: Codable & Sendable
+  static var method: String { get }
+}
+
+/// The answer of a call that has nothing to say.
+package struct Done: Codable, Sendable, Equatable {
+  package init() {}
+}
+
+package struct HelloCall: AgentCall {
+  package typealias Answer = AgentHello
+  package static let method = "hello"
+  package var oldestVersion: Int
+  package var newestVersion: Int
+  package init(
+    oldestVersion: Int = AgentProtocolVersion.oldest, newestVersion: Int = AgentProtocolVersion.newest
+  ) {
+    self.oldestVersion = oldestVersion
+    self.newestVersion = newestVersion
+  }
+}
+
+/// Everything the agent knows: sessions, holds, approvals, tombstones, leases.
+package struct ObserveCall: AgentCall {
+  package typealias Answer = AgentObservation
+  package static let method = "observe"
+  package init() {}
+}
+
+package struct InspectDevicesCall: AgentCall {
+  package typealias Answer = [DeviceReport]
+  package static let method = "inspectDevices"
+  package var paths: [String]
+  package init(paths: [String]) { self.paths = paths }
+}
+
+/// Takes or renews the lease of a migration. A running lease of another holder is refused unless `steal`.
+package struct AcquireLeaseCall: AgentCall {
+  package typealias Answer = Lease
+  package static let method = "acquireLease"
+  package var session: SessionID
+  package var holder: String
+  /// Proposed by the orchestrator: one more than the highest that both agents showed.
+  package var fencingNumber: UInt64
+  package var timeToLiveSeconds: Double
+  package var steal: Bool
+  package init(session: SessionID, holder: String, fencingNumber: UInt64, timeToLiveSeconds: Double, steal: Bool) {
+    self.session = session
+    self.holder = holder
+    self.fencingNumber = fencingNumber
+    self.timeToLiveSeconds = timeToLiveSeconds
+    self.steal = steal
+  }
+}
+
+package struct ReleaseLeaseCall: AgentCall {
+  package typealias Answer = Done
+  package static let method = "releaseLease"
+  package var session: SessionID
+  package var fencingNumber: UInt64
+  package init(session: SessionID, fencingNumber: UInt64) {
+    self.session = session
+    self.fencingNumber = fencingNumber
+  }
+}
+
+/// Creates the session's half on this agent, or changes what may change of it. The same configuration again: no effect.
+package struct ConfigureSessionCall: AgentCall {
+  package typealias Answer = SessionObservation
+  package static let method = "configureSession"
+  package var fencingNumber: UInt64
+  package var configuration: SessionConfiguration
+  package init(fencingNumber: UInt64, configuration: SessionConfiguration) {
+    self.fencingNumber = fencingNumber
+    self.configuration = configuration
+  }
+}
+
+/// What a session is asked to do. The source's agent coordinates, so all go to it but those marked (destination).
+package enum SessionCommand: String, Codable, Sendable, CaseIterable {
+  /// Proves the link with a real, small transfer each way; the result is in `connectionProof`.
+  case proveConnection
+  /// Starts initial synchronization and goes on tracking. Moves data.
+  case synchronize
+  /// Stops replication; the destination keeps what it has, labelled incomplete.
+  case stopSynchronizing
+  /// Puts the tap in the I/O path (serves its NBD socket, and the device where one was asked for).
+  case openTap
+  /// Resynchronizes now instead of at the next interval.
+  case resync
+  /// cMotion: drains what differs, then moves authority behind a barrier. Ends in stand-in.
+  case swing
+  /// Revert cMotion: authority back to the source. Sets no hold by itself.
+  case revert
+  /// Marks the current swing as confirmed (`confirmWithin`).
+  case confirmSwing
+  /// Refuses new opens of the tap; fails, naming who, while it is in use.
+  case closeTap
+  /// Compares both copies (what wasn't compared since its last write) and makes the receipt. Needs a closed tap.
+  case prove
+  /// The one-way step: writes the fence and commits the generation that makes the destination the only copy.
+  case fence
+  /// (destination) Writes the withheld first and last MiB and gives the device to its host. Needs the fence.
+  case release
+  /// (both) Deletes the session, leaving the tombstone (and, on the source, the fence).
+  case retire
+  /// (both) Gives up before finalize: revert, tap removed, destination labelled incomplete, session deleted.
+  case cancel
+}
+
+package struct SessionCommandCall: AgentCall {
+  package typealias Answer = SessionObservation
+  package static let method = "command"
+  package var fencingNumber: UInt64
+  package var session: SessionID
+  package var role: Role
+  package var command: SessionCommand
+  package init(fencingNumber: UInt64, session: SessionID, role: Role, command: SessionCommand) {
+    self.fencingNumber = fencingNumber
+    self.session = session
+    self.role = role
+    self.command = command
+  }
+}
+
+/// Sets (`hold` not nil) or clears a hold. A hold of another kind than the one cleared stays.
+package struct SetHoldCall: AgentCall {
+  package typealias Answer = Done
+  package static let method = "setHold"
+  package var session: SessionID
+  package var hold: Hold?
+  package init(session: SessionID, hold: Hold?) {
+    self.session = session
+    self.hold = hold
+  }
+}
+
+package struct StoreApprovalCall: AgentCall {
+  package typealias Answer = Done
+  package static let method = "storeApproval"
+  package var session: SessionID
+  package var approval: Approval
+  package init(session: SessionID, approval: Approval) {
+    self.session = session
+    self.approval = approval
+  }
+}
+
+/// Runs a hook's command with `/bin/sh -c` in its own process group, killed at its timeout. Blocks until it ended.
+/// The agent journals it by `runID`: the same `runID` again answers the first run's outcome and runs nothing.
+package struct RunHookCall: AgentCall {
+  package typealias Answer = HookOutcome
+  package static let method = "runHook"
+  package static let outputLimitBytes = 64 << 10
+  package var fencingNumber: UInt64
+  package var session: SessionID
+  package var runID: String
+  package var point: String
+  package var command: String
+  package var timeoutSeconds: Double
+  package init(
+    fencingNumber: UInt64, session: SessionID, runID: String, point: String, command: String, timeoutSeconds: Double
+  ) {
+    self.fencingNumber = fencingNumber
+    self.session = session
+    self.runID = runID
+    self.point = point
+    self.command = command
+    self.timeoutSeconds = timeoutSeconds
+  }
+}
+
+/// Ends the agent in order: parks sessions, leaves taps to their holders, removes its socket.
+package struct ShutdownCall: AgentCall {
+  package typealias Answer = Done
+  package static let method = "shutdown"
+  package init() {}
+}
+
+/// How an agent refuses or fails a call. Codes are stable; `message` says what to do next.
+package struct AgentFault: Error, Codable, Sendable, Equatable, CustomStringConvertible {
+  package enum Code: String, Codable, Sendable {
+    case protocolMismatch
+    case badRequest
+    case unknownSession
+    /// Another holder has the lease, or the fencing number is older than one already seen.
+    case fenced
+    /// The session isn't where this command can be carried out.
+    case wrongStage
+    /// The tap or device is in use; `message` names by whom.
+    case inUse
+    /// The destination holds something that isn't ours and isn't blank.
+    case notBlank
+    case deviceFailed
+    case notFound
+    case noSpace
+    case refused
+    case failed
+  }
+  package var code: Code
+  package var message: String
+  package init(_ code: Code, _ message: String) {
+    self.code = code
+    self.message = message
+  }
+  package var description: String { message }
+}

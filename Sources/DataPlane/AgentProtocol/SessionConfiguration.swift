@@ -1,0 +1,89 @@
+package import BlockModel
+
+/// All that one agent needs to know of its half of a migration. The orchestrator sends each half to its agent.
+package struct SessionConfiguration: Codable, Sendable, Equatable {
+  package var session: SessionID
+  package var plan: PlanID
+  package var migration: MigrationName
+  package var role: Role
+  /// Digest of what an approval is bound to; changes whenever the migration changes.
+  package var configurationDigest: String
+  package var peerFingerprint: KeyFingerprint
+  package var link: LinkConfiguration
+  package var volumes: [VolumeConfiguration]
+  package var limits: RateLimits
+  package var linkLossTimeoutSeconds: Double
+  package var resyncIntervalSeconds: Double
+  package var confirmWithinSeconds: Double?
+  /// "full", "changed" or "none".
+  package var verify: String
+  package init(
+    session: SessionID, plan: PlanID, migration: MigrationName, role: Role, configurationDigest: String,
+    peerFingerprint: KeyFingerprint, link: LinkConfiguration, volumes: [VolumeConfiguration], limits: RateLimits,
+    linkLossTimeoutSeconds: Double, resyncIntervalSeconds: Double, confirmWithinSeconds: Double?, verify: String
+  ) {
+    self.session = session
+    self.plan = plan
+    self.migration = migration
+    self.role = role
+    self.configurationDigest = configurationDigest
+    self.peerFingerprint = peerFingerprint
+    self.link = link
+    self.volumes = volumes
+    self.limits = limits
+    self.linkLossTimeoutSeconds = linkLossTimeoutSeconds
+    self.resyncIntervalSeconds = resyncIntervalSeconds
+    self.confirmWithinSeconds = confirmWithinSeconds
+    self.verify = verify
+  }
+}
+
+package struct LinkConfiguration: Codable, Sendable, Equatable {
+  /// Whether this agent waits for the other, or opens the connection itself.
+  package var listens: Bool
+  /// Numeric address: to bind (listener; "0.0.0.0", "::" or one address) or to connect to (opener).
+  package var address: String
+  package var port: Int
+  /// Bulk lanes beside the control lane.
+  package var lanes: Int
+  package init(listens: Bool, address: String, port: Int, lanes: Int) {
+    self.listens = listens
+    self.address = address
+    self.port = port
+    self.lanes = lanes
+  }
+}
+
+package struct VolumeConfiguration: Codable, Sendable, Equatable {
+  package var name: VolumeName
+  /// This host's device or file. Relative paths are below the agent's root (local hosts).
+  package var devicePath: String
+  /// Size of the source in bytes: what is replicated. The destination's device may be larger.
+  package var sizeBytes: UInt64
+  /// "tap" or "checksum", decided by the plan.
+  package var tracking: String
+  /// Allows initial synchronization onto a destination that is neither blank nor ours.
+  package var overwrite: Bool
+  /// Asks the source for a block device (FUSE and loop, where nothing better exists) beside the tap's socket.
+  package var attachDevice: Bool
+  package init(
+    name: VolumeName, devicePath: String, sizeBytes: UInt64, tracking: String, overwrite: Bool, attachDevice: Bool
+  ) {
+    self.name = name
+    self.devicePath = devicePath
+    self.sizeBytes = sizeBytes
+    self.tracking = tracking
+    self.overwrite = overwrite
+    self.attachDevice = attachDevice
+  }
+}
+
+package struct RateLimits: Codable, Sendable, Equatable {
+  /// Share of the available bandwidth for migration; nil: no throttle (relentless).
+  package var share: Double?
+  package var networkLimitBytesPerSecond: UInt64?
+  package init(share: Double?, networkLimitBytesPerSecond: UInt64?) {
+    self.share = share
+    self.networkLimitBytesPerSecond = networkLimitBytesPerSecond
+  }
+}
