@@ -3,7 +3,7 @@ import LinuxPlatform
 import Seams
 import Testing
 
-@Suite struct SocketTests {
+@Suite(.serialized) struct SocketTests {
   let scratch: Scratch
   init() throws { scratch = try Scratch() }
 
@@ -59,12 +59,10 @@ import Testing
   }
 
   @Test func aRefusedConnectionSaysWhere() throws {
-    let address: SocketAddress
-    do {
-      let listener = try SocketListener.tcp(.loopback(port: 0))
-      address = try listener.localAddress()
-      listener.cancel()
-    }
+    // An address of its own, so that no other test gets the port that was free a moment ago.
+    let listener = try SocketListener.tcp(try #require(SocketAddress(numeric: "127.0.77.77", port: 0)))
+    let address = try listener.localAddress()
+    listener.cancel()
     #expect { try SocketConnector.tcp(address) } throws: {
       ($0 as? SystemError)?.errorNumber == Errno.refused && "\($0)".contains("\(address)")
     }

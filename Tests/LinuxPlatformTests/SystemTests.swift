@@ -51,7 +51,8 @@ import Testing
     #expect(mounts.count == 2)
     #expect(mounts[1].mountPoint == "/srv/with space" && mounts[1].isReadOnly && mounts[1].fileSystem == "xfs")
     #expect(mounts[1].device == DeviceNumber(major: 8, minor: 17) && mounts[0].root == "/mnt1")
-    let swaps = MountTable.parseSwaps("Filename Type Size Used Priority\n/dev/sda2 partition 100 0 -2\n/swap file 1 0 -3\n")
+    let swaps = MountTable.parseSwaps(
+      "Filename Type Size Used Priority\n/dev/sda2 partition 100 0 -2\n/swap file 1 0 -3\n")
     #expect(swaps == [SwapEntry(path: "/dev/sda2", isFile: false), SwapEntry(path: "/swap", isFile: true)])
     #expect(try MountTable.mounts().contains { $0.mountPoint == "/" })
     #expect(try MountTable.mount(holding: "/proc/self")?.fileSystem == "proc")

@@ -30,7 +30,8 @@ import Testing
     let hasher = SHA256Hasher()
     var left = total
     while left > 0 {
-      let count = try channel.read(into: UnsafeMutableRawBufferPointer(rebasing: buffer.bytes[..<min(left, buffer.count)]))
+      let count = try channel.read(
+        into: UnsafeMutableRawBufferPointer(rebasing: buffer.bytes[..<min(left, buffer.count)]))
       hasher.update(UnsafeRawBufferPointer(rebasing: buffer.readOnly[..<count]))
       left -= count
     }
