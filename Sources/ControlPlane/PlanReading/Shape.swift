@@ -15,6 +15,8 @@ struct FieldSpec: Sendable {
   /// As they would be written.
   var examples: [String]
   var availability: Availability
+  /// In place of an example that nobody should copy.
+  var adviceIfMissing: String?
 }
 
 /// A handle on a row of the field table that knows the type of what is read.
@@ -75,12 +77,12 @@ struct FieldTable {
   /// Adds a row. `defaultText` goes through the type's own parser, so that the table can't promise what isn't so.
   mutating func add<Value>(
     _ name: String, _ type: ValueType<Value>, required: Bool = false, default defaultText: String? = nil,
-    examples: [String] = [], availability: FieldSpec.Availability = .available, _ description: String
+    examples: [String] = [], adviceIfMissing: String? = nil, _ description: String
   ) -> Field<Value> {
     fields.append(
       FieldSpec(
         name: name, schema: type.schema, isRequired: required, defaultText: defaultText, description: description,
-        examples: examples, availability: availability))
+        examples: examples, availability: .available, adviceIfMissing: adviceIfMissing))
     var defaultValue: Value?
     if let defaultText, let parse = type.parse {
       defaultValue = try? parse(defaultText)

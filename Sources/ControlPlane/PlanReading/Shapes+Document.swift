@@ -14,6 +14,7 @@ struct MetadataShape: Sendable {
     var table = FieldTable("metadata", "What the plan is.")
     id = table.add(
       "id", .uuid, required: true, examples: ["6f1c0c9e-6c1e-4f0e-9d1c-2f6b5a0d7e11"],
+      adviceIfMissing: "add 'id:' with a UUID of this plan's own ('uuidgen' makes one)",
       "Owns tags, disk names and sessions, so that two plans never prune each other. Written by `cmcplan init`; never change it."
     )
     name = table.add("name", .name, required: true, examples: ["erp-to-azure"], "Name of the plan.")
