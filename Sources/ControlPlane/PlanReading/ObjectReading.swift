@@ -98,16 +98,20 @@ struct ObjectReading {
       let advice = field.adviceIfMissing ?? example ?? "add '\(field.name):'"
       reading.report("CMC1102", at: node.position, "\(title) lacks '\(field.name)'", advice)
     }
-    for group in shape.exactlyOneOf {
-      let present = group.filter { shape.indexes[$0].flatMap { values[$0] } != nil }
-      if present.isEmpty {
-        reading.report(
-          "CMC1110", at: node.position, "\(title) needs one of \(alternatives(group))", "add one of them")
-      } else if present.count > 1 {
-        reading.report(
-          "CMC1110", at: node.position, "\(title) has \(alternatives(present).replacing(" or ", with: " and "))",
-          "keep one of them")
-      }
+    for group in shape.exactlyOneOf where present(group).isEmpty {
+      reading.report("CMC1110", at: node.position, "\(title) needs one of \(alternatives(group))", "add one of them")
+    }
+    for group in shape.exactlyOneOf + shape.atMostOneOf {
+      let present = present(group)
+      guard present.count > 1, let second = present.last else { continue }
+      let both = alternatives(present.map(\.name)).replacing(" or ", with: " and ")
+      reading.report("CMC1110", at: second.value.position, "\(title) has both \(both)", "keep one of them")
+    }
+  }
+
+  private func present(_ group: [String]) -> [(name: String, value: YAMLNode)] {
+    group.compactMap { name in
+      shape.indexes[name].flatMap { values[$0] }.map { (name, $0) }
     }
   }
 

@@ -34,10 +34,6 @@ extension PlanBuilder {
     var reach: Host.Reach?
     let ssh = object.node(shape.ssh).map { readSSH($0) }
     if let local = object.node(shape.local) {
-      if object.has(shape.ssh) {
-        reading.report(
-          "CMC1110", at: object.position(shape.ssh), "host '\(name)' has both 'ssh' and 'local'", "keep one of them")
-      }
       reach = readLocal(local)
     } else {
       reach = (ssh ?? SSHAccess(user: nil, port: nil, identityFile: nil, jump: nil, sudo: false))

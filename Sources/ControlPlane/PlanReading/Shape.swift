@@ -36,6 +36,8 @@ final class Shape: Sendable {
   let fields: [FieldSpec]
   /// Keys of which exactly one must be there.
   let exactlyOneOf: [[String]]
+  /// Keys that exclude each other.
+  let atMostOneOf: [[String]]
   let indexes: [String: Int]
 
   init(_ table: FieldTable) {
@@ -44,6 +46,7 @@ final class Shape: Sendable {
     description = table.description
     fields = table.fields
     exactlyOneOf = table.exactlyOneOf
+    atMostOneOf = table.atMostOneOf
     indexes = Dictionary(uniqueKeysWithValues: table.fields.enumerated().map { ($1.name, $0) })
   }
 
@@ -53,7 +56,7 @@ final class Shape: Sendable {
   private static func shape(in schema: SchemaType) -> Shape? {
     switch schema {
     case .shape(let shape): shape
-    case .list(let element), .map(_, let element): shape(in: element)
+    case .list(let element, _), .map(_, let element): shape(in: element)
     case .either(let types): types.lazy.compactMap { shape(in: $0) }.first
     default: nil
     }
@@ -67,6 +70,7 @@ struct FieldTable {
   let description: String
   private(set) var fields: [FieldSpec] = []
   var exactlyOneOf: [[String]] = []
+  var atMostOneOf: [[String]] = []
 
   init(_ name: String, noun: String? = nil, _ description: String) {
     self.name = name

@@ -112,7 +112,7 @@ struct DocumentShape: Sendable {
     metadata = table.add("metadata", .shape(MetadataShape.the.shape), required: true, "What the plan is.")
     variables = table.add(
       "variables",
-      .node(.map(keyPattern: "^[A-Za-z_][A-Za-z0-9_]*$", .either([.text, .shape(VariableShape.the.shape)]))),
+      .node(.map(keyPattern: "^[A-Za-z_][A-Za-z0-9_]*$", .either([.text, .null, .shape(VariableShape.the.shape)]))),
       examples: ["{phase: synchronized}"], "Values that may differ from run to run, and their defaults.")
     integrations = table.add(
       "integrations", .named(IntegrationShape.the.shape),
@@ -133,13 +133,13 @@ struct DocumentShape: Sendable {
       "guardrails", object, instead: "put them in a file of their own and name it with --guardrails FILE",
       "What the plan may do.")
     table.addLater(
-      "waves", .list(object), instead: "remove it, and apply in order with --only MIGRATION",
+      "waves", .list(object, minimum: 0), instead: "remove it, and apply in order with --only MIGRATION",
       "Order and bake time between migrations.")
     table.addLater(
-      "groups", .map(keyPattern: "", .list(name)),
+      "groups", .map(keyPattern: "", .list(name, minimum: 0)),
       instead: "remove it; volumes that must swing together belong to one migration",
       "Migrations that swing together.")
-    table.addLater("moved", .list(object), instead: "remove it; keep the old names meanwhile", "Renames.")
+    table.addLater("moved", .list(object, minimum: 0), instead: "remove it; keep the old names meanwhile", "Renames.")
     table.addLater(
       "notifications", object, instead: "remove it, and act on the exit code of 'cmcplan apply'",
       "Whom to tell when a human is needed.")

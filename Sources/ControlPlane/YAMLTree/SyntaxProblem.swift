@@ -88,7 +88,8 @@ struct SyntaxProblem {
       // libyaml notices on a later line; the key that lacks it is where it began to look.
       let start = SourcePosition(file: file, line: contextLine, column: contextColumn)
       return Diagnostic(
-        code: "CMC1003", at: start, "there is no ': ' after this key", advice: "write 'key: value', with a space after the ':'")
+        code: "CMC1003", at: start, "there is no ': ' after this key",
+        advice: "write 'key: value', with a space after the ':'")
     }
     if problem.hasPrefix("did not find expected ',' or"), contextLine != line {
       let start = SourcePosition(file: file, line: contextLine, column: contextColumn)
