@@ -33,6 +33,10 @@ extension MigrationDiff {
 
   mutating func prepare() {
     deploy()
+    // What the agents can do decides the tracking, and that the way; until they answer it is only assumed.
+    if !result.changes.isEmpty, migration.volumes.contains(where: { facts.tracking(of: $0) == nil }) {
+      result.lookAgainAfter = result.changes.count
+    }
     let isNew = reached == .nothing
     if isNew {
       add(
