@@ -86,7 +86,8 @@ extension ActionPerformer {
     }
     if let hold = pair.hold { throw closed(ApplyCode.held, "held by \(hold.who): \(hold.why)") }
     guard let source = pair.source else { throw closed(ApplyCode.sessionMissing, "the source has no session") }
-    let hasBegun = [.swinging, .standIn, .tapClosed, .proving, .proven].contains(source.stage) && gate == .swing
+    let hasBegun =
+      [.swinging, .standIn, .tapClosed, .proving, .proven].contains(source.stage) && gate == .swing
       || [.tapClosed, .proving, .proven].contains(source.stage)
     if !hasBegun, gate != .fence, !WindowOpening.isOpen(migration.cutover.windows, at: now) {
       throw closed(ApplyCode.windowClosed, "its window closed meanwhile")
@@ -130,7 +131,8 @@ extension ActionPerformer {
     case .succeeded: return
     case .exhausted:
       throw GatewayError(
-        code: ApplyCode.hookFailed, message: "hook \(point.rawValue) of \(migration.name) failed \(hookAttemptLimit) times",
+        code: ApplyCode.hookFailed,
+        message: "hook \(point.rawValue) of \(migration.name) failed \(hookAttemptLimit) times",
         advice: "mend it; a revert or another swing counts anew", disposition: .terminal)
     case .toRun(let runID, _):
       let command = try expand(hook.run, of: migration, role: role, pair)
@@ -187,7 +189,8 @@ extension ActionPerformer {
   /// A path is data: nothing in it may be read by the shell.
   private func shellQuoted(_ path: String) -> String {
     let plain = path.allSatisfy { $0.isASCII && ($0.isLetter || $0.isNumber || "/._-+:@,".contains($0)) }
-    return plain && !path.isEmpty ? path : "'" + path.split(separator: "'", omittingEmptySubsequences: false).joined(separator: "'\\''") + "'"
+    return plain && !path.isEmpty
+      ? path : "'" + path.split(separator: "'", omittingEmptySubsequences: false).joined(separator: "'\\''") + "'"
   }
 }
 
@@ -230,7 +233,8 @@ extension ActionPerformer {
         throw GatewayError(
           code: ApplyCode.leaseHeld,
           message: "\(lease.holder) works on \(migration.name) since \(rendered(lease.acquiredAt)) (lease on \(host))",
-          advice: "wait for it, or --steal-lease if it is certainly gone: two applies at once may undo each other's steps",
+          advice:
+            "wait for it, or --steal-lease if it is certainly gone: two applies at once may undo each other's steps",
           disposition: .needsOperator)
       }
     }

@@ -152,7 +152,9 @@ struct ActionPerformer: Sendable {
 
   private func findDisk(_ volume: Volume, _ migration: Migration) async throws(GatewayError) -> CloudDisk {
     let cloud = try cloud(of: migration)
-    if let id = expectedDiskID(for: volume, in: migration, of: plan), let disk = try await cloud.disk(id) { return disk }
+    if let id = expectedDiskID(for: volume, in: migration, of: plan), let disk = try await cloud.disk(id) {
+      return disk
+    }
     // It may have been made under another name, before the plan named it.
     let ours = try await cloud.disks(of: plan.metadata.id).filter {
       $0.tags[DiskTag.migration] == migration.name.text && $0.tags[DiskTag.volume] == volume.name.text

@@ -88,7 +88,7 @@ package final class ApplyRun: Sendable {
     _ first: Observation?, _ observer: ObserveRun, _ pool: AgentPool, round: Int
   ) async -> Observation {
     if let first { return first }
-    services.report(.observing(host: nil, round: round))
+    services.report(.observing(round: round))
     return await observer.observe(with: pool, only: options.only)
   }
 

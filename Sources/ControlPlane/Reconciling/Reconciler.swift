@@ -173,7 +173,8 @@ package struct Reconciler: Sendable {
         index,
         GatewayError(
           code: ApplyCode.timedOut,
-          message: "\(action.kind) of \(action.subject) did not get where it should within \(Int(milestone.limitSeconds)) s",
+          message:
+            "\(action.kind) of \(action.subject) did not get where it should within \(Int(milestone.limitSeconds)) s",
           advice: "see cmcplan status; apply again goes on from there", disposition: .needsOperator), now, &effects)
     }
   }
