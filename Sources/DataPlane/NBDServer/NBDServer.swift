@@ -87,5 +87,13 @@ package final class NBDServer: Sendable {
     }
   }
 
-  var exportNames: [String] { state.withLock { $0.exports.map(\.name) } }
+  /// What clients can choose from now, the default first.
+  var descriptions: [NBDExportDescription] {
+    let exports = state.withLock { $0.exports }
+    return exports.map {
+      NBDExportDescription(
+        name: $0.name, sizeBytes: $0.sizeBytes, isReadOnly: $0.isReadOnly, blockSizes: $0.blockSizes,
+        hasDirtyMap: $0.hasDirtyMap)
+    }
+  }
 }
