@@ -122,7 +122,7 @@ let package = Package(
     tests("NBDServerTests", ["NBDServer", "VolumeTap", "TapHarness", "LinuxPlatform", "Seams", "BlockModel", "TestSupport"]),
     tests(
       "VolumeTapTests",
-      ["VolumeTap", "TapHarness", "NBDServer", "LinuxPlatform", "Seams", "BlockModel", "TestSupport"]),
+      ["VolumeTap", "TapHarness", "NBDServer", "LinuxPlatform", "CFUSE", "Seams", "BlockModel", "TestSupport"]),
     tests(
       "AgentServiceTests",
       [

@@ -1,8 +1,5 @@
 // The kernel's own FUSE protocol (/dev/fuse) and the three calls it takes: no libfuse, so nothing to link, no callbacks,
 // no allocation a request.
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
-#endif
 #include <errno.h>
 #include <linux/falloc.h>
 #include <linux/fuse.h>

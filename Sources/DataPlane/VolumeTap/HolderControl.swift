@@ -66,7 +66,7 @@ package struct HolderControl: Sendable {
   /// holder are cleaned. Errors: `.inUse` says who uses it, and then nothing was changed.
   package func detach(directory: String) throws(TapError) {
     guard let directory = HolderDirectory(existing: directory) else { return }
-    guard let status = ask(directory, "status")?.status else { return try cleanRemains(directory) }
+    guard let status = ask(directory, "status")?.status else { return try removeAll(directory) }
     guard let outcome = ask(directory, "detach") else {
       throw TapError(.holderFailed, "the holder in \(directory.path) did not answer; \(lastWords(directory))")
     }
@@ -80,9 +80,14 @@ package struct HolderControl: Sendable {
       }
       pauseThread(milliseconds: 10)
     }
+    try removeAll(directory)
+  }
+
+  private func removeAll(_ directory: HolderDirectory) throws(TapError) {
     try cleanRemains(directory)
-    try? Files.remove(directory.lockPath)
+    // Nobody misses a file that stays because it can't be removed.
     try? Files.remove(directory.logPath)
+    try? Files.remove(directory.lockPath)
   }
 
   private func check(
