@@ -34,6 +34,7 @@ final class Link: Sendable {
   /// Lane 0 is the control lane.
   let lanes: [FrameLane]
   let isOpener: Bool
+  let madeAt = MonotonicTime.now
   private let owner: any LinkOwner
   private let state: Monitor<State>
 
@@ -136,8 +137,18 @@ final class Link: Sendable {
     if isFirst { for lane in lanes { lane.close() } }
   }
 
+  /// Closes a link that was never started.
+  func discard(why: String) {
+    state.change { state in
+      state.endedBecause = state.endedBecause ?? why
+      state.readers = 0
+    }
+    for lane in lanes { lane.close() }
+  }
+
   var isClosed: Bool { state.withLock { $0.endedBecause != nil } }
   var isUp: Bool { state.withLock { $0.isUp } }
+  var whyEnded: String? { state.withLock { $0.endedBecause } }
   /// Blocks until no reader is left.
   func waitForEnd() { _ = state.wait { $0.readers == 0 ? true : nil } }
 

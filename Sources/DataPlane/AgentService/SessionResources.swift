@@ -1,0 +1,102 @@
+package import BlockModel
+package import LinuxPlatform
+package import Seams
+
+/// What every session is made from: the agent's seams and what its sessions share.
+package struct SessionResources: Sendable {
+  /// The agent's directory, absolute.
+  package var root: AgentRoot
+  package var catalogue: Catalogue
+  package var time: any TimeSource
+  package var random: any RandomSource
+  package var host: any HostView
+  package var ports: LinkPorts
+  package var transport: any LinkTransport
+  package var bootID: String
+  /// The program that has the `holder` subcommand; nil where this process can't start holders (tests).
+  package var executable: String?
+  /// Opens a volume's device or file. Tests put faults beneath.
+  package var openDevice: @Sendable (String) throws(BlockDeviceError) -> any BlockDevice
+  package var log: @Sendable (String) -> Void
+
+  package init(
+    root: AgentRoot, catalogue: Catalogue, time: any TimeSource, random: any RandomSource, host: any HostView,
+    ports: LinkPorts, transport: any LinkTransport, bootID: String, executable: String?,
+    openDevice: @escaping @Sendable (String) throws(BlockDeviceError) -> any BlockDevice,
+    log: @escaping @Sendable (String) -> Void
+  ) {
+    self.root = root
+    self.catalogue = catalogue
+    self.time = time
+    self.random = random
+    self.host = host
+    self.ports = ports
+    self.transport = transport
+    self.bootID = bootID
+    self.executable = executable
+    self.openDevice = openDevice
+    self.log = log
+  }
+
+  /// Opens a file or device for reading and writing, through the page cache.
+  package static let openPlainDevice: @Sendable (String) throws(BlockDeviceError) -> any BlockDevice = {
+    path throws(BlockDeviceError) in
+    do throws(SystemError) {
+      return try FileBlockDevice(path: path)
+    } catch {
+      throw BlockDeviceError(.gone, error.description, errorNumber: error.errorNumber)
+    }
+  }
+}
+
+/// Where everything of one agent lies.
+package struct AgentRoot: Sendable, Equatable {
+  /// Absolute, with no slash at its end.
+  package let path: String
+  package init(path: String) { self.path = path }
+  package var state: String { "\(path)/state" }
+  package var tombstones: String { "\(path)/tombstones" }
+  package var taps: String { "\(path)/tap" }
+  package var socket: String { "\(path)/agent.sock" }
+  package var lock: String { "\(path)/agent.lock" }
+  package var log: String { "\(path)/agent.log" }
+  package var key: String { "\(path)/state/agent.key" }
+
+  /// A volume's device path as the configuration has it: relative ones are below the root.
+  package func device(_ devicePath: String) -> String {
+    devicePath.hasPrefix("/") ? devicePath : "\(path)/\(devicePath)"
+  }
+
+  package func tapDirectory(_ migration: MigrationName) -> String { "\(taps)/\(Catalogue.fileName(migration.text))" }
+  package func tapSocket(_ migration: MigrationName, _ volume: VolumeName) -> String {
+    "\(tapDirectory(migration))/\(Catalogue.fileName(volume.text)).sock"
+  }
+  package func tapDevice(_ migration: MigrationName, _ volume: VolumeName) -> String {
+    "\(tapDirectory(migration))/\(Catalogue.fileName(volume.text))"
+  }
+  package func holderDirectory(_ migration: MigrationName, _ volume: VolumeName) -> String {
+    "\(tapDirectory(migration))/\(Catalogue.fileName(volume.text)).holder"
+  }
+}
+
+/// Whether every byte is zero: eight at a time, and an early way out every 4 KiB.
+func isAllZero(_ bytes: UnsafeRawBufferPointer) -> Bool {
+  let step = 4096
+  var offset = 0
+  while offset < bytes.count {
+    let end = min(offset + step, bytes.count)
+    var seen: UInt64 = 0
+    var position = offset
+    while position + 8 <= end {
+      seen |= bytes.loadUnaligned(fromByteOffset: position, as: UInt64.self)
+      position += 8
+    }
+    while position < end {
+      seen |= UInt64(bytes[position])
+      position += 1
+    }
+    if seen != 0 { return false }
+    offset = end
+  }
+  return true
+}
