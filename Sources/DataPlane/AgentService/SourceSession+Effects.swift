@@ -5,7 +5,6 @@ internal import LinuxPlatform
 internal import NBDServer
 internal import Replication
 internal import Seams
-internal import TLSChannel
 
 extension SourceSession {
   /// What is left of an effect when the lock is released.
@@ -120,7 +119,7 @@ extension SourceSession {
       }
     case .digestLocal(let id, let volume, let range):
       submit(copying) { [self] in
-        post(.localDigest(id: id, Digests.extent(range, of: volumes[Int(volume)].device)))
+        post(.localDigest(id: id, DeviceDigest.extent(range, of: volumes[Int(volume)].device)))
       }
     case .makeReceipt(let draft): submit(local) { [self] in makeReceipt(draft) }
     case .fenceHost: submit(local) { [self] in fenceHost() }
@@ -180,7 +179,7 @@ extension SourceSession {
   }
 
   private func makeReceipt(_ draft: ReceiptDraft) {
-    let bytes = Receipt.text(draft, sha256: Digests.of)
+    let bytes = Receipt.text(draft, sha256: DeviceDigest.of)
     let path = SourceFiles.receipt(session)
     do throws(StateStoreError) {
       try resources.catalogue.state.replace(path, with: bytes)
@@ -188,7 +187,7 @@ extension SourceSession {
       journal.append("receiptNotStored", error.message)
       return post(.receiptStored(digest: nil))
     }
-    let digest = Digests.of(bytes).description
+    let digest = DeviceDigest.of(bytes).description
     let summary = ReceiptSummary(
       digest: digest, verify: draft.verify.rawValue,
       comparedBytes: draft.volumes.reduce(0) { $0 + $1.comparedBytes }, at: draft.at,

@@ -166,7 +166,8 @@ final class SourceSession: AgentSession, LinkOwner {
   /// A link that this end opened, before its hello.
   func opening(_ link: Link) {
     state.withLock { $0.links[link.number] = link }
-    startThreads(of: link)
+    // A failure closes the link, which `ended` is told.
+    try? link.start()
     post(.linkOpening(link: link.number))
   }
 
@@ -177,13 +178,9 @@ final class SourceSession: AgentSession, LinkOwner {
       return true
     }
     guard isFree else { return link.discard(why: "the link's number is taken") }
-    startThreads(of: link)
-    post(.linkOffered(link: link.number, peer))
-  }
-
-  private func startThreads(of link: Link) {
-    // A failure closes the link, which is told by `ended`.
+    // A failure closes the link, which `ended` is told.
     try? link.start()
+    post(.linkOffered(link: link.number, peer))
   }
 
   func established(_ link: Link, _ peer: HelloState) {
@@ -279,42 +276,16 @@ final class SourceSession: AgentSession, LinkOwner {
   // MARK: The link's configuration
 
   func openLink(_ configuration: SessionConfiguration) {
-    if configuration.link.listens {
-      keepListening(configuration.link)
-      return
-    }
-    let target = LinkDialer.Target(configuration)
-    if let dialer = dialer.withLock({ $0 }) { return dialer.change(to: target) }
-    do throws(SystemError) {
-      let made = try LinkDialer(
-        target: target, transport: resources.transport, random: resources.random, owner: self,
-        register: { [weak self] link in self?.opening(link) })
-      dialer.withLock { $0 = made }
-    } catch {
-      state.withLock { $0.linkTrouble = error.description }
-    }
+    LinkKeeper.open(
+      configuration, owner: self, resources: resources, dialer: dialer,
+      opening: { [weak self] link in self?.opening(link) },
+      trouble: { [weak self] why in self?.noteTrouble(why) },
+      isCurrent: { [weak self] link in self?.wants(link) ?? false })
   }
 
-  /// Where the port is taken now (another agent's restart, say), it is tried again for as long as the session lives.
-  private func keepListening(_ link: LinkConfiguration) {
-    do throws(SystemError) {
-      try resources.ports.listen(address: link.address, port: link.port, for: self)
-    } catch {
-      state.withLock { $0.linkTrouble = error.description }
-      journal.append("notListening", error.description)
-      _ = try? PlatformThread.start(name: "listen") { [self] in
-        while true {
-          let until = MonotonicTime.now.adding(seconds: LinkLimits.longestBackoffSeconds)
-          if state.wait(until: until, { $0.isParked ? true : nil }) == true { return }
-          guard configuration.link == link else { return }
-          do throws(SystemError) {
-            try resources.ports.listen(address: link.address, port: link.port, for: self)
-            return
-          } catch {
-            state.withLock { $0.linkTrouble = error.description }
-          }
-        }
-      }
-    }
+  private func noteTrouble(_ why: String) { state.withLock { $0.linkTrouble = why } }
+
+  private func wants(_ link: LinkConfiguration) -> Bool {
+    state.withLock { !$0.isParked && $0.entry.configuration.link == link }
   }
 }

@@ -17,7 +17,8 @@ final class TapService: Sendable {
 
   private let migration: MigrationName
   private let resources: SessionResources
-  private let volumes: [VolumeConfiguration]
+  private let configured: Monitor<[VolumeConfiguration]>
+  private var volumes: [VolumeConfiguration] { configured.withLock { $0 } }
   private let journal: Journal
   private let taps = Monitor([VolumeName: Tap]())
   /// One opening or closing at a time.
@@ -28,9 +29,12 @@ final class TapService: Sendable {
   ) {
     self.migration = migration
     self.resources = resources
-    self.volumes = volumes
+    configured = Monitor(volumes)
     self.journal = journal
   }
+
+  /// Names and order stay; whether a device is asked for may change.
+  func change(volumes: [VolumeConfiguration]) { configured.withLock { $0 = volumes } }
 
   var isServing: Bool { taps.withLock { !$0.isEmpty } }
   func socket(of volume: VolumeName) -> String? {
