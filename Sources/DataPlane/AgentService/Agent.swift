@@ -1,6 +1,6 @@
 package import AgentProtocol
 package import BlockModel
-package import LinuxPlatform
+internal import LinuxPlatform
 package import Seams
 
 /// Who this agent is; never changes while it runs.

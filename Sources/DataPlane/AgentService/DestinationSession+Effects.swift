@@ -16,10 +16,10 @@ extension DestinationSession {
         submit { [self] in post(carryOut(link, request, operation)) }
       }
     case .store(let revision, let record, let label):
-      writer.replace(
-        DestinationFiles.record(session), with: record.encoded(),
-        afterwards: label.map { label in { [weak self] in self?.write(label) ?? false } }
-      ) { [weak self] isStored in
+      var afterwards: (@Sendable () -> Bool)?
+      if let label { afterwards = { [weak self] in self?.write(label) ?? false } }
+      writer.replace(DestinationFiles.record(session), with: record.encoded(), afterwards: afterwards) {
+        [weak self] isStored in
         self?.post(.stored(revision: revision, isStored: isStored))
       }
     case .releaseVolume(let volume):
@@ -38,7 +38,7 @@ extension DestinationSession {
     case .commandAnswer(let id, let answer): commandAnswers.change { $0[id] = answer }
     case .stageChanged: submit { [self] in stageChanged() }
     case .journal(let line): journal.append("replication", line)
-    case .send, .drop, .sendHello, .answerHello, .closeLink: break
+    case .send, .drop, .sendHello, .answerHello, .linkEstablished, .closeLink: break
     }
   }
 
@@ -179,7 +179,7 @@ extension DestinationSession {
   // MARK: Observing
 
   func observation() -> SessionObservation {
-    let (seen, entry) = state.withLock { ($0.machine.observation, $0.entry) }
+    let (seen, entry) = state.withLock { ($0.machine.observation(), $0.entry) }
     let health: ReplicationHealth =
       switch seen.stage {
       case .prepared, .cancelled, .released, .fenced, .releasing: .idle
@@ -224,7 +224,7 @@ extension DestinationSession {
   }
 
   func tombstone(at time: WallTime) -> Tombstone? {
-    let seen = state.withLock { $0.machine.observation }
+    let seen = state.withLock { $0.machine.observation() }
     guard seen.stage == .released else { return nil }
     return Tombstone(
       session: session, role: .destination, phase: .retired, generation: seen.generation, receiptDigest: nil, at: time)

@@ -32,7 +32,7 @@ final class DestinationSession: AgentSession, LinkOwner, EntryKeeper {
     var name: VolumeName
     var path: String
     var device: WithheldDevice
-    var counters: Counters
+    var close: @Sendable () -> Void
   }
 
   enum Poster {
@@ -108,6 +108,7 @@ final class DestinationSession: AgentSession, LinkOwner, EntryKeeper {
     case .drop(let link, let request): state.payloads[Key(link: link, request: request)] = nil
     case .sendHello(let number, let hello): state.links[number]?.sendHellos(hello)
     case .answerHello(let number, let hello): state.links[number]?.answer(hello)
+    case .linkEstablished(let number): state.links[number]?.markEstablished()
     case .closeLink(let number, let why): state.links[number]?.close(why: why)
     case .local, .store, .releaseVolume, .refuseHello, .commandAnswer, .stageChanged, .journal: return false
     }
@@ -208,6 +209,7 @@ final class DestinationSession: AgentSession, LinkOwner, EntryKeeper {
     }
     local.shutDown()
     writer.stop()
+    for volume in volumes { volume.close() }
   }
 
   func openLink(_ configuration: SessionConfiguration) {

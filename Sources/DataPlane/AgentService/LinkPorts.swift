@@ -1,6 +1,6 @@
 internal import BlockModel
 internal import H2HProtocol
-package import LinuxPlatform
+internal import LinuxPlatform
 internal import Seams
 
 /// The ports on which this agent waits for its peers: one listener a port, shared by the sessions that name it. Who a
@@ -48,6 +48,8 @@ package final class LinkPorts: Sendable {
     guard isNew, let listener = ports.withLock({ $0[number]?.listener }) else { return }
     try PlatformThread.start(name: "accept-\(number)") { [self] in acceptAll(listener, number) }
   }
+
+  func isListening(on port: Int) -> Bool { ports.withLock { $0[port] != nil } }
 
   /// The session's peer is no longer let in; the last one closes the port.
   func leave(port number: Int, session: SessionID) {

@@ -1,5 +1,5 @@
 package import BlockModel
-package import LinuxPlatform
+internal import LinuxPlatform
 package import Seams
 
 /// What every session is made from: the agent's seams and what its sessions share.
@@ -16,13 +16,13 @@ package struct SessionResources: Sendable {
   /// The program that has the `holder` subcommand; nil where this process can't start holders (tests).
   package var executable: String?
   /// Opens a volume's device or file. Tests put faults beneath.
-  package var openDevice: @Sendable (String) throws(BlockDeviceError) -> any BlockDevice
+  package var openDevice: DeviceOpener
   package var log: @Sendable (String) -> Void
 
   package init(
     root: AgentRoot, catalogue: Catalogue, time: any TimeSource, random: any RandomSource, host: any HostView,
     ports: LinkPorts, transport: any LinkTransport, bootID: String, executable: String?,
-    openDevice: @escaping @Sendable (String) throws(BlockDeviceError) -> any BlockDevice,
+    openDevice: @escaping DeviceOpener,
     log: @escaping @Sendable (String) -> Void
   ) {
     self.root = root
@@ -37,17 +37,30 @@ package struct SessionResources: Sendable {
     self.openDevice = openDevice
     self.log = log
   }
+}
 
-  /// Opens a file or device for reading and writing, through the page cache.
-  package static let openPlainDevice: @Sendable (String) throws(BlockDeviceError) -> any BlockDevice = {
-    path throws(BlockDeviceError) in
-    do throws(SystemError) {
-      return try FileBlockDevice(path: path)
-    } catch {
-      throw BlockDeviceError(.gone, error.description, errorNumber: error.errorNumber)
-    }
+/// A volume's device or file, open for reading and writing.
+package struct OpenedDevice: Sendable {
+  package var device: any BlockDevice
+  /// Page cache beneath, so that reads and writes seldom wait.
+  package var isFile: Bool
+  /// Lets go of it, locks included, while others may still hold the object.
+  package var close: @Sendable () -> Void
+  package init(device: any BlockDevice, isFile: Bool, close: @escaping @Sendable () -> Void) {
+    self.device = device
+    self.isFile = isFile
+    self.close = close
+  }
+
+  /// Through the page cache. `isExclusive`: no second agent, mount or swap may have it.
+  package static let openPlainly: DeviceOpener = { path, isExclusive throws(SystemError) in
+    let device = try FileBlockDevice(path: path, .init(isExclusive: isExclusive))
+    return OpenedDevice(device: device, isFile: !device.isBlockDevice) { device.close() }
   }
 }
+
+package typealias DeviceOpener =
+  @Sendable (_ path: String, _ isExclusive: Bool) throws(SystemError) -> OpenedDevice
 
 /// Where everything of one agent lies.
 package struct AgentRoot: Sendable, Equatable {

@@ -2,6 +2,7 @@ internal import AgentProtocol
 internal import BlockModel
 internal import H2HProtocol
 internal import LinuxPlatform
+internal import NBDServer
 internal import Replication
 internal import Seams
 

@@ -41,6 +41,7 @@ extension SourceSession {
     case .answerHello(let number, let hello): state.links[number]?.answer(hello)
     case .refuseHello(let number, let status, let why):
       if let link = state.links[number] { work.append(.refuse(link, status, why: why)) }
+    case .linkEstablished(let number): state.links[number]?.markEstablished()
     case .closeLink(let number, let why): state.links[number]?.close(why: why)
     case .readForCopy, .storeIntent, .store, .flushLocal, .digestLocal, .makeReceipt, .fenceHost, .commandAnswer,
       .hold, .stageChanged, .journal:
@@ -69,11 +70,12 @@ extension SourceSession {
   ) {
     switch work {
     case .local(let request, let volume, let operation, let range, let durable):
-      let run = { [self] in carryOut(request, volume, operation, range, durable) }
       if case .worker = poster, volumes[volume].isInline, operation != .flush {
-        events.append(.localDone(id: request.id, run()))
+        events.append(.localDone(id: request.id, carryOut(request, volume, operation, range, durable)))
       } else {
-        submit(local) { [self] in post(.localDone(id: request.id, run())) }
+        submit(local) { [self] in
+          post(.localDone(id: request.id, carryOut(request, volume, operation, range, durable)))
+        }
       }
     case .deliver(let request, let offset, let count):
       if let payload, count <= payload.count, offset + count <= request.payload.bytes.count {
@@ -127,7 +129,9 @@ extension SourceSession {
     case .hold(let cause, let why): keepHold(cause, why)
     case .stageChanged: submit(local) { [self] in stageChanged() }
     case .journal(let line): journal.append("replication", line)
-    case .send, .local, .deliver, .complete, .releaseTransfer, .sendHello, .answerHello, .refuseHello, .closeLink: break
+    case .send, .local, .deliver, .complete, .releaseTransfer, .sendHello, .answerHello, .refuseHello,
+      .linkEstablished, .closeLink:
+      break
     }
   }
 

@@ -1,6 +1,7 @@
 internal import AgentProtocol
 internal import BlockModel
 internal import H2HProtocol
+internal import LinuxPlatform
 internal import Replication
 internal import Seams
 

@@ -45,6 +45,7 @@ final class SourceSession: AgentSession, LinkOwner {
     /// Page cache beneath: an application's read or write may be done on the thread that brought it.
     var isInline: Bool
     var counters: Counters
+    var close: @Sendable () -> Void
   }
 
   /// Whether the posting thread may do disk work and wait for a client's socket.
@@ -271,6 +272,7 @@ final class SourceSession: AgentSession, LinkOwner {
     copying.shutDown()
     answers.shutDown()
     writer.stop()
+    for volume in volumes { volume.close() }
   }
 
   // MARK: The link's configuration

@@ -39,7 +39,7 @@ final class StateWriter: Sendable {
       guard !state.isStopped else { return true }
       if let index = state.waiting.firstIndex(where: { $0.path == path }) {
         state.waiting[index].bytes = bytes
-        state.waiting[index].afterwards = afterwards ?? state.waiting[index].afterwards
+        state.waiting[index].afterwards = afterwards
         state.waiting[index].answers.append(answer)
       } else {
         state.waiting.append(Job(path: path, bytes: bytes, afterwards: afterwards, answers: [answer]))
