@@ -1,4 +1,4 @@
-internal import AgentProtocol
+package import AgentProtocol
 internal import BlockModel
 internal import LinuxPlatform
 internal import Seams
@@ -19,13 +19,17 @@ package final class ControlServer: Sendable {
   /// Listens at `path` from now on; a socket file that a dead agent left is replaced.
   package init(
     path: String, table: CallTable, log: @escaping @Sendable (String) -> Void
-  ) throws(SystemError) {
-    listener = try SocketListener.unix(path: path)
+  ) throws(AgentFault) {
     self.table = table
     self.log = log
     userID = ProcessSetup.effectiveUserID
-    try PlatformThread.start(name: "control") { [weak self] in
-      while self?.acceptOne() == true {}
+    do throws(SystemError) {
+      listener = try SocketListener.unix(path: path)
+      try PlatformThread.start(name: "control") { [weak self] in
+        while self?.acceptOne() == true {}
+      }
+    } catch {
+      throw AgentFault(.failed, "the control socket can't be opened: \(error)")
     }
   }
 

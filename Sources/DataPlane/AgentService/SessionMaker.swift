@@ -77,11 +77,16 @@ package struct SessionMaker: SessionFactory {
   private func open(_ volume: VolumeConfiguration, role: Role) throws(AgentFault) -> OpenedDevice {
     let path = resources.root.device(volume.devicePath)
     let opened: OpenedDevice
-    do throws(SystemError) {
+    do throws(BlockDeviceError) {
       opened = try resources.openDevice(path, role == .destination)
     } catch {
-      throw AgentFault(
-        error.isNotFound ? .notFound : error.isBusy ? .inUse : .deviceFailed, "volume \(volume.name): \(error)")
+      let code: AgentFault.Code =
+        switch error.errorNumber {
+        case Errno.notFound: .notFound
+        case Errno.busy, Errno.again: .inUse
+        default: .deviceFailed
+        }
+      throw AgentFault(code, "volume \(volume.name): \(error.message)")
     }
     guard opened.device.sizeBytes >= volume.sizeBytes else {
       let size = opened.device.sizeBytes

@@ -53,14 +53,18 @@ package struct OpenedDevice: Sendable {
   }
 
   /// Through the page cache. `isExclusive`: no second agent, mount or swap may have it.
-  package static let openPlainly: DeviceOpener = { path, isExclusive throws(SystemError) in
-    let device = try FileBlockDevice(path: path, .init(isExclusive: isExclusive))
-    return OpenedDevice(device: device, isFile: !device.isBlockDevice) { device.close() }
+  package static let openPlainly: DeviceOpener = { path, isExclusive throws(BlockDeviceError) in
+    do throws(SystemError) {
+      let device = try FileBlockDevice(path: path, .init(isExclusive: isExclusive))
+      return OpenedDevice(device: device, isFile: !device.isBlockDevice) { device.close() }
+    } catch {
+      throw BlockDeviceError(.gone, error.description, errorNumber: error.errorNumber)
+    }
   }
 }
 
 package typealias DeviceOpener =
-  @Sendable (_ path: String, _ isExclusive: Bool) throws(SystemError) -> OpenedDevice
+  @Sendable (_ path: String, _ isExclusive: Bool) throws(BlockDeviceError) -> OpenedDevice
 
 /// Where everything of one agent lies.
 package struct AgentRoot: Sendable, Equatable {

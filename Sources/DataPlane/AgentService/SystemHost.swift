@@ -39,6 +39,14 @@ package struct DeviceInspector: Sendable {
     return paths.map { report(on: $0, topology) }
   }
 
+  /// The whole label, for people; nil where there is none that can be read.
+  static func label(of path: String) -> DeviceLabel? {
+    guard let device = try? FileBlockDevice(path: path, .init(isReadOnly: true)),
+      device.sizeBytes >= WithheldLayout.smallestVolumeBytes
+    else { return nil }
+    return (try? DestinationContent.look(at: device, sizeBytes: device.sizeBytes))?.label
+  }
+
   private func report(on path: String, _ topology: DeviceTopology) -> DeviceReport {
     let full = root.device(path)
     guard let status = host.status(full) else {
