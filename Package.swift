@@ -130,7 +130,10 @@ let package = Package(
       "PlanningTests", ["Planning", "MigrationModel", "AgentProtocol", "BlockModel", "Diagnostics", "TestSupport"]),
     tests(
       "ReconcilingTests",
-      ["Reconciling", "Planning", "MigrationModel", "AgentProtocol", "BlockModel", "Seams", "Diagnostics", "TestSupport"]),
+      [
+        "Reconciling", "Planning", "MigrationModel", "AgentProtocol", "BlockModel", "Seams", "Diagnostics",
+        "TestSupport",
+      ]),
     tests(
       "RenderingTests",
       ["Rendering", "Planning", "Reconciling", "MigrationModel", "AgentProtocol", "BlockModel", "Diagnostics"]),
@@ -143,7 +146,8 @@ let package = Package(
     tests(
       "HostTests",
       [
-        "AgentClient", "SSHDeploy", "AgentProtocol", "Reconciling", "MigrationModel", "LinuxPlatform", "BlockModel",
+        "AgentClient", "SSHDeploy", "AgentProtocol", "Reconciling", "Planning", "MigrationModel", "LinuxPlatform",
+        "BlockModel",
         "Seams", "TestSupport",
       ]),
     tests(
