@@ -1,0 +1,101 @@
+import AgentClient
+import ARMClient
+import BlockModel
+import COpenSSL
+import Foundation
+import LinuxPlatform
+import MigrationModel
+import Planning
+import Reconciling
+import Rendering
+import SSHDeploy
+import Seams
+import Synchronization
+
+/// What a run acts on and with: gateways made of the plan, clocks, and where its journal goes.
+struct World {
+  let gateways: Gateways
+  let services: RunServices
+  let who: String
+
+  /// `withClouds` false: only hosts are reached. `journal` nil: nothing is recorded.
+  static func make(
+    _ document: PlanDocument, withClouds: Bool, journal: RunJournal?, console: Console,
+    report: @escaping @Sendable (ProgressEvent) -> Void
+  ) throws(GatewayError) -> World {
+    let environment = ProcessInfo.processInfo.environment
+    let time = SystemTime()
+    let pausing = TaskPause()
+    var clouds: [String: any CloudGateway] = [:]
+    if withClouds {
+      for (name, integration) in document.plan.integrations {
+        clouds[name] = try AzureGateway(
+          integration: integration, time: time, random: SystemRandom(), environment: environment,
+          children: ChildRunner(), onWait: { console.complain("\($0)\n") })
+      }
+    }
+    let hosts = HostDeployer(
+      shippedAgentPath: shippedAgentPath(environment), children: ChildRunner(), time: time, pausing: pausing,
+      connect: { host, child in try await connect(host, child, pausing) })
+    let services = RunServices(
+      time: time, pause: { seconds in try? await pausing.pause(seconds: seconds) }, journal: journal ?? NoJournal(),
+      digest: sha256, report: report)
+    return World(gateways: Gateways(clouds: clouds, hosts: hosts), services: services, who: caller(environment))
+  }
+
+  /// `$CMCPLAN_AGENT`, or the `cmcagent` beside this program.
+  private static func shippedAgentPath(_ environment: [String: String]) -> String {
+    if let named = environment["CMCPLAN_AGENT"], !named.isEmpty { return named }
+    let program = (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")) ?? "cmcplan"
+    return URL(fileURLWithPath: program).deletingLastPathComponent().appendingPathComponent("cmcagent").path
+  }
+
+  /// "user@host": what approvals, holds and leases are signed with.
+  private static func caller(_ environment: [String: String]) -> String {
+    let host = (try? String(contentsOfFile: "/proc/sys/kernel/hostname", encoding: .utf8)) ?? "unknown"
+    return "\(NSUserName())@\(host.trimmingCharacters(in: .whitespacesAndNewlines))"
+  }
+}
+
+/// "SHA256:" and 64 lower-case hexadecimal digits, of the text's UTF-8.
+@Sendable func sha256(_ text: String) -> String {
+  var digest = [UInt8](repeating: 0, count: Int(SHA256_DIGEST_LENGTH))
+  let bytes = Array(text.utf8)
+  _ = SHA256(bytes, bytes.count, &digest)
+  return "SHA256:" + digest.map { String($0 >> 4, radix: 16) + String($0 & 15, radix: 16) }.joined()
+}
+
+/// The journal of commands that change nothing.
+private struct NoJournal: JournalSink {
+  func append(_ line: String) async throws(StateStoreError) {}
+}
+
+/// The append-only record of one run, beside the plan: `.cmcplan/runs/RUN/journal.jsonl`.
+final class RunJournal: JournalSink {
+  let runID: String
+  private let store: DirectoryStateStore
+
+  init(beside document: PlanDocument) throws {
+    let stamp = Date.now.formatted(
+      Date.ISO8601FormatStyle(dateTimeSeparator: .standard, timeSeparator: .omitted).year().month().day()
+        .time(includingFractionalSeconds: false))
+    runID = "\(stamp)-\(SystemRandom().uuid().prefix(8))"
+    do {
+      store = try DirectoryStateStore(path: "\(document.directory)/.cmcplan/runs/\(runID)")
+    } catch {
+      throw CommandFailure(
+        "the run's journal can't be made in \(document.directory)/.cmcplan: \(error)",
+        advice: "make the plan's directory writable, or free space there")
+    }
+  }
+
+  func append(_ line: String) async throws(StateStoreError) {
+    do {
+      try await onBlockingThread { [store] in try store.append("journal.jsonl", Array((line + "\n").utf8)) }
+    } catch let error as StateStoreError {
+      throw error
+    } catch {
+      throw StateStoreError(.failed, "\(error)")
+    }
+  }
+}
