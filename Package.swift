@@ -116,8 +116,13 @@ let package = Package(
     tests("AgentProtocolTests", ["AgentProtocol", "BlockModel"]),
     tests("H2HProtocolTests", ["H2HProtocol", "BlockModel", "TestSupport"]),
     tests("ReplicationTests", ["Replication", "H2HProtocol", "Seams", "BlockModel", "TestSupport"]),
-    tests("NBDServerTests", ["NBDServer", "LinuxPlatform", "Seams", "BlockModel", "TestSupport"]),
-    tests("VolumeTapTests", ["VolumeTap", "NBDServer", "LinuxPlatform", "Seams", "BlockModel", "TestSupport"]),
+    .executableTarget(
+      name: "TapHarness", dependencies: ["VolumeTap", "NBDServer", "LinuxPlatform", "Seams", "BlockModel"],
+      path: "Tests/TapHarness", swiftSettings: strict),
+    tests("NBDServerTests", ["NBDServer", "VolumeTap", "TapHarness", "LinuxPlatform", "Seams", "BlockModel", "TestSupport"]),
+    tests(
+      "VolumeTapTests",
+      ["VolumeTap", "TapHarness", "NBDServer", "LinuxPlatform", "Seams", "BlockModel", "TestSupport"]),
     tests(
       "AgentServiceTests",
       [

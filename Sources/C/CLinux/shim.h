@@ -6,6 +6,12 @@
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
+// Swift's own Glibc module is built without _GNU_SOURCE, and the compiler refuses two definitions of fd_set whose
+// field has two names. Included first without XOPEN names, ours is the same as theirs.
+#include <features.h>
+#undef __USE_XOPEN
+#include <sys/select.h>
+#define __USE_XOPEN 1
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>

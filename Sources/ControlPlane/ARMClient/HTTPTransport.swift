@@ -13,6 +13,8 @@ package struct HTTPRequest: Sendable, Equatable {
   package var body: [UInt8]?
   /// From the first connection attempt to the last byte of the answer.
   package var timeoutSeconds: Double
+  /// False for link-local services, which no proxy can reach.
+  package var usesProxy = true
 
   package init(
     _ method: Method, _ url: String, headers: [HTTPHeader] = [], body: [UInt8]? = nil,
@@ -78,6 +80,8 @@ package struct HTTPTransportError: Error, Sendable, Equatable, CustomStringConve
     case cancelled
     /// The transport was shut down.
     case closed
+    /// Too many requests at once, or no memory.
+    case overloaded
   }
   package let code: Code
   package let message: String
