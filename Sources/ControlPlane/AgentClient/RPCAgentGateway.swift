@@ -62,7 +62,7 @@ package final class RPCAgentGateway: AgentGateway {
     let gateway = RPCAgentGateway(
       host: host, channel: channel, pausing: pausing, limits: limits, farewell: farewell)
     try gateway.startThreads()
-    do {
+    do throws(GatewayError) {
       let hello = try await gateway.call(HelloCall())
       guard (AgentProtocolVersion.oldest...AgentProtocolVersion.newest).contains(hello.protocolVersion) else {
         throw GatewayError(
@@ -215,7 +215,7 @@ extension RPCAgentGateway {
   private func writeUntilEnd() {
     while let line = outgoing.pop() {
       do {
-        try line.withUnsafeBytes { bytes throws(ChannelError) in try channel.write(bytes) }
+        try line.withUnsafeBytes { try channel.write($0) }
       } catch {
         // The reader sees the end too, and knows more of it.
         channel.shutDown()
@@ -238,9 +238,7 @@ extension RPCAgentGateway {
     var chunk = [UInt8](repeating: 0, count: 64 << 10)
     do {
       while true {
-        let count = try chunk.withUnsafeMutableBytes { buffer throws(ChannelError) in
-          try channel.read(into: buffer)
-        }
+        let count = try chunk.withUnsafeMutableBytes { try channel.read(into: $0) }
         try splitter.append(chunk[..<count])
         while let line = splitter.next() { deliver(line) }
       }

@@ -12,16 +12,11 @@ final class Console: Sendable {
   private let turn = Mutex(())
 
   init(environment: [String: String] = ProcessInfo.processInfo.environment) {
-    let isTerminal = isatty(STDOUT_FILENO) == 1
+    let isTerminal = Terminal.isTerminal(.output)
     style = TextStyle.detected(
-      environment: environment, isTerminal: isTerminal, columns: isTerminal ? Self.columns(environment) : nil)
-    canAsk = isTerminal && isatty(STDIN_FILENO) == 1
-  }
-
-  private static func columns(_ environment: [String: String]) -> Int? {
-    var size = winsize()
-    if ioctl(STDOUT_FILENO, UInt(TIOCGWINSZ), &size) == 0, size.ws_col > 0 { return Int(size.ws_col) }
-    return environment["COLUMNS"].flatMap(Int.init)
+      environment: environment, isTerminal: isTerminal,
+      columns: Terminal.columns(of: .output) ?? environment["COLUMNS"].flatMap(Int.init))
+    canAsk = isTerminal && Terminal.isTerminal(.input)
   }
 
   func write(_ text: String) {
