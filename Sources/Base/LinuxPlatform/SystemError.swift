@@ -37,7 +37,9 @@ package struct SystemError: Error, Sendable, Equatable, CustomStringConvertible 
   /// "No such file or directory" for ENOENT.
   package static func text(of errorNumber: Int32) -> String {
     withUnsafeTemporaryAllocation(of: CChar.self, capacity: 256) { buffer in
-      guard let text = cmc_error_text(errorNumber, buffer.baseAddress, buffer.count) else { return "error \(errorNumber)" }
+      guard let text = cmc_error_text(errorNumber, buffer.baseAddress, buffer.count) else {
+        return "error \(errorNumber)"
+      }
       return String(cString: text)
     }
   }

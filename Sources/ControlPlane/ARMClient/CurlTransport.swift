@@ -1,5 +1,5 @@
 import CCurl
-import Foundation
+import LinuxPlatform
 import Synchronization
 
 /// How a transport reaches servers; the same variables that people set for curl.
@@ -33,7 +33,11 @@ package final class CurlTransport: HTTPTransport {
   package init(_ settings: CurlSettings) throws(HTTPTransportError) {
     engine = try CurlEngine(settings)
     let engine = engine
-    Thread.detachNewThread { engine.run() }
+    do {
+      try PlatformThread.start(name: "curl") { engine.run() }
+    } catch {
+      throw HTTPTransportError(.closed, error.description, mayHaveArrived: false)
+    }
   }
 
   deinit { engine.close() }
