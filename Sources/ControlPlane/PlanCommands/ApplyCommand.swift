@@ -5,6 +5,7 @@ import LinuxPlatform
 import Planning
 import Reconciling
 import Rendering
+import Seams
 import Synchronization
 
 package struct ApplyCommand: AsyncParsableCommand {

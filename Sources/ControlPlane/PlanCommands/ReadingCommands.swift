@@ -3,9 +3,11 @@ import BlockModel
 import Diagnostics
 import Foundation
 import LinuxPlatform
+import MigrationModel
 import Planning
 import Reconciling
 import Rendering
+import Seams
 
 package struct ValidateCommand: AsyncParsableCommand {
   package static let configuration = CommandConfiguration(

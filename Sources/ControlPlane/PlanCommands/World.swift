@@ -1,4 +1,5 @@
 import AgentClient
+import AgentProtocol
 import ARMClient
 import BlockModel
 import COpenSSL
@@ -31,16 +32,39 @@ struct World {
       for (name, integration) in document.plan.integrations {
         clouds[name] = try AzureGateway(
           integration: integration, time: time, random: SystemRandom(), environment: environment,
-          children: ChildRunner(), onWait: { console.complain("\($0)\n") })
+          children: PosixChildProcesses(), onWait: { console.complain("\($0)\n") })
       }
     }
     let hosts = HostDeployer(
-      shippedAgentPath: shippedAgentPath(environment), children: ChildRunner(), time: time, pausing: pausing,
-      connect: { host, child in try await connect(host, child, pausing) })
+      shippedAgentPath: shippedAgentPath(environment), children: PosixChildProcesses(), time: time, pausing: pausing,
+      connect: { host, child async throws(GatewayError) in try await connect(host, child, pausing) })
     let services = RunServices(
       time: time, pause: { seconds in try? await pausing.pause(seconds: seconds) }, journal: journal ?? NoJournal(),
       digest: sha256, report: report)
     return World(gateways: Gateways(clouds: clouds, hosts: hosts), services: services, who: caller(environment))
+  }
+
+  /// The control connection over the standard streams of a started `cmcagent rpc`.
+  private static func connect(
+    _ host: HostName, _ child: RunningChild, _ pausing: any Pausing
+  ) async throws(GatewayError) -> (gateway: any AgentGateway, hello: AgentHello) {
+    guard let channel = child.channel else {
+      throw GatewayError(
+        code: "CMC3202", message: "host \(host): cmcagent rpc has no standard streams", advice: "",
+        disposition: .retry(afterSeconds: 2))
+    }
+    let connection = try await RPCAgentGateway.open(
+      host: host, channel: channel, pausing: pausing,
+      farewell: {
+        // It ends by itself once its input has ended; the limit is for one that does not.
+        switch child.terminate(limitSeconds: 2) {
+        case .exited(0)?, .signalled(SignalWatcher.terminate)?, nil: nil
+        case .exited(let code)?: "cmcagent rpc ended with exit \(code): no agent serves there"
+        case .signalled(let signal)?: "cmcagent rpc was killed by signal \(signal)"
+        case .timedOut?: nil
+        }
+      })
+    return (connection.gateway, connection.hello)
   }
 
   /// `$CMCPLAN_AGENT`, or the `cmcagent` beside this program.

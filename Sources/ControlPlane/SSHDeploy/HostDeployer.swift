@@ -1,8 +1,9 @@
+package import AgentProtocol
 package import BlockModel
-import AgentProtocol
-import Foundation
-import LinuxPlatform
+import FoundationEssentials
+package import LinuxPlatform
 package import MigrationModel
+package import Planning
 package import Reconciling
 package import Seams
 
@@ -155,7 +156,7 @@ extension HostDeployer {
   private func awaitAnswer(_ transport: any HostTransport, _ host: Host) async throws(GatewayError) {
     let deadline = time.monotonicNow().adding(seconds: Self.startLimitSeconds)
     while true {
-      do {
+      do throws(GatewayError) {
         let connection = try await hello(transport, host)
         await connection.gateway.close()
         return
@@ -166,7 +167,7 @@ extension HostDeployer {
           let log = (try? await run(HostScripts.logTail, [], on: transport, host, what: "read agent.log")) ?? ""
           throw GatewayError(
             code: "CMC3203", message: "host \(host.name): the agent was started but does not answer: \(error.message)",
-            advice: log.isEmpty ? error.advice : "agent.log ends with: \(log.trimmingCharacters(in: .whitespacesAndNewlines))",
+            advice: log.isEmpty ? error.advice : "agent.log ends with: \(log.trimmed)",
             disposition: error.disposition)
         }
       }
@@ -200,8 +201,7 @@ extension HostDeployer {
   ) async throws(GatewayError) -> String {
     let result = try await transport.run(script, arguments: arguments, input: input, timeoutSeconds: limitSeconds)
     guard !result.succeeded else { return String(decoding: result.output, as: UTF8.self) }
-    let said = String(decoding: result.errorOutput.suffix(1000), as: UTF8.self)
-      .trimmingCharacters(in: .whitespacesAndNewlines)
+    let said = String(decoding: result.errorOutput.suffix(1000), as: UTF8.self).trimmed
     let noSpace = said.contains("No space left on device")
     let ending =
       switch result.ending {
@@ -213,5 +213,14 @@ extension HostDeployer {
       code: "CMC3204", message: "host \(host.name): can't \(what) in \(transport.root): \(said.isEmpty ? ending : said)",
       advice: noSpace ? "free space there, then apply again" : "check the directory and its rights, then apply again",
       disposition: noSpace ? .needsOperator : .retry(afterSeconds: 2))
+  }
+}
+
+extension String {
+  /// Without white space and line ends around it.
+  var trimmed: String {
+    var rest = self[...]
+    while let last = rest.last, last.isWhitespace { rest.removeLast() }
+    return String(rest.drop(while: \.isWhitespace))
   }
 }

@@ -35,9 +35,7 @@ struct LocalTransport: HostTransport {
       executable: "/bin/sh", arguments: ["-c", script, "cmcplan-deploy", root] + arguments,
       environment: Self.environment, input: input, timeoutSeconds: timeoutSeconds)
     do {
-      return try await onBlockingThread(name: "deploy") { [children] () throws(ChildError) in
-        try children.run(command)
-      }
+      return try await onBlockingThread { [children] in try children.run(command) }
     } catch {
       throw GatewayError(
         code: "CMC3201", message: "host \(host): a command can't be run on it: \(error)",
@@ -47,8 +45,13 @@ struct LocalTransport: HostTransport {
 
   func openControl() async throws(GatewayError) -> RunningChild {
     do {
+      var options = RunningChild.Options()
+      options.input = .pipe
+      options.output = .pipe
+      options.diesWithParent = true
       return try RunningChild.start(
-        executable: "\(root)/bin/cmcagent", arguments: ["rpc", "--root", root], environment: Self.environment)
+        executable: "\(root)/bin/cmcagent", arguments: ["rpc", "--root", root], environment: Self.environment,
+        options)
     } catch {
       throw GatewayError(
         code: "CMC3202", message: "host \(host): cmcagent rpc can't be started: \(error)",

@@ -1,4 +1,4 @@
-import Foundation
+import FoundationEssentials
 import LinuxPlatform
 import Reconciling
 import Seams
@@ -23,7 +23,7 @@ actor ShippedAgent {
     let output: String
     do {
       let result = try await onBlockingThread { [children] in try children.run(command) }
-      output = String(decoding: result.output, as: UTF8.self).trimmingCharacters(in: .whitespacesAndNewlines)
+      output = String(decoding: result.output, as: UTF8.self).trimmed
     } catch {
       throw missing("\(error)")
     }
@@ -34,7 +34,7 @@ actor ShippedAgent {
 
   func bytes() async throws(GatewayError) -> [UInt8] {
     do {
-      let data = try await onBlockingThread { [path] in try Data(contentsOf: URL(fileURLWithPath: path)) }
+      let data = try await onBlockingThread { [path] in try Data(contentsOf: URL(filePath: path)) }
       return [UInt8](data)
     } catch {
       throw missing("\(error)")
