@@ -76,12 +76,12 @@ lab_volumes() {
   for tree in ${DOCUMENT_TREES:-/usr/share/doc /usr/include}; do
     [ -d "$tree" ] && cp -a "$tree" "$staging/documents/$(basename "$tree")"
   done
-  cp -a "$REPOSITORY/README.md" "$REPOSITORY/Sources" "$staging/documents/"
+  cp -a "$REPOSITORY/Sources" "$staging/documents/cmcplan"
   python3 "$LAB/application/ledger.py" create "$staging/database/ledger.db" --entries "${ENTRIES:-50000}"
   # Blocks that the application writes to by itself where it may not mount a file system.
   head -c 16M /dev/urandom >"$staging/database/records.bin"
-  mke2fs -q -t ext4 -L documents -d "$staging/documents" "$devices/documents.img" "${DOCUMENTS_SIZE:-1G}"
-  mke2fs -q -t ext4 -L database -d "$staging/database" "$devices/database.img" "${DATABASE_SIZE:-2G}"
+  mke2fs -q -t ext4 -L documents -d "$staging/documents" "$devices/documents.img" "${DOCUMENTS_SIZE:-1G}" >/dev/null
+  mke2fs -q -t ext4 -L database -d "$staging/database" "$devices/database.img" "${DATABASE_SIZE:-2G}" >/dev/null
   debugfs -R 'blocks /records.bin' "$devices/database.img" 2>/dev/null | tr ' ' '\n' |
     awk '/^[0-9]+$/ {print $1 * 4096}' >"$LAB/application/blocks"
   rm -rf "$staging"
