@@ -1,5 +1,6 @@
 package import Diagnostics
 package import MigrationModel
+internal import YAMLTree
 
 /// Reads a migration plan: YAML text to typed values, and every fault of the document in one pass.
 ///
@@ -23,6 +24,11 @@ package enum PlanReader {
   package static func read(
     bytes: [UInt8], file: String, variables: [String: String] = [:]
   ) -> (plan: MigrationPlan?, diagnostics: [Diagnostic]) {
-    (nil, [])
+    let (tree, faults) = YAMLTree.parse(bytes: bytes, file: file)
+    guard let tree else { return (nil, faults) }
+    let reading = Reading()
+    let plan = PlanBuilder(reading).plan(tree.root, variables: variables)
+    let diagnostics = (faults + reading.finish()).sortedByPosition()
+    return (diagnostics.hasErrors ? nil : plan, diagnostics)
   }
 }
