@@ -181,14 +181,19 @@ extension HostDeployer {
     }
   }
 
-  /// Asks the agent to end in order; one that does not answer is ended by its process id.
+  /// Asks the agent to end in order. One that does not answer, or does not end in time, is ended by its process id:
+  /// its sessions are on disk, and what an application has open is the tap's holder's, another process.
   private func stop(_ transport: any HostTransport, _ host: Host, processID: Int) async throws(GatewayError) {
     if let connection = try? await hello(transport, host) {
-      _ = try? await connection.gateway.call(ShutdownCall())
+      let isEnding = (try? await connection.gateway.call(ShutdownCall())) != nil
       await connection.gateway.close()
-    } else {
-      try await run(HostScripts.terminate, [String(processID)], on: transport, host, what: "end the agent")
+      if isEnding, (try? await awaitExit(transport, host, processID)) != nil { return }
     }
+    try await run(HostScripts.terminate, [String(processID)], on: transport, host, what: "end the agent")
+    try await awaitExit(transport, host, processID)
+  }
+
+  private func awaitExit(_ transport: any HostTransport, _ host: Host, _ processID: Int) async throws(GatewayError) {
     try await run(
       HostScripts.awaitExit, [String(processID), String(Int(Self.exitLimitSeconds * 10))], on: transport, host,
       what: "wait for the agent (process \(processID)) to end", limitSeconds: Self.exitLimitSeconds + 10)

@@ -92,7 +92,7 @@ enum HostScripts {
   /// Removes all that is the agent's but tombstones (and what fences a source), never what is the user's.
   static let remove = #"""
     cd "$1" 2>/dev/null || exit 0
-    rm -rf bin state run tap agent.log agent.sock
+    rm -rf bin state tap agent.log agent.sock agent.lock
     exit 0
     """#
 
