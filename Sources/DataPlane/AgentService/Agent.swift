@@ -1,6 +1,6 @@
 package import AgentProtocol
 package import BlockModel
-package import LinuxPlatform
+internal import LinuxPlatform
 package import Seams
 
 /// Who this agent is; never changes while it runs.
@@ -188,18 +188,25 @@ package final class Agent: AgentCalls {
     let configuration = call.configuration
     try ConfigurationRules.check(configuration)
     try admit(call.fencingNumber, configuration.session)
+    try claim(configuration.session)
+    defer { release(configuration.session) }
+    if let existing = sessions.withLock({ $0.running[configuration.session] }) {
+      guard try existing.mustBeRemade(for: configuration) else {
+        try existing.reconfigure(configuration)
+        return existing.observation()
+      }
+      try delete(existing)
+    }
     if let tombstone = try catalogue.tombstone(of: configuration.session, role: configuration.role) {
       throw AgentFault(
         .refused,
         "\(configuration.session) was \(tombstone.phase.rawValue) on this host at generation \(tombstone.generation) and is never started again; give the migration a new name to move it anew"
       )
     }
-    try claim(configuration.session)
-    defer { release(configuration.session) }
-    if let existing = sessions.withLock({ $0.running[configuration.session] }) {
-      try existing.reconfigure(configuration)
-      return existing.observation()
-    }
+    return try make(configuration)
+  }
+
+  private func make(_ configuration: SessionConfiguration) throws(AgentFault) -> SessionObservation {
     let others = sessions.withLock { $0.running.values.map { $0 } }.map { $0.observation().configuration }
     try ConfigurationRules.checkTogether(configuration, with: others)
     guard others.count < Self.sessionLimit else {

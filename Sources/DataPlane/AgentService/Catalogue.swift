@@ -11,14 +11,15 @@ package struct SessionEntry: Codable, Sendable, Equatable {
   package var connectionProof: ConnectionProof?
   /// Whether the tap is to be served, so that a restarted agent serves it before anything else.
   package var tapIsOpen: Bool
-  /// Grows with every command that was accepted; for the journal only.
   package var receipt: ReceiptSummary?
-  package var initialSynchronizationAt: WallTime?
+  /// Grows each time the session's devices are opened; tells the peer that an unflushed write may be lost.
+  package var openEpoch: UInt64
 
   package init(configuration: SessionConfiguration) {
     self.configuration = configuration
     approvals = []
     tapIsOpen = false
+    openEpoch = 0
   }
 }
 

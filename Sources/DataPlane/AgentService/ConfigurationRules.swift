@@ -103,3 +103,14 @@ package enum ConfigurationRules {
     guard new.peerFingerprint == old.peerFingerprint || !hasData else { throw refuse("its peer's key") }
   }
 }
+
+extension ConfigurationRules {
+  /// Whether the session's devices or their order change, so that its half has to be made anew.
+  static func needsRemake(from old: SessionConfiguration, to new: SessionConfiguration) -> Bool {
+    old.peerFingerprint != new.peerFingerprint || old.volumes.count != new.volumes.count
+      || !zip(old.volumes, new.volumes).allSatisfy { old, new in
+        old.name == new.name && old.devicePath == new.devicePath && old.sizeBytes == new.sizeBytes
+          && old.tracking == new.tracking && old.attachDevice == new.attachDevice
+      }
+  }
+}

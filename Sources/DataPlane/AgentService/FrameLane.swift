@@ -42,6 +42,9 @@ final class FrameLane: Sendable {
     self.reader = reader ?? FrameReader(channel: channel)
   }
 
+  /// Memory for the payload of the frame at hand; one thread, and until its next call. At most `H2HLimits.payloadBytes`.
+  func payload(_ count: Int) -> UnsafeMutableRawBufferPointer { reader.payload(count) }
+
   /// Never waits. False where the lane is closed or overfull; the payload was then released.
   @discardableResult
   func enqueue(_ frame: OutgoingFrame) -> Bool {
@@ -127,8 +130,14 @@ final class FrameReader: @unchecked Sendable {
   private let buffer = AlignedBuffer(byteCount: FrameLane.receiveBufferBytes)
   private var start = 0
   private var end = 0
+  /// Made when the first payload comes.
+  private lazy var payloadBuffer = AlignedBuffer(byteCount: H2HLimits.payloadBytes)
 
   init(channel: any ByteChannel) { self.channel = channel }
+
+  func payload(_ count: Int) -> UnsafeMutableRawBufferPointer {
+    UnsafeMutableRawBufferPointer(rebasing: payloadBuffer.bytes[..<count])
+  }
 
   /// The next frame; `message.payloadBytes` bytes must be read next, by `readPayload` or `skipPayload`.
   func next() throws(LinkFailure) -> H2HFrame {

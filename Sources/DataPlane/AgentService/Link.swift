@@ -1,6 +1,7 @@
 internal import BlockModel
 internal import H2HProtocol
 internal import LinuxPlatform
+internal import Seams
 
 /// What a session does with its links. `handle` comes from the lane's reading thread, the others from any.
 protocol LinkOwner: AnyObject, Sendable {
@@ -8,7 +9,7 @@ protocol LinkOwner: AnyObject, Sendable {
   var peerFingerprint: KeyFingerprint { get }
   /// All lanes of an incoming link said the same hello: ask the machine, then `answer` or `refuse` the link.
   func offered(_ link: Link, _ state: HelloState)
-  /// All lanes of our own link were answered.
+  /// All lanes of our own link were answered. The machine's word for the link, or its end, comes later.
   func established(_ link: Link, _ state: HelloState)
   /// One frame; its payload must be read off `lane.reader` before this returns. Throws to end the link.
   func handle(_ frame: H2HFrame, on lane: FrameLane, of link: Link) throws(LinkFailure)
@@ -22,7 +23,7 @@ protocol LinkOwner: AnyObject, Sendable {
 /// end's handshake is through wait in their sockets.
 final class Link: Sendable {
   private struct State: Sendable {
-    /// Nil until the handshake is through.
+    /// Whether both machines use the link.
     var isUp = false
     var answers: [Int: HelloState] = [:]
     var endedBecause: String?
@@ -34,6 +35,7 @@ final class Link: Sendable {
   /// Lane 0 is the control lane.
   let lanes: [FrameLane]
   let isOpener: Bool
+  let madeAt = MonotonicTime.now
   private let owner: any LinkOwner
   private let state: Monitor<State>
 
@@ -98,8 +100,10 @@ final class Link: Sendable {
       let answer = HelloAnswer(state: hello)
       send(OutgoingFrame(H2HFrame(requestID: 0, message: .helloAnswer(answer))), lane: lane.number)
     }
-    state.change { $0.isUp = true }
   }
+
+  /// The machine uses the link from here on: frames that wait in the sockets may be handed over.
+  func markEstablished() { state.change { $0.isUp = true } }
 
   /// Refuses, lets the words reach the peer, and closes.
   func refuse(_ status: H2HStatus, why: String) {
@@ -121,7 +125,6 @@ final class Link: Sendable {
     }
     guard let complete else { return }
     owner.established(self, complete)
-    state.change { $0.isUp = true }
   }
 
   // MARK: The end
@@ -136,8 +139,18 @@ final class Link: Sendable {
     if isFirst { for lane in lanes { lane.close() } }
   }
 
+  /// Closes a link that was never started.
+  func discard(why: String) {
+    state.change { state in
+      state.endedBecause = state.endedBecause ?? why
+      state.readers = 0
+    }
+    for lane in lanes { lane.close() }
+  }
+
   var isClosed: Bool { state.withLock { $0.endedBecause != nil } }
   var isUp: Bool { state.withLock { $0.isUp } }
+  var whyEnded: String? { state.withLock { $0.endedBecause } }
   /// Blocks until no reader is left.
   func waitForEnd() { _ = state.wait { $0.readers == 0 ? true : nil } }
 

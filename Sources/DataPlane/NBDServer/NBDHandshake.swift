@@ -40,6 +40,12 @@ package struct NBDSession: Sendable, Equatable {
   package var structuredReplies: Bool
   /// Selected contexts; a context's raw value is its id on the wire.
   package var contexts: [NBDMetaContext]
+
+  package init(exportName: String, structuredReplies: Bool, contexts: [NBDMetaContext]) {
+    self.exportName = exportName
+    self.structuredReplies = structuredReplies
+    self.contexts = contexts
+  }
 }
 
 /// The fixed newstyle handshake, server side: bytes in, effects out, no I/O (document section "Newstyle negotiation").
