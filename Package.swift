@@ -91,7 +91,7 @@ let package = Package(
     room(
       "ControlPlane", "PlanCommands",
       [
-        argumentParser, "PlanReading", "Planning", "Reconciling", "ARMClient", "AgentClient", "SSHDeploy", "Rendering",
+        argumentParser, "COpenSSL", "PlanReading", "Planning", "Reconciling", "ARMClient", "AgentClient", "SSHDeploy", "Rendering",
         "MigrationModel", "AgentProtocol", "BlockModel", "Seams", "LinuxPlatform", "Diagnostics",
       ]),
 
