@@ -21,7 +21,8 @@ extension MigrationDiff {
       let installs = state?.agentDigest == nil
       add(
         .deployAgent(host), towards: .prepared,
-        installs ? "install the agent on \(host)" : isCurrent ? "start the agent on \(host)" : "upgrade the agent on \(host)",
+        installs
+          ? "install the agent on \(host)" : isCurrent ? "start the agent on \(host)" : "upgrade the agent on \(host)",
         why: installs ? "no agent there" : isCurrent ? "it doesn't run" : "it is of another version",
         precondition: "host \(host) answers", .reversible)
     }
@@ -33,6 +34,10 @@ extension MigrationDiff {
 
   mutating func prepare() {
     deploy()
+    // What the agents can do decides the tracking, and that the way; until they answer it is only assumed.
+    if !result.changes.isEmpty, migration.volumes.contains(where: { facts.tracking(of: $0) == nil }) {
+      result.lookAgainAfter = result.changes.count
+    }
     let isNew = reached == .nothing
     if isNew {
       add(
@@ -80,7 +85,9 @@ extension MigrationDiff {
   }
 
   mutating func attachDisks() {
-    guard let reference = facts.machineReference, let integration = migration.integration(in: facts.plan) else { return }
+    guard let reference = facts.machineReference, let integration = migration.integration(in: facts.plan) else {
+      return
+    }
     let missing = migration.diskVolumes.filter { volume in
       facts.disks[volume.name].map { !facts.isAttached($0) } ?? true
     }
@@ -181,12 +188,13 @@ extension MigrationDiff {
     let name = migration.name
     let stage = facts.sourceStage
     let usesTap = migration.volumes.contains { (facts.tracking(of: $0) ?? .tap) == .tap }
-    let tapIsOpen = facts.sourceSession.map { session in
-      migration.volumes.allSatisfy { volume in
-        facts.tracking(of: volume) == .checksum
-          || session.volumes.first { $0.name == volume.name }?.tapSocket != nil
-      }
-    } ?? false
+    let tapIsOpen =
+      facts.sourceSession.map { session in
+        migration.volumes.allSatisfy { volume in
+          facts.tracking(of: volume) == .checksum
+            || session.volumes.first { $0.name == volume.name }?.tapSocket != nil
+        }
+      } ?? false
     if usesTap, !tapIsOpen, !isClosing {
       add(
         .openTap(name), towards: .synchronized, "put the tap into the I/O path on \(migration.source)",
@@ -255,7 +263,9 @@ extension MigrationDiff {
       let none = migration.cutover.verify == .none
       add(
         .prove(name), towards: .finalized,
-        none ? "write the receipt (verify: none)" : "prove that both copies are identical (verify: \(migration.cutover.verify.rawValue))",
+        none
+          ? "write the receipt (verify: none)"
+          : "prove that both copies are identical (verify: \(migration.cutover.verify.rawValue))",
         why: none ? "the plan waives the proof" : "no cutover without a receipt",
         price: Price(pauseSeconds: nil, cost: .pause, note: "the application is stopped meanwhile"), .reversible)
     }

@@ -146,4 +146,3 @@ struct MigrationDiff {
         reversibility: reversibility, waitsFor: gate))
   }
 }
-

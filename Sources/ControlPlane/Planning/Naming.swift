@@ -64,7 +64,8 @@ package func expectedDiskID(for volume: Volume, in migration: Migration, of plan
   guard case .disk(let disk) = volume.destination, let integration = migration.integration(in: plan) else { return nil }
   if let existing = disk.existingID { return existing }
   let name = disk.name ?? diskName(plan: plan.metadata.id, migration: migration.name, volume: volume.name)
-  return "/subscriptions/\(integration.subscriptionID)/resourceGroups/\(disk.resourceGroup ?? integration.resourceGroup)"
+  return
+    "/subscriptions/\(integration.subscriptionID)/resourceGroups/\(disk.resourceGroup ?? integration.resourceGroup)"
     + "/providers/Microsoft.Compute/disks/\(name)"
 }
 

@@ -144,7 +144,8 @@ private func checkDestination(
     ]
   }
   if report.isSystemDevice || !report.mountedAt.isEmpty {
-    let use = report.isSystemDevice ? "holds the running system" : "is mounted at \(report.mountedAt.joined(separator: ", "))"
+    let use =
+      report.isSystemDevice ? "holds the running system" : "is mounted at \(report.mountedAt.joined(separator: ", "))"
     return [
       Diagnostic(
         code: PlanningCode.systemDevice, at: volume.position,

@@ -90,7 +90,7 @@ package func sessionConfigurations(
 
 extension MigrationFacts {
   /// Nil while something isn't known yet.
-  func sessionInputs() -> SessionInputs? {
+  package func sessionInputs() -> SessionInputs? {
     guard let ownHello = source?.agent?.hello, let peerHello = destination?.agent?.hello,
       let name = listenerName(of: migration, in: plan)
     else { return nil }
