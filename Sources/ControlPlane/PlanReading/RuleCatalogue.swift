@@ -1,4 +1,4 @@
-/// What each diagnostic of a document means: the text of `cmcplan validate --explain CODE`.
+/// What each diagnostic of a document means, for whoever asks about its code.
 package enum RuleCatalogue {
   package struct Rule: Sendable {
     /// "CMC1203"; never reused for another rule.
@@ -104,7 +104,7 @@ package enum RuleCatalogue {
       "sudo: true\nport: 22"),
     rule(
       "CMC1112", "a variable is declared and has a value",
-      "Values come from the plan's defaults, --set, or CMCPLAN_VAR_name.",
+      "Values come from the plan's defaults, or from --set name=value.",
       "variables: {phase: prepared}\nphase: \"{var:phase}\""),
     rule(
       "CMC1113", "the document says what it is", "So that a later version can read older plans.",
