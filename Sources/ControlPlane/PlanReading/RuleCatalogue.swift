@@ -37,7 +37,8 @@ package enum RuleCatalogue {
   private static let yaml: [Rule] = [
     rule("CMC1001", "a document is UTF-8, without control characters", "Other encodings turn names into other names."),
     rule(
-      "CMC1002", "indentation is of spaces", "YAML forbids tabs there: editors show them with different widths.",
+      "CMC1002", "indentation is of spaces",
+      "YAML forbids tabs there: editors show them with different widths. No-break spaces, from web pages, are no spaces.",
       "hosts:\n  erp-db:\n    address: 192.0.2.10"),
     rule(
       "CMC1003", "a document is YAML", "What can't be parsed can't be checked; further faults may show up once it can."),
