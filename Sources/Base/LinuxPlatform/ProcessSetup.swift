@@ -43,5 +43,8 @@ package enum ProcessSetup {
   /// The file that this process runs, without links.
   package static func executablePath() throws(SystemError) -> String { try Files.linkTarget("/proc/self/exe") }
 
+  /// Whether the processor has AES instructions, so that AES-GCM is the fastest cipher.
+  package static var hasAESInstructions: Bool { cmc_cpu_has_aes() != 0 }
+
   package static func environment(_ name: String) -> String? { getenv(name).map { String(cString: $0) } }
 }

@@ -489,6 +489,20 @@ static inline long cmc_become_io_flusher(void) { CMC_RETRY(prctl(PR_SET_IO_FLUSH
 static inline long cmc_lock_memory(void) { CMC_RETRY(mlockall(MCL_CURRENT | MCL_FUTURE)); }
 static inline long cmc_host_name(char *buffer, size_t count) { CMC_RETRY(gethostname(buffer, count)); }
 
+/// Whether the processor has AES instructions.
+#if defined(__x86_64__)
+#include <cpuid.h>
+static inline int cmc_cpu_has_aes(void) {
+  unsigned a, b, c, d;
+  return __get_cpuid(1, &a, &b, &c, &d) && (c & (1u << 25)) != 0;
+}
+#elif defined(__aarch64__)
+#include <sys/auxv.h>
+static inline int cmc_cpu_has_aes(void) { return (getauxval(AT_HWCAP) & (1ul << 3)) != 0; }
+#else
+static inline int cmc_cpu_has_aes(void) { return 0; }
+#endif
+
 // ---- loop devices ----------------------------------------------------------------------------------------------
 static inline long cmc_loop_free_number(int control) { CMC_RETRY(ioctl(control, LOOP_CTL_GET_FREE)); }
 static inline long cmc_loop_configure(int loop, int backing, uint32_t block_bytes, int direct, int read_only,

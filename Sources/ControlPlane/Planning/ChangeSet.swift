@@ -138,6 +138,9 @@ package struct MigrationChanges: Sendable, Equatable {
   /// Errors among these mean that nothing is done for this migration.
   package var diagnostics: [Diagnostic]
   package var health: ReplicationHealth?
+  /// Only so many of the first changes are carried out before the world is looked at again, because what they show
+  /// may change the rest; nil: all.
+  package var lookAgainAfter: Int?
   package init(migration: MigrationName, reached: PhaseReached, target: Phase, configurationDigest: String) {
     self.migration = migration
     self.reached = reached
@@ -149,7 +152,9 @@ package struct MigrationChanges: Sendable, Equatable {
   }
 
   /// What can be done now.
-  package var actionable: [Change] { diagnostics.hasErrors ? [] : changes.filter { $0.waitsFor == nil } }
+  package var actionable: [Change] {
+    diagnostics.hasErrors ? [] : changes.prefix(lookAgainAfter ?? changes.count).filter { $0.waitsFor == nil }
+  }
   package var isNoOp: Bool { changes.isEmpty && !diagnostics.hasErrors }
 }
 

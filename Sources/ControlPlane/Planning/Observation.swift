@@ -71,7 +71,9 @@ package struct HostObservation: Codable, Sendable, Equatable {
     self.faults = faults
   }
 
-  package func session(_ id: SessionID) -> SessionObservation? { agent?.sessions.first { $0.session == id } }
+  package func session(_ id: SessionID, _ role: Role) -> SessionObservation? {
+    agent?.sessions.first { $0.session == id && $0.role == role }
+  }
 
   /// From the running agent, or read off the host where none runs.
   package func tombstone(_ id: SessionID) -> Tombstone? {

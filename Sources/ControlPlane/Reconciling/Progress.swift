@@ -86,10 +86,9 @@ package struct ApplySummary: Sendable, Equatable {
 
 /// What a run tells while it goes on. Renderers turn it into bars, lines or JSON.
 package enum ProgressEvent: Sendable, Equatable {
-  case observing(host: HostName?, round: Int)
+  case observing(round: Int)
   /// Each round's change set; the first is the one that was approved.
   case planned(ChangeSet, round: Int)
-  case stepQueued(Action)
   case stepStarted(Action, attempt: Int)
   case stepFinished(Action, seconds: Double)
   case stepFailed(Action, GatewayError)
