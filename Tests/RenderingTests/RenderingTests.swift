@@ -49,8 +49,8 @@ import Testing
         +  create disk cmc-erp-db-data-0123456789abcdef (Premium_LRS, 256 GiB)
              volume data has no disk yet; Premium_LRS, 256 GiB, reversible
         >  start the initial synchronization
-             the destination holds nothing of the source yet; 1.8 TiB to move, about
-             5 h at an assumed 100 MB/s, reversible
+             the destination holds nothing of the source yet; 1.8 TiB to move, about 5
+             h at an assumed 100 MB/s, reversible
         waiting: the one-way step is not approved
             = cmcplan approve erp-db:finalized
          ! fence the source erp-db
@@ -63,7 +63,7 @@ import Testing
 
       """
     let text = renderText(sample, style: .plain)
-    #expect(text.replacingOccurrences(of: "       ", with: "  ") == expected.replacingOccurrences(of: "       ", with: "  "))
+    #expect(text == expected)
     #expect(text.split(separator: "\n").allSatisfy { $0.count <= 80 }, "\(text)")
     #expect(!text.contains("\u{1b}"))
   }
