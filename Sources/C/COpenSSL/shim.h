@@ -1,4 +1,9 @@
+// OpenSSL with its macros as functions, and what would need callbacks or many steps through them.
+#ifndef CMC_COPENSSL_SHIM_H
+#define CMC_COPENSSL_SHIM_H
+#include <errno.h>
 #include <openssl/bio.h>
+#include <openssl/crypto.h>
 #include <openssl/ec.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
@@ -7,3 +12,115 @@
 #include <openssl/ssl.h>
 #include <openssl/x509.h>
 #include <openssl/x509v3.h>
+
+// ---- contexts --------------------------------------------------------------------------------------------------
+/// TLS 1.3 only; no tickets, cache, early data or renegotiation. Partial writes, so that a lock around SSL_write is held
+/// for one record; read-ahead, so that a system call fetches several. Returns 1, or 0 with the error queue filled.
+static inline int cmc_tls_restrict(SSL_CTX *context, const char *cipher_suites, size_t read_ahead_bytes) {
+  SSL_CTX_set_options(context, SSL_OP_NO_TICKET | SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION |
+                                   SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA);
+  SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
+  SSL_CTX_set_mode(context, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+  SSL_CTX_set_read_ahead(context, 1);
+  SSL_CTX_set_default_read_buffer_len(context, read_ahead_bytes);
+  return SSL_CTX_set_min_proto_version(context, TLS1_3_VERSION) == 1 &&
+         SSL_CTX_set_max_proto_version(context, TLS1_3_VERSION) == 1 &&
+         SSL_CTX_set_num_tickets(context, 0) == 1 && SSL_CTX_set_max_early_data(context, 0) == 1 &&
+         SSL_CTX_set_ciphersuites(context, cipher_suites) == 1 &&
+         SSL_CTX_set1_groups_list(context, "X25519:P-256") == 1;
+}
+/// Both ends must show a certificate; `decide` alone says whether it will do (no chain is built).
+static inline void cmc_tls_verify_with(SSL_CTX *context, int (*decide)(X509_STORE_CTX *, void *), void *argument) {
+  SSL_CTX_set_verify(context, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
+  SSL_CTX_set_cert_verify_callback(context, decide, argument);
+}
+
+// ---- results ---------------------------------------------------------------------------------------------------
+static inline unsigned long cmc_tls_first_error(void) { return ERR_peek_error(); }
+static inline int cmc_tls_error_reason(unsigned long error) { return ERR_GET_REASON(error); }
+static const int CMC_TLS_UNEXPECTED_EOF = SSL_R_UNEXPECTED_EOF_WHILE_READING;
+static const int CMC_TLS_VERIFY_FAILED = SSL_R_CERTIFICATE_VERIFY_FAILED;
+static const int CMC_TLS_NO_PEER_CERTIFICATE = SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE;
+/// Reasons from here on are alerts of the peer: this plus the alert's number.
+static const int CMC_TLS_ALERT_BASE = SSL_AD_REASON_OFFSET;
+
+// ---- one step of the state machine: what SSL_get_error says, with errno taken before anything can change it --------
+static inline int cmc_tls_outcome(SSL *tls, int result, int *system_error) {
+  *system_error = errno;
+  return SSL_get_error(tls, result);
+}
+static inline int cmc_tls_handshake(SSL *tls, int *system_error) {
+  ERR_clear_error();
+  errno = 0;
+  int result = SSL_do_handshake(tls);
+  return result == 1 ? SSL_ERROR_NONE : cmc_tls_outcome(tls, result, system_error);
+}
+static inline int cmc_tls_read(SSL *tls, void *buffer, size_t count, size_t *moved, int *system_error) {
+  ERR_clear_error();
+  errno = 0;
+  int result = SSL_read_ex(tls, buffer, count, moved);
+  return result == 1 ? SSL_ERROR_NONE : cmc_tls_outcome(tls, result, system_error);
+}
+static inline int cmc_tls_write(SSL *tls, const void *buffer, size_t count, size_t *moved, int *system_error) {
+  ERR_clear_error();
+  errno = 0;
+  int result = SSL_write_ex(tls, buffer, count, moved);
+  return result == 1 ? SSL_ERROR_NONE : cmc_tls_outcome(tls, result, system_error);
+}
+
+// ---- keys and certificates -------------------------------------------------------------------------------------
+static inline EVP_PKEY *cmc_tls_make_key(void) { return EVP_EC_gen("P-256"); }
+
+/// A self-signed certificate of `key` with no end of validity (RFC 5280 section 4.1.2.5); NULL on failure.
+static inline X509 *cmc_tls_make_certificate(EVP_PKEY *key, const char *common_name) {
+  X509 *certificate = X509_new();
+  unsigned char serial[16];
+  BIGNUM *number = NULL;
+  int good = certificate != NULL && RAND_bytes(serial, sizeof serial) == 1;
+  if (good) {
+    serial[0] &= 0x7f;
+    serial[0] |= 0x40;
+    number = BN_bin2bn(serial, sizeof serial, NULL);
+    X509_NAME *name = X509_get_subject_name(certificate);
+    good = number != NULL && BN_to_ASN1_INTEGER(number, X509_get_serialNumber(certificate)) != NULL &&
+           X509_set_version(certificate, X509_VERSION_3) == 1 &&
+           ASN1_TIME_set_string(X509_getm_notBefore(certificate), "20200101000000Z") == 1 &&
+           ASN1_TIME_set_string(X509_getm_notAfter(certificate), "99991231235959Z") == 1 &&
+           X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_UTF8, (const unsigned char *)common_name, -1, -1, 0) == 1 &&
+           X509_set_issuer_name(certificate, name) == 1 && X509_set_pubkey(certificate, key) == 1 &&
+           X509_sign(certificate, key, EVP_sha256()) > 0;
+  }
+  BN_free(number);
+  if (good) return certificate;
+  X509_free(certificate);
+  return NULL;
+}
+static inline BIO *cmc_tls_memory(void) { return BIO_new(BIO_s_mem()); }
+static inline BIO *cmc_tls_memory_over(const void *bytes, int count) { return BIO_new_mem_buf(bytes, count); }
+static inline size_t cmc_tls_memory_bytes(BIO *memory, const char **bytes) {
+  char *start = NULL;
+  long count = BIO_get_mem_data(memory, &start);
+  *bytes = start;
+  return count > 0 ? (size_t)count : 0;
+}
+/// Refuses to ask for a pass phrase on a terminal.
+static inline int cmc_tls_no_password(char *buffer, int size, int writing, void *argument) {
+  (void)buffer, (void)size, (void)writing, (void)argument;
+  return -1;
+}
+static inline EVP_PKEY *cmc_tls_read_key(BIO *from) { return PEM_read_bio_PrivateKey(from, NULL, cmc_tls_no_password, NULL); }
+static inline X509 *cmc_tls_read_certificate(BIO *from) { return PEM_read_bio_X509(from, NULL, cmc_tls_no_password, NULL); }
+static inline int cmc_tls_write_key(BIO *to, EVP_PKEY *key) {
+  return PEM_write_bio_PrivateKey(to, key, NULL, NULL, 0, NULL, NULL);
+}
+/// SHA-256 over the DER SubjectPublicKeyInfo; 1 on success.
+static inline int cmc_tls_public_key_digest(X509 *certificate, unsigned char digest[32]) {
+  unsigned char *encoded = NULL;
+  int count = i2d_X509_PUBKEY(X509_get_X509_PUBKEY(certificate), &encoded);
+  if (count <= 0) return 0;
+  unsigned int length = 0;
+  int result = EVP_Digest(encoded, (size_t)count, digest, &length, EVP_sha256(), NULL);
+  OPENSSL_free(encoded);
+  return result == 1 && length == 32;
+}
+#endif

@@ -8,7 +8,8 @@ package enum DestinationCommand: Sendable, Equatable {
   case cancel
 }
 
-/// What the driver executes on the destination's disks, under the key of the frame that asked for it.
+/// What the driver executes on the destination's disks, under the key of the frame that asked for it. (The link number
+/// `.max` is the machine's own: a flush before a generation is prepared.)
 package enum DestinationOperation: Sendable, Equatable {
   /// The bytes are the payload that came with the frame.
   case write(volume: UInt16, offset: UInt64, length: UInt32, durable: Bool)
@@ -55,6 +56,9 @@ package enum DestinationEffect: Sendable {
   case sendHello(link: UInt64, HelloState)
   case answerHello(link: UInt64, HelloState)
   case refuseHello(link: UInt64, H2HStatus, why: String)
+  /// The link is in use from here on: after the hello exchange, before any other frame. Not before it may the driver hand
+  /// over frames of the link (it leaves them in the socket) or open the other lanes.
+  case linkEstablished(link: UInt64)
   case closeLink(link: UInt64, why: String)
   case commandAnswer(id: UInt64, CommandAnswer)
   case stageChanged

@@ -148,6 +148,9 @@ package enum SourceEffect: Sendable {
   case sendHello(link: UInt64, HelloState)
   case answerHello(link: UInt64, HelloState)
   case refuseHello(link: UInt64, H2HStatus, why: String)
+  /// The link is in use from here on: after the hello exchange, before any other frame. Not before it may the driver hand
+  /// over frames of the link (it leaves them in the socket) or open the other lanes.
+  case linkEstablished(link: UInt64)
   /// Shut the connections of this link; no `.linkDown` is needed in answer.
   case closeLink(link: UInt64, why: String)
   case commandAnswer(id: UInt64, CommandAnswer)

@@ -1,0 +1,76 @@
+package import BlockModel
+import CLinux
+import Glibc
+import Synchronization
+
+/// Turns signals into values that a thread can wait for. One watcher a process at a time.
+package final class SignalWatcher: Sendable {
+  package static let interrupt = SIGINT
+  package static let terminate = SIGTERM
+  package static let hangUp = SIGHUP
+
+  private let signals: [Int32]
+  private let reading: FileDescriptor
+  private let writing: FileDescriptor
+  private let stop: CancelSignal
+
+  /// Takes over `signals` until `cancel`; throws EBUSY where another watcher is at work.
+  package init(_ signals: [Int32]) throws(SystemError) {
+    var ends: (Int32, Int32) = (-1, -1)
+    let result = withUnsafeMutableBytes(of: &ends) { raw in
+      cmc_pipe(raw.assumingMemoryBound(to: Int32.self).baseAddress)
+    }
+    _ = try check(result, "make a pipe")
+    reading = FileDescriptor(owning: ends.0)
+    writing = FileDescriptor(owning: ends.1)
+    stop = try CancelSignal()
+    self.signals = signals
+    _ = try check(cmc_set_nonblocking(writing.number), "use a pipe")
+    let target = ends.1
+    guard signalPipe.compareExchange(expected: -1, desired: target, ordering: .sequentiallyConsistent).exchanged else {
+      throw SystemError("watch for signals", errorNumber: EBUSY, detail: "another watcher is at work")
+    }
+    for signal in signals { _ = try check(cmc_install_handler(signal, noteSignal), "watch for signal \(signal)") }
+  }
+
+  deinit { cancel() }
+
+  /// Waits for the next signal. Nil after `cancel` or at the deadline.
+  package func next(until deadline: MonotonicTime? = nil) throws(SystemError) -> Int32? {
+    guard try Poll.wait(reading.number, for: .reading, cancel: stop, until: deadline) == .ready else { return nil }
+    var number: UInt8 = 0
+    _ = try check(cmc_read(reading.number, &number, 1), "read a signal")
+    return Int32(number)
+  }
+
+  /// Calls `body` for each signal on a thread of its own, until `cancel`.
+  @discardableResult
+  package func forEach(_ body: @escaping @Sendable (Int32) -> Void) throws(SystemError) -> PlatformThread {
+    try PlatformThread.start(name: "signals", stackBytes: 128 << 10) {
+      while let number = try? self.next() { body(number) }
+    }
+  }
+
+  /// Gives the signals back to their default actions and ends every wait.
+  package func cancel() {
+    let mine = writing.number
+    guard signalPipe.compareExchange(expected: mine, desired: -1, ordering: .sequentiallyConsistent).exchanged else {
+      return
+    }
+    for signal in signals { _ = cmc_default_handler(signal) }
+    stop.cancel()
+  }
+}
+
+/// Where the handler writes; -1 for nowhere. The watcher touches it before it installs the handler, so that the handler
+/// never runs its initialization.
+private let signalPipe = Atomic<Int32>(-1)
+
+/// Runs in signal context: an atomic load and write(2), nothing else, and errno is put back.
+private func noteSignal(_ number: Int32) {
+  let saved = errno
+  var byte = UInt8(truncatingIfNeeded: number)
+  let descriptor = signalPipe.load(ordering: .sequentiallyConsistent)
+  if descriptor >= 0 { _ = cmc_write(descriptor, &byte, 1) }
+  errno = saved
+}

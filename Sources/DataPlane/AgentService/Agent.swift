@@ -1,0 +1,302 @@
+package import AgentProtocol
+package import BlockModel
+internal import LinuxPlatform
+package import Seams
+
+/// Who this agent is; never changes while it runs.
+package struct AgentIdentityCard: Sendable, Equatable {
+  package var version: String
+  package var fingerprint: KeyFingerprint
+  package var bootID: String
+  package var processID: Int32
+  package var startedAt: WallTime
+  package var capabilities: [String]
+  package init(
+    version: String, fingerprint: KeyFingerprint, bootID: String, processID: Int32, startedAt: WallTime,
+    capabilities: [String]
+  ) {
+    self.version = version
+    self.fingerprint = fingerprint
+    self.bootID = bootID
+    self.processID = processID
+    self.startedAt = startedAt
+    self.capabilities = capabilities
+  }
+}
+
+/// The agent: its sessions, who may command them, and what remains of those that ended.
+///
+/// Two locks, never held together: `book` for leases, `sessions` for the list. A call on a session runs under neither,
+/// so that one session's slow disk keeps no other from answering.
+package final class Agent: AgentCalls {
+  package static let sessionLimit = 256
+
+  private struct Sessions: Sendable {
+    var running: [SessionID: any AgentSession] = [:]
+    /// Being made or deleted right now; a second call for the same one waits.
+    var busy: Set<SessionID> = []
+    /// Could not be started; their files are left alone. What `observe` and commands say about them.
+    var failed: [SessionID: AgentFault] = [:]
+    var isParked = false
+  }
+
+  private let card: AgentIdentityCard
+  private let catalogue: Catalogue
+  private let time: any TimeSource
+  private let hooks: HookRunner
+  private let factory: any SessionFactory
+  private let inspector: @Sendable ([String]) -> [DeviceReport]
+  private let book: Monitor<LeaseBook>
+  private let sessions = Monitor(Sessions())
+  private let runningHooks = Monitor(Set<String>())
+  private let shutdownAsked = Monitor(false)
+  private let log: @Sendable (String) -> Void
+
+  package init(
+    card: AgentIdentityCard, catalogue: Catalogue, time: any TimeSource, hooks: HookRunner,
+    factory: any SessionFactory, inspector: @escaping @Sendable ([String]) -> [DeviceReport],
+    log: @escaping @Sendable (String) -> Void
+  ) throws(AgentFault) {
+    self.card = card
+    self.catalogue = catalogue
+    self.time = time
+    self.hooks = hooks
+    self.factory = factory
+    self.inspector = inspector
+    self.log = log
+    book = Monitor(LeaseBook(entries: try catalogue.leases()))
+  }
+
+  // MARK: Life
+
+  /// Starts every session of the catalogue. One that can't start is reported and stops no other.
+  package func start() {
+    let (entries, faults) = catalogue.sessions()
+    for fault in faults { log(fault) }
+    var started: [any AgentSession] = []
+    for entry in entries {
+      let id = entry.configuration.session
+      do throws(AgentFault) {
+        let session = try factory.make(entry, isNew: false)
+        sessions.change { $0.running[id] = session }
+        started.append(session)
+      } catch {
+        log("session \(id) can't be started: \(error)")
+        sessions.change { $0.failed[id] = error }
+      }
+    }
+    for session in started { session.start() }
+  }
+
+  /// Parks every session. Calls that come later are refused.
+  package func park() {
+    let running = sessions.change { sessions in
+      sessions.isParked = true
+      return Array(sessions.running.values)
+    }
+    for session in running { session.park() }
+  }
+
+  /// Blocks until somebody asked for the end, over the socket or by `askShutdown`.
+  package func waitForShutdown() { _ = shutdownAsked.wait { $0 ? true : nil } }
+  package func askShutdown() { shutdownAsked.change { $0 = true } }
+
+  // MARK: Calls that need no session
+
+  package func hello(_ call: HelloCall) throws(AgentFault) -> AgentHello {
+    let version = min(call.newestVersion, AgentProtocolVersion.newest)
+    guard version >= max(call.oldestVersion, AgentProtocolVersion.oldest) else {
+      throw AgentFault(
+        .protocolMismatch,
+        "this agent speaks versions \(AgentProtocolVersion.oldest) to \(AgentProtocolVersion.newest) of the control protocol, the caller \(call.oldestVersion) to \(call.newestVersion); deploy the agent that came with cmcplan"
+      )
+    }
+    return greeting(version)
+  }
+
+  private func greeting(_ version: Int) -> AgentHello {
+    AgentHello(
+      agentVersion: card.version, protocolVersion: version, fingerprint: card.fingerprint, bootID: card.bootID,
+      processID: card.processID, startedAt: card.startedAt, capabilities: card.capabilities)
+  }
+
+  package func observe(_ call: ObserveCall) throws(AgentFault) -> AgentObservation {
+    let (running, failed) = sessions.withLock { ($0.running, $0.failed) }
+    var observations = running.values.map { $0.observation() }
+    for (id, fault) in failed {
+      guard let entry = catalogue.sessions().entries.first(where: { $0.configuration.session == id }) else { continue }
+      var observation = SessionObservation(
+        configuration: entry.configuration, stage: .prepared, authority: .source, generation: .initial,
+        health: .stalled(why: fault.message), connected: false)
+      observation.hold = entry.hold
+      observation.lastError = fault
+      observations.append(observation)
+    }
+    let (tombstones, faults) = catalogue.tombstones()
+    for fault in faults { log(fault) }
+    return AgentObservation(
+      hello: greeting(AgentProtocolVersion.newest), observedAt: time.wallNow(),
+      sessions: observations.sorted { $0.session < $1.session },
+      tombstones: tombstones.sorted { $0.session < $1.session },
+      leases: book.withLock { $0.entries.compactMap(\.lease) }.sorted { $0.session < $1.session })
+  }
+
+  package func inspectDevices(_ call: InspectDevicesCall) throws(AgentFault) -> [DeviceReport] {
+    guard call.paths.count <= 4096 else { throw AgentFault(.badRequest, "at most 4096 devices in one call") }
+    return inspector(call.paths)
+  }
+
+  package func shutdown(_ call: ShutdownCall) throws(AgentFault) -> Done {
+    askShutdown()
+    return Done()
+  }
+
+  // MARK: Leases
+
+  package func acquireLease(_ call: AcquireLeaseCall) throws(AgentFault) -> Lease {
+    let now = time.wallNow()
+    return try book.withLock { book throws(AgentFault) in
+      var next = book
+      let lease = try next.acquire(call, now: now)
+      try catalogue.save(next.entries)
+      book = next
+      return lease
+    }
+  }
+
+  package func releaseLease(_ call: ReleaseLeaseCall) throws(AgentFault) -> Done {
+    try book.withLock { book throws(AgentFault) in
+      var next = book
+      next.release(call)
+      if next != book { try catalogue.save(next.entries) }
+      book = next
+    }
+    return Done()
+  }
+
+  private func admit(_ fencingNumber: UInt64, _ session: SessionID) throws(AgentFault) {
+    try book.withLock { book throws(AgentFault) in
+      var next = book
+      if try next.admit(fencingNumber: fencingNumber, for: session) { try catalogue.save(next.entries) }
+      book = next
+    }
+  }
+
+  // MARK: Sessions
+
+  package func configureSession(_ call: ConfigureSessionCall) throws(AgentFault) -> SessionObservation {
+    let configuration = call.configuration
+    try ConfigurationRules.check(configuration)
+    try admit(call.fencingNumber, configuration.session)
+    try claim(configuration.session)
+    defer { release(configuration.session) }
+    if let existing = sessions.withLock({ $0.running[configuration.session] }) {
+      guard try existing.mustBeRemade(for: configuration) else {
+        try existing.reconfigure(configuration)
+        return existing.observation()
+      }
+      try delete(existing)
+    }
+    if let tombstone = try catalogue.tombstone(of: configuration.session, role: configuration.role) {
+      throw AgentFault(
+        .refused,
+        "\(configuration.session) was \(tombstone.phase.rawValue) on this host at generation \(tombstone.generation) and is never started again; give the migration a new name to move it anew"
+      )
+    }
+    return try make(configuration)
+  }
+
+  private func make(_ configuration: SessionConfiguration) throws(AgentFault) -> SessionObservation {
+    let others = sessions.withLock { $0.running.values.map { $0 } }.map { $0.observation().configuration }
+    try ConfigurationRules.checkTogether(configuration, with: others)
+    guard others.count < Self.sessionLimit else {
+      throw AgentFault(.refused, "this agent has \(others.count) sessions, its limit; retire some")
+    }
+    // A session that failed to start is tried again with what the catalogue remembers of it.
+    var entry =
+      catalogue.sessions().entries.first { $0.configuration.session == configuration.session }
+      ?? SessionEntry(configuration: configuration)
+    let isNew = sessions.withLock { $0.failed[configuration.session] == nil }
+    if isNew { entry = SessionEntry(configuration: configuration) }
+    let session = try factory.make(entry, isNew: isNew)
+    sessions.change { sessions in
+      sessions.running[configuration.session] = session
+      sessions.failed[configuration.session] = nil
+    }
+    session.start()
+    if !isNew { try session.reconfigure(configuration) }
+    return session.observation()
+  }
+
+  package func command(_ call: SessionCommandCall) throws(AgentFault) -> SessionObservation {
+    try admit(call.fencingNumber, call.session)
+    let ends = call.command == .retire || call.command == .cancel
+    if ends { try claim(call.session) }
+    defer { if ends { release(call.session) } }
+    let session: any AgentSession
+    do throws(AgentFault) {
+      session = try find(call.session)
+    } catch {
+      // Deleting what is gone already is done already, where its tombstone says so.
+      throw error
+    }
+    let before = session.observation()
+    guard before.role == call.role else {
+      throw AgentFault(
+        .badRequest, "this agent is the \(before.role.rawValue) of \(call.session), not its \(call.role.rawValue)")
+    }
+    try session.perform(call.command)
+    let after = session.observation()
+    if ends { try delete(session) }
+    return after
+  }
+
+  /// The tombstone is durable before anything goes, so that no crash lets a finished migration start again.
+  private func delete(_ session: any AgentSession) throws(AgentFault) {
+    if let tombstone = session.tombstone(at: time.wallNow()) { try catalogue.save(tombstone) }
+    session.park()
+    try catalogue.removeSession(session.session)
+    sessions.change { $0.running[session.session] = nil }
+  }
+
+  package func setHold(_ call: SetHoldCall) throws(AgentFault) -> Done {
+    try find(call.session).setHold(call.hold)
+    return Done()
+  }
+
+  package func storeApproval(_ call: StoreApprovalCall) throws(AgentFault) -> Done {
+    try find(call.session).store(call.approval)
+    return Done()
+  }
+
+  private func find(_ id: SessionID) throws(AgentFault) -> any AgentSession {
+    let (session, fault, parked) = sessions.withLock { ($0.running[id], $0.failed[id], $0.isParked) }
+    if parked { throw AgentFault(.failed, "the agent is shutting down; call again when it runs anew") }
+    if let session { return session }
+    if let fault { throw fault }
+    throw AgentFault(.unknownSession, "this agent has no session \(id); configure it first")
+  }
+
+  private func claim(_ id: SessionID) throws(AgentFault) {
+    let parked = sessions.wait { sessions -> Bool? in
+      if sessions.isParked { return true }
+      return sessions.busy.insert(id).inserted ? false : nil
+    }
+    if parked != false { throw AgentFault(.failed, "the agent is shutting down; call again when it runs anew") }
+  }
+
+  private func release(_ id: SessionID) { sessions.change { _ = $0.busy.remove(id) } }
+
+  // MARK: Hooks
+
+  package func runHook(_ call: RunHookCall) throws(AgentFault) -> HookOutcome {
+    let migration = try find(call.session).observation().migration
+    try admit(call.fencingNumber, call.session)
+    let key = "\(call.session.text)\n\(call.runID)"
+    // The same run asked for twice at once: the second waits for the first and gets its answer.
+    _ = runningHooks.wait { $0.insert(key).inserted ? true : nil }
+    defer { runningHooks.change { _ = $0.remove(key) } }
+    if let outcome = try hooks.recorded(call.runID, of: call.session) { return outcome }
+    return try hooks.run(call, migration: migration)
+  }
+}

@@ -1,0 +1,98 @@
+/// What the command line of `cmcagent` asks for. Pure; the program acts on it.
+package enum AgentCommand: Sendable, Equatable {
+  /// Runs the agent of `root`; detached from the terminal, and answering once it is ready, unless `foreground`.
+  case run(root: String, foreground: Bool)
+  /// Joins standard input and output with the agent's control socket.
+  case rpc(root: String)
+  case fingerprint(root: String)
+  case inspect(device: String, json: Bool)
+  case verifyReceipt(file: String)
+  /// The process that holds a FUSE mount and its loop device; started by the agent only.
+  case holder(arguments: [String])
+  case version
+  case help
+
+  package static let usage = """
+    cmcagent: the agent of cmcplan, one on every host
+
+      cmcagent run --root DIR [--foreground]   run the agent whose state is below DIR
+      cmcagent rpc --root DIR                  speak the control protocol on standard input and output
+      cmcagent fingerprint --root DIR          print the fingerprint of the agent's key
+      cmcagent inspect DEVICE [--json]         say what a device is used for and whose label it carries
+      cmcagent verify-receipt FILE             check that a receipt is whole
+      cmcagent version
+      cmcagent help
+
+    """
+
+  /// Throws the sentence to print (usage follows it); the exit code is then 64 (EX_USAGE of sysexits.h).
+  package static func parse(_ arguments: [String]) throws(UsageError) -> AgentCommand {
+    guard let verb = arguments.first else { throw UsageError("a command is missing") }
+    let rest = Array(arguments.dropFirst())
+    switch verb {
+    case "holder": return .holder(arguments: rest)
+    case "help", "--help", "-h": return .help
+    case "version", "--version":
+      _ = try Options(rest, of: verb, values: [], flags: [], operands: 0)
+      return .version
+    case "run":
+      let options = try Options(rest, of: verb, values: ["--root"], flags: ["--foreground"], operands: 0)
+      return .run(root: try options.required("--root"), foreground: options.has("--foreground"))
+    case "rpc":
+      return .rpc(root: try Options(rest, of: verb, values: ["--root"], flags: [], operands: 0).required("--root"))
+    case "fingerprint":
+      let options = try Options(rest, of: verb, values: ["--root"], flags: [], operands: 0)
+      return .fingerprint(root: try options.required("--root"))
+    case "inspect":
+      let options = try Options(rest, of: verb, values: [], flags: ["--json"], operands: 1)
+      return .inspect(device: options.operands[0], json: options.has("--json"))
+    case "verify-receipt":
+      return .verifyReceipt(file: try Options(rest, of: verb, values: [], flags: [], operands: 1).operands[0])
+    default: throw UsageError("there is no command \"\(verb)\"")
+    }
+  }
+}
+
+package struct UsageError: Error, Sendable, Equatable {
+  package let message: String
+  package init(_ message: String) { self.message = message }
+}
+
+private struct Options {
+  private var values: [String: String] = [:]
+  private var flags: Set<String> = []
+  private let verb: String
+  private(set) var operands: [String] = []
+
+  init(
+    _ arguments: [String], of verb: String, values known: Set<String>, flags knownFlags: Set<String>, operands count: Int
+  ) throws(UsageError) {
+    self.verb = verb
+    var rest = arguments[...]
+    while let argument = rest.popFirst() {
+      if knownFlags.contains(argument) {
+        flags.insert(argument)
+      } else if known.contains(argument) {
+        guard let value = rest.popFirst() else { throw UsageError("\(argument) of \(verb) needs a value") }
+        values[argument] = value
+      } else if let equals = argument.firstIndex(of: "="), known.contains(String(argument[..<equals])) {
+        values[String(argument[..<equals])] = String(argument[argument.index(after: equals)...])
+      } else if argument.hasPrefix("--") {
+        throw UsageError("\(verb) has no option \(argument)")
+      } else {
+        operands.append(argument)
+      }
+    }
+    guard operands.count == count else {
+      throw UsageError(
+        count == 0 ? "\(verb) takes no \"\(operands.first ?? "")\"" : "\(verb) takes one path, not \(operands.count)")
+    }
+  }
+
+  func required(_ name: String) throws(UsageError) -> String {
+    guard let value = values[name], !value.isEmpty else { throw UsageError("\(verb) needs \(name)") }
+    return value
+  }
+
+  func has(_ flag: String) -> Bool { flags.contains(flag) }
+}

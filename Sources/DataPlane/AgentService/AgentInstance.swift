@@ -1,0 +1,89 @@
+package import AgentProtocol
+package import BlockModel
+internal import LinuxPlatform
+internal import Seams
+internal import TLSChannel
+
+/// Everything of one running agent, put together from the host's real seams: what `cmcagent run` starts.
+package final class AgentInstance: Sendable {
+  package static let version = "0.1.0"
+
+  package let agent: Agent
+  package let root: AgentRoot
+  package let fingerprint: KeyFingerprint
+  private let lock: FileLock
+  private let control: ControlServer
+
+  /// What a test may put in place of the host's own.
+  package struct Overrides: Sendable {
+    package var openDevice: DeviceOpener = OpenedDevice.openPlainly
+    package var fence: (any SourceFence)?
+    /// The program that holders are made with; nil for none.
+    package var executable: String?
+    package init() {}
+  }
+
+  /// Takes the root (one agent each), makes or loads the key, brings every session back, taps first, and then listens
+  /// for calls. `root` is an existing or missing directory, absolute.
+  package init(
+    root path: String, overrides: Overrides, log: @escaping @Sendable (String) -> Void
+  ) throws(AgentFault) {
+    root = AgentRoot(path: path)
+    do {
+      try Files.makeDirectories(root.path, mode: 0o700)
+      guard let lock = try FileLock.take(root.lock) else {
+        throw AgentFault(.inUse, "another agent runs in \(root.path); stop that one, or choose another --root")
+      }
+      self.lock = lock
+      let state = try DirectoryStateStore(path: root.state)
+      let identity = try AgentIdentity.loadOrMake(in: state)
+      fingerprint = identity.fingerprint
+      let catalogue = Catalogue(state: state, tombstones: try DirectoryStateStore(path: root.tombstones))
+      let time = SystemTime()
+      let host = SystemHost()
+      let bootID = try ProcessSetup.bootID()
+      let transport = TLSTransport(identity: identity)
+      let resources = SessionResources(
+        root: root, catalogue: catalogue, time: time, random: SystemRandom(), host: host,
+        ports: LinkPorts(transport: transport, log: log), transport: transport, bootID: bootID,
+        executable: overrides.executable, openDevice: overrides.openDevice, log: log)
+      let fence = overrides.fence ?? FileFence(catalogue: catalogue)
+      let inspector = DeviceInspector(host: host, root: root)
+      let hooks = HookRunner(
+        children: PosixChildProcesses(), time: time, catalogue: catalogue,
+        path: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        home: ProcessSetup.environment("HOME") ?? "/")
+      agent = try Agent(
+        card: AgentIdentityCard(
+          version: Self.version, fingerprint: identity.fingerprint, bootID: bootID,
+          processID: ProcessSetup.processID, startedAt: time.wallNow(),
+          capabilities: Self.capabilities(hasExecutable: overrides.executable != nil)),
+        catalogue: catalogue, time: time, hooks: hooks, factory: SessionMaker(resources: resources, fence: fence),
+        inspector: { inspector.reports(on: $0) }, log: log)
+      agent.start()
+      control = try ControlServer(path: root.socket, table: CallTable(agent), log: log)
+    } catch let fault as AgentFault {
+      throw fault
+    } catch {
+      throw AgentFault(.failed, "the agent can't start in \(path): \(error)")
+    }
+  }
+
+  private static func capabilities(hasExecutable: Bool) -> [String] {
+    let canHold =
+      hasExecutable && ProcessSetup.effectiveUserID == 0 && Files.exists("/dev/fuse")
+      && Files.exists("/dev/loop-control")
+    return canHold ? ["nbd-socket", "fuse-loop"] : ["nbd-socket"]
+  }
+
+  /// Stops answering calls, parks every session and gives the root back.
+  package func stop() {
+    control.stop()
+    agent.park()
+    lock.release()
+  }
+
+  /// The end of a process: calls stop and records are durable, and the taps end with the process, so that no client is
+  /// told of an error: holders wait for the next agent and send again what was not answered.
+  package func leave() { control.stop() }
+}

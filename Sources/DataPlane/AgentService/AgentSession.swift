@@ -1,0 +1,29 @@
+package import AgentProtocol
+package import BlockModel
+
+/// One session as the agent sees it, whichever role it has. Calls block, from any thread.
+package protocol AgentSession: AnyObject, Sendable {
+  var session: SessionID { get }
+  /// Brings up what the catalogue says should be up: the tap first, so that holders reconnect, then the link.
+  func start()
+  func observation() -> SessionObservation
+  /// Carries a command out, or starts it where it takes long. The same again finds its work done.
+  func perform(_ command: SessionCommand) throws(AgentFault)
+  /// Whether nothing of the session exists but its configuration, and this one needs other devices: then it is made
+  /// anew. Throws `.refused` for what may not change.
+  func mustBeRemade(for configuration: SessionConfiguration) throws(AgentFault) -> Bool
+  /// Takes over what may change of a configuration; throws `.wrongStage` or `.refused` for what may not.
+  func reconfigure(_ configuration: SessionConfiguration) throws(AgentFault)
+  func setHold(_ hold: Hold?) throws(AgentFault)
+  func store(_ approval: Approval) throws(AgentFault)
+  /// What is to remain when the session is deleted; nil where nothing was ever finished or moved.
+  func tombstone(at time: WallTime) -> Tombstone?
+  /// Ends threads, links and listeners, leaving records, holders and taps' sockets for the next start.
+  func park()
+}
+
+/// Makes the half of a session that a configuration asks for.
+package protocol SessionFactory: Sendable {
+  /// Checks devices and takes the session's files. Throws what the orchestrator should tell its user.
+  func make(_ entry: SessionEntry, isNew: Bool) throws(AgentFault) -> any AgentSession
+}

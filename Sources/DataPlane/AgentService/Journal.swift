@@ -1,0 +1,42 @@
+internal import FoundationEssentials
+internal import BlockModel
+package import Seams
+internal import Synchronization
+
+/// The append-only record of a session's events: JSON lines, kept in two files of bounded size. Never read back to
+/// decide anything. A line that can't be written is dropped: the journal must not stop what it describes.
+package final class Journal: Sendable {
+  package static let fileLimitBytes = 1 << 20
+  private let store: any StateStore
+  private let time: any TimeSource
+  private let path: String
+  private let size: Mutex<Int>
+
+  /// One journal a path; `append` may be called from any thread and blocks on the disk.
+  package init(store: any StateStore, path: String, time: any TimeSource) {
+    self.store = store
+    self.path = path
+    self.time = time
+    size = Mutex(((try? store.read(path)) ?? [])?.count ?? 0)
+  }
+
+  private struct Line: Encodable {
+    var at: Double
+    var event: String
+    var detail: String
+  }
+
+  package func append(_ event: String, _ detail: String = "") {
+    let line = Line(at: time.wallNow().secondsSince1970, event: event, detail: String(detail.prefix(4096)))
+    guard let bytes = try? JSONEncoder().encode(line) else { return }
+    size.withLock { size in
+      if size + bytes.count + 1 > Self.fileLimitBytes {
+        if let old = try? store.read(path) { try? store.replace("\(path).1", with: old) }
+        try? store.remove(path)
+        size = 0
+      }
+      try? store.append(path, [UInt8](bytes) + [10])
+      size += bytes.count + 1
+    }
+  }
+}

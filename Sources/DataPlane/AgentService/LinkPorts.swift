@@ -1,0 +1,173 @@
+internal import BlockModel
+internal import H2HProtocol
+internal import LinuxPlatform
+internal import Seams
+
+/// The ports on which this agent waits for its peers: one listener a port, shared by the sessions that name it. Who a
+/// connection is for is told by its first hello; a stranger is dropped without a word.
+package final class LinkPorts: Sendable {
+  private struct Gathering: Sendable {
+    var link: UInt64
+    var lanes: [FrameLane]
+    var state: HelloState
+    var expected: Int
+    var since: MonotonicTime
+  }
+
+  private struct Port: Sendable {
+    var listener: SocketListener
+    var address: String
+    var owners: [SessionID: any LinkOwner] = [:]
+    var gathering: [SessionID: [Gathering]] = [:]
+    var strangers = 0
+  }
+
+  private let transport: any LinkTransport
+  private let ports = Monitor([Int: Port]())
+  private let log: @Sendable (String) -> Void
+
+  package init(transport: any LinkTransport, log: @escaping @Sendable (String) -> Void) {
+    self.transport = transport
+    self.log = log
+  }
+
+  /// Lets `owner`'s peer in from now on. Throws where the port can't be had, and says by whom it may be taken.
+  func listen(address text: String, port number: Int, for owner: any LinkOwner) throws(SystemError) {
+    guard let address = SocketAddress(numeric: text, port: UInt16(clamping: number)) else {
+      throw SystemError("listen on \(text):\(number)", because: "\(text) is no numeric address")
+    }
+    let isNew = try ports.change { ports throws(SystemError) in
+      if ports[number] == nil {
+        ports[number] = Port(listener: try SocketListener.tcp(address), address: text)
+        ports[number]?.owners[owner.session] = owner
+        return true
+      }
+      ports[number]?.owners[owner.session] = owner
+      return false
+    }
+    guard isNew, let listener = ports.withLock({ $0[number]?.listener }) else { return }
+    try PlatformThread.start(name: "accept-\(number)") { [self] in acceptAll(listener, number) }
+  }
+
+  func isListening(on port: Int) -> Bool { ports.withLock { $0[port] != nil } }
+
+  /// The session's peer is no longer let in; the last one closes the port.
+  func leave(port number: Int, session: SessionID) {
+    let (listener, lanes) = ports.change { ports -> (SocketListener?, [FrameLane]) in
+      guard var port = ports[number] else { return (nil, []) }
+      port.owners[session] = nil
+      let lanes = (port.gathering.removeValue(forKey: session) ?? []).flatMap(\.lanes)
+      ports[number] = port.owners.isEmpty ? nil : port
+      return (port.owners.isEmpty ? port.listener : nil, lanes)
+    }
+    listener?.cancel()
+    for lane in lanes { lane.close() }
+  }
+
+  private func acceptAll(_ listener: SocketListener, _ number: Int) {
+    while !listener.isCancelled {
+      do throws(SystemError) {
+        guard let socket = try listener.accept() else { continue }
+        let isAdmitted = ports.change { ports in
+          guard let count = ports[number]?.strangers, count < LinkLimits.strangers else { return false }
+          ports[number]?.strangers += 1
+          return true
+        }
+        guard isAdmitted else {
+          socket.shutDown()
+          continue
+        }
+        do throws(SystemError) {
+          try PlatformThread.start(name: "greet") { [self] in
+            greet(socket, number)
+            ports.change { $0[number]?.strangers -= 1 }
+          }
+        } catch {
+          ports.change { $0[number]?.strangers -= 1 }
+          throw error
+        }
+      } catch {
+        // Out of descriptors or threads; the next may fare better.
+        if !listener.isCancelled { pauseThread(milliseconds: 50) }
+      }
+    }
+  }
+
+  /// One connection until its lane has a link, or is dropped.
+  private func greet(_ socket: SocketChannel, _ number: Int) {
+    let deadline = MonotonicTime.now.adding(seconds: LinkLimits.handshakeSeconds)
+    // Whatever the peer sends or does not send: at the deadline the socket is shut, which ends every wait on it.
+    let guardian = Deadline(deadline) { socket.shutDown() }
+    defer { guardian.cancel() }
+    let peers = Set(ports.withLock { $0[number]?.owners.values.map(\.peerFingerprint) ?? [] })
+    do throws(ChannelError) {
+      let (channel, peer) = try transport.accept(socket, from: peers, until: deadline)
+      let reader = FrameReader(channel: channel)
+      do throws(LinkFailure) {
+        guard case .hello(let hello) = try reader.next().message else {
+          throw LinkFailure("the first message is no hello")
+        }
+        try place(hello, FrameLane(number: Int(hello.lane), channel: channel, reader: reader), peer, number)
+      } catch {
+        log("a connection from \(socket.label) was dropped: \(error)")
+        channel.shutDown()
+      }
+    } catch {
+      log("a connection from \(socket.label) was dropped: \(error)")
+      socket.shutDown()
+    }
+  }
+
+  private func place(
+    _ hello: Hello, _ lane: FrameLane, _ peer: KeyFingerprint, _ number: Int
+  ) throws(LinkFailure) {
+    guard H2HVersion.common(oldest: hello.oldestVersion, newest: hello.newestVersion) != nil else {
+      throw LinkFailure(
+        "it speaks versions \(hello.oldestVersion) to \(hello.newestVersion) of the link protocol, this agent \(H2HVersion.oldest) to \(H2HVersion.newest)"
+      )
+    }
+    let now = MonotonicTime.now
+    let (dropped, complete, owner) = try ports.change {
+      ports throws(LinkFailure) -> ([FrameLane], Gathering?, any LinkOwner) in
+      guard let owner = ports[number]?.owners[hello.state.session], owner.peerFingerprint == peer else {
+        throw LinkFailure("it is for session \(hello.state.session), which has no such peer here")
+      }
+      var all = ports[number]?.gathering[hello.state.session] ?? []
+      var dropped = all.filter { now.seconds(since: $0.since) > LinkLimits.handshakeSeconds }.flatMap(\.lanes)
+      all.removeAll { now.seconds(since: $0.since) > LinkLimits.handshakeSeconds }
+      var gathering =
+        all.first { $0.link == hello.link }
+        ?? Gathering(link: hello.link, lanes: [], state: hello.state, expected: Int(hello.lanes), since: now)
+      all.removeAll { $0.link == hello.link }
+      guard gathering.expected == Int(hello.lanes), !gathering.lanes.contains(where: { $0.number == lane.number }) else {
+        throw LinkFailure("its lanes contradict each other")
+      }
+      gathering.lanes.append(lane)
+      let isComplete = gathering.lanes.count == gathering.expected
+      if !isComplete { all.append(gathering) }
+      while all.count > LinkLimits.gatheringPerSession { dropped += all.removeFirst().lanes }
+      ports[number]?.gathering[hello.state.session] = all
+      return (dropped, isComplete ? gathering : nil, owner)
+    }
+    for lane in dropped { lane.close() }
+    guard let complete else { return }
+    let lanes = complete.lanes.sorted { $0.number < $1.number }
+    let link = Link(number: complete.link, lanes: lanes, isOpener: false, owner: owner)
+    owner.offered(link, complete.state)
+  }
+}
+
+/// Does something at a point in time unless it is cancelled first.
+final class Deadline: Sendable {
+  private let isOver = Monitor(false)
+
+  init(_ deadline: MonotonicTime, _ body: @escaping @Sendable () -> Void) {
+    let isOver = isOver
+    // Where no thread is to be had, the channel's own limits have to do.
+    _ = try? PlatformThread.start(name: "deadline", stackBytes: 64 << 10) {
+      if isOver.wait(until: deadline, { $0 ? true : nil }) == nil { body() }
+    }
+  }
+
+  func cancel() { isOver.change { $0 = true } }
+}

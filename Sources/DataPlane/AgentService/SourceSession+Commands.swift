@@ -1,0 +1,267 @@
+internal import AgentProtocol
+internal import BlockModel
+internal import H2HProtocol
+internal import LinuxPlatform
+internal import NBDServer
+internal import Replication
+internal import Seams
+
+extension SourceSession {
+  func perform(_ command: SessionCommand) throws(AgentFault) {
+    // One command at a time: a close must not overtake the opening before it.
+    try commands.withLock { _ throws(AgentFault) in
+      journal.append("command", command.rawValue)
+      switch command {
+      case .proveConnection: try proveConnection()
+      case .synchronize: try ask(.synchronize)
+      case .stopSynchronizing: try ask(.stopSynchronizing)
+      case .openTap: try openTap()
+      case .resync: try ask(.resync)
+      case .swing: try ask(.swing)
+      case .revert: try ask(.revert)
+      case .confirmSwing: try ask(.confirmSwing)
+      case .closeTap: try closeTap()
+      case .prove:
+        try checkFence()
+        try ask(.prove)
+      case .fence:
+        try checkFence()
+        try ask(.fence)
+      case .release:
+        throw AgentFault(.badRequest, "\(session): the destination's agent releases the device; this is the source's")
+      case .retire:
+        try ask(.retire)
+        taps.remove()
+      case .cancel: try cancel()
+      }
+    }
+  }
+
+  /// Hands a command to the machine and waits for its answer, which comes soon.
+  private func ask(_ command: SourceCommand) throws(AgentFault) {
+    let id = state.withLock { state in
+      defer { state.nextID += 1 }
+      return state.nextID
+    }
+    post(.command(command, id: id))
+    let until = MonotonicTime.now.adding(seconds: Self.commandSeconds)
+    let answer = commandAnswers.wait(until: until) { $0.removeValue(forKey: id) }
+    switch answer {
+    case .accepted: return
+    case .refused(let why): throw AgentFault(.wrongStage, "\(session): \(why)")
+    case nil:
+      throw AgentFault(
+        .failed, "\(session): \(command) was not answered within \(Int(Self.commandSeconds)) s; observe, and repeat it")
+    }
+  }
+
+  private func checkFence() throws(AgentFault) {
+    for volume in volumes { try fence.check(volume.path) }
+  }
+
+  // MARK: The tap
+
+  private func openTap() throws(AgentFault) {
+    try ask(.openTap)
+    try serveTap()
+    if !state.withLock({ $0.entry.tapIsOpen }) { try save { $0.tapIsOpen = true } }
+    try taps.attach()
+  }
+
+  private func serveTap() throws(AgentFault) {
+    try taps.serve { index, volume in
+      TapExport(name: volume.name.text, sizeBytes: volume.sizeBytes, device: volumes[index].device) {
+        [weak self] operation, request, payload, completion in
+        guard let self else { return completion(.failure(.shutdown)) }
+        application(volume: index, operation, request, payload, completion)
+      }
+    }
+  }
+
+  /// After a restart, before anything else: holders and clients wait for the socket.
+  func reopenTap() {
+    do throws(AgentFault) {
+      try ask(.openTap)
+      try serveTap()
+    } catch {
+      journal.append("tapNotOpen", error.message)
+      resources.log("the tap of session \(session) can't be opened again: \(error)")
+    }
+    submit(local) { [self] in
+      do throws(AgentFault) { try taps.attach() } catch { journal.append("tapNotAttached", error.message) }
+    }
+  }
+
+  private func closeTap() throws(AgentFault) {
+    try taps.close()
+    do throws(AgentFault) {
+      try ask(.closeTap)
+    } catch {
+      // The machine wants to stay as it is, so the tap does.
+      try serveTap()
+      throw error
+    }
+    try save { $0.tapIsOpen = false }
+  }
+
+  // MARK: Giving up
+
+  private func cancel() throws(AgentFault) {
+    let now = resources.time.monotonicNow()
+    if state.withLock({ $0.machine.observation(at: now).authority }) == .standIn {
+      try ask(.revert)
+      try waitFor("the revert") { $0.authority == .source }
+    }
+    if taps.isServing { try taps.close() }
+    if state.withLock({ $0.entry.tapIsOpen }) { try save { $0.tapIsOpen = false } }
+    try ask(.cancel)
+    try waitFor("the cancellation") { $0.stage == .cancelled }
+    taps.remove()
+  }
+
+  private func waitFor(
+    _ what: String, _ isReached: @Sendable (Replication.SourceObservation) -> Bool
+  ) throws(AgentFault) {
+    let until = MonotonicTime.now.adding(seconds: Self.commandSeconds)
+    while MonotonicTime.now < until {
+      let now = resources.time.monotonicNow()
+      if isReached(state.withLock { $0.machine.observation(at: now) }) { return }
+      pauseThread(milliseconds: 20)
+    }
+    throw AgentFault(.failed, "\(session): \(what) takes long; observe, and repeat the command")
+  }
+
+  // MARK: The connection
+
+  private static let probeBytes = 1 << 20
+  private static let probeCount = 8
+
+  /// Small probes for the time there and back, then large ones each way for the rate.
+  private func proveConnection() throws(AgentFault) {
+    let until = MonotonicTime.now.adding(seconds: LinkLimits.handshakeSeconds)
+    while upLink() == nil {
+      guard MonotonicTime.now < until else {
+        throw AgentFault(
+          .failed,
+          "\(session): there is no connection with the other agent within \(Int(LinkLimits.handshakeSeconds)) s: \(trouble ?? "no reason known yet"); check address, port and firewalls on both hosts"
+        )
+      }
+      pauseThread(milliseconds: 20)
+    }
+    guard let link = upLink() else { throw AgentFault(.failed, "\(session): the connection was lost again; repeat") }
+    var best = Double.infinity
+    for _ in 0..<3 { best = min(best, try exchange(link, count: 1, bytes: 0, answerBytes: 1, until: until)) }
+    let there = try exchange(link, count: Self.probeCount, bytes: Self.probeBytes, answerBytes: 1, until: until)
+    let back = try exchange(link, count: Self.probeCount, bytes: 0, answerBytes: Self.probeBytes, until: until)
+    let proof = ConnectionProof(
+      provenAt: resources.time.wallNow(), roundTripSeconds: best,
+      bytesPerSecond: Double(Self.probeCount * Self.probeBytes) / max(there, back, 1e-6))
+    try save { $0.connectionProof = proof }
+  }
+
+  private func upLink() -> Link? { state.withLock { $0.links.values.first { $0.isUp && !$0.isClosed } } }
+
+  /// Why there is no link, for people.
+  var trouble: String? {
+    dialer.withLock { $0 }?.lastError ?? state.withLock { $0.linkTrouble }
+  }
+
+  private func exchange(
+    _ link: Link, count: Int, bytes: Int, answerBytes: Int, until: MonotonicTime
+  ) throws(AgentFault) -> Double {
+    let begin = MonotonicTime.now
+    var ids: [UInt64] = []
+    for _ in 0..<count {
+      let id = state.withLock { state in
+        defer { state.nextID += 1 }
+        return state.nextID
+      }
+      ids.append(id)
+      let message = H2HMessage.probe(length: UInt32(bytes), answerLength: UInt32(answerBytes))
+      link.sendBulk(
+        OutgoingFrame(H2HFrame(requestID: id, message: message), payload: bytes > 0 ? Filler(count: bytes) : nil))
+    }
+    for id in ids {
+      guard probes.wait(until: until, { $0.removeValue(forKey: id) }) == true else {
+        throw AgentFault(.failed, "\(session): the other agent did not answer a probe in time; repeat when the link is up")
+      }
+    }
+    return MonotonicTime.now.seconds(since: begin)
+  }
+
+  // MARK: Configuration
+
+  func mustBeRemade(for new: SessionConfiguration) throws(AgentFault) -> Bool {
+    let old = configuration
+    let hasData = state.withLock { $0.machine.stage } != .prepared || state.withLock { $0.entry.tapIsOpen }
+    try ConfigurationRules.checkChange(from: old, to: new, hasData: hasData)
+    // With data nothing is ever made anew: what may still change, changes in place.
+    return !hasData && ConfigurationRules.needsRemake(from: old, to: new)
+  }
+
+  func reconfigure(_ new: SessionConfiguration) throws(AgentFault) {
+    let old = configuration
+    guard old != new else { return }
+    try save { entry in
+      entry.configuration = new
+      entry.approvals.removeAll { $0.configurationDigest != new.configurationDigest }
+    }
+    state.withLock { state in
+      var machine = state.machine.configuration
+      machine.verify = VerifyMode(rawValue: new.verify) ?? .full
+      machine.linkLossTimeoutSeconds = new.linkLossTimeoutSeconds
+      machine.resyncIntervalSeconds = new.resyncIntervalSeconds
+      machine.confirmWithinSeconds = new.confirmWithinSeconds
+      state.machine.reconfigure(machine)
+      state.governor.change(limits: new.limits)
+    }
+    taps.change(volumes: new.volumes)
+    journal.append("reconfigured", new.configurationDigest)
+    if old.link.listens, !new.link.listens || old.link.port != new.link.port {
+      resources.ports.leave(port: old.link.port, session: session)
+    }
+    if !old.link.listens, new.link.listens { dialer.change { $0.take()?.stop() } }
+    openLink(new)
+  }
+
+  func setHold(_ hold: Hold?) throws(AgentFault) {
+    try save { $0.hold = hold }
+    journal.append("hold", hold.map { "\($0.cause.rawValue) by \($0.who): \($0.why)" } ?? "cleared")
+  }
+
+  func store(_ approval: Approval) throws(AgentFault) {
+    try ApprovalRules.store(approval, in: self)
+  }
+}
+
+/// Bytes of no meaning, for probes.
+final class Filler: FramePayload {
+  private let buffer: AlignedBuffer
+  init(count: Int) { buffer = AlignedBuffer(byteCount: count) }
+  var bytes: UnsafeRawBufferPointer { buffer.readOnly }
+  func release() {}
+}
+
+/// What both roles keep in the catalogue the same way.
+protocol EntryKeeper: AnyObject, Sendable {
+  var configuration: SessionConfiguration { get }
+  func save(_ body: @Sendable (inout SessionEntry) -> Void) throws(AgentFault)
+}
+
+enum ApprovalRules {
+  static func store(_ approval: Approval, in keeper: any EntryKeeper) throws(AgentFault) {
+    let configuration = keeper.configuration
+    guard approval.configurationDigest == configuration.configurationDigest else {
+      throw AgentFault(
+        .refused,
+        "the approval is for another configuration of \(configuration.session) than the one that runs; look at the plan and approve anew"
+      )
+    }
+    try keeper.save { entry in
+      entry.approvals.removeAll { $0.phase == approval.phase }
+      entry.approvals.append(approval)
+    }
+  }
+}
+
+extension SourceSession: EntryKeeper {}

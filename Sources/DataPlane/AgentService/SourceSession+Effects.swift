@@ -1,0 +1,260 @@
+internal import AgentProtocol
+internal import BlockModel
+internal import H2HProtocol
+internal import LinuxPlatform
+internal import NBDServer
+internal import Replication
+internal import Seams
+
+extension SourceSession {
+  /// What is left of an effect when the lock is released.
+  enum Work: Sendable {
+    case effect(SourceEffect)
+    case local(ApplicationRequest, volume: Int, ApplicationOperation, ByteRange, durable: Bool)
+    case deliver(ApplicationRequest, offset: Int, count: Int)
+    case answer(ApplicationRequest)
+    case refuse(Link, H2HStatus, why: String)
+  }
+
+  /// Inside the lock. Frames go on their lanes here; nothing here waits.
+  func route(_ effect: SourceEffect, _ state: inout State, _ work: inout [Work]) {
+    switch effect {
+    case .send(let number, let lane, let frame, let source):
+      guard let link = state.links[number] else { return }
+      let outgoing = OutgoingFrame(frame, payload: payload(for: frame, source, &state))
+      switch lane {
+      case .control, .application: link.sendControl(outgoing)
+      case .bulk: link.sendBulk(outgoing)
+      }
+    case .local(let id, let volume, let operation, let range, let durable):
+      guard let request = state.applications[id] else { return }
+      work.append(.local(request, volume: Int(volume), operation, range, durable: durable))
+    case .deliver(let id, let offset, let length):
+      guard let request = state.applications[id] else { return }
+      request.hold()
+      work.append(.deliver(request, offset: Int(offset), count: Int(length)))
+    case .complete(let id, let status):
+      guard let request = state.applications.removeValue(forKey: id) else { return }
+      if request.finish(status) { work.append(.answer(request)) }
+    case .releaseTransfer(let id): state.transfers[id] = nil
+    case .sendHello(let number, let hello): state.links[number]?.sendHellos(hello)
+    case .answerHello(let number, let hello): state.links[number]?.answer(hello)
+    case .refuseHello(let number, let status, let why):
+      if let link = state.links[number] { work.append(.refuse(link, status, why: why)) }
+    case .linkEstablished(let number): state.links[number]?.markEstablished()
+    case .closeLink(let number, let why): state.links[number]?.close(why: why)
+    case .readForCopy, .storeIntent, .store, .flushLocal, .digestLocal, .makeReceipt, .fenceHost, .commandAnswer,
+      .hold, .stageChanged, .journal:
+      work.append(.effect(effect))
+    }
+  }
+
+  private func payload(
+    for frame: H2HFrame, _ source: PayloadSource, _ state: inout State
+  ) -> (any FramePayload)? {
+    switch source {
+    case .none: nil
+    case .transfer(let id): state.transfers[id]
+    case .application(let id, let offset):
+      state.applications[id].map { request in
+        ApplicationSlice(request, offset: Int(offset), count: frame.message.payloadBytes) { [weak self] request in
+          self?.answerLater(request)
+        }
+      }
+    }
+  }
+
+  /// Outside the lock. `events` gets what was done at once; what is handed to a pool posts by itself.
+  func perform(
+    _ work: Work, _ poster: Poster, _ payload: UnsafeRawBufferPointer?, _ events: inout [SourceEvent]
+  ) {
+    switch work {
+    case .local(let request, let volume, let operation, let range, let durable):
+      if case .worker = poster, volumes[volume].isInline, operation != .flush {
+        events.append(.localDone(id: request.id, carryOut(request, volume, operation, range, durable)))
+      } else {
+        submit(local) { [self] in
+          post(.localDone(id: request.id, carryOut(request, volume, operation, range, durable)))
+        }
+      }
+    case .deliver(let request, let offset, let count):
+      if let payload, count <= payload.count, offset + count <= request.payload.bytes.count {
+        request.piece(offset, count).copyMemory(from: UnsafeRawBufferPointer(rebasing: payload[..<count]))
+      }
+      if request.drop() { answer(request, poster) }
+    case .answer(let request): answer(request, poster)
+    case .refuse(let link, let status, let why): submit(local) { link.refuse(status, why: why) }
+    case .effect(let effect): perform(effect)
+    }
+  }
+
+  private func answer(_ request: ApplicationRequest, _ poster: Poster) {
+    switch poster {
+    case .worker: request.answer()
+    case .lane: answerLater(request)
+    }
+  }
+
+  func answerLater(_ request: ApplicationRequest) { submit(answers) { request.answer() } }
+
+  /// The pools take more than a session may have outstanding; where the host gives no thread, this one does the work.
+  func submit(_ pool: ThreadPool, _ job: @escaping @Sendable () -> Void) {
+    do throws(SystemError) { try pool.trySubmit(job) } catch { job() }
+  }
+
+  private func perform(_ effect: SourceEffect) {
+    switch effect {
+    case .readForCopy(let transfer, let volume, let range):
+      submit(copying) { [self] in readForCopy(transfer, Int(volume), range) }
+    case .storeIntent(let volume, let page, let revision, let bytes):
+      writer.replace(SourceFiles.intent(session, volumes[Int(volume)].name, page), with: bytes) { [weak self] isStored in
+        self?.post(.intentStored(volume: volume, page: page, revision: revision, isStored: isStored))
+      }
+    case .store(let revision, let record):
+      writer.replace(SourceFiles.record(session), with: record.encoded()) { [weak self] isStored in
+        self?.post(.stored(revision: revision, isStored: isStored))
+      }
+    case .flushLocal(let checkpoint):
+      submit(local) { [self] in
+        let isFlushed = volumes.allSatisfy { (try? $0.device.flush()) != nil }
+        post(.localFlushed(checkpoint: checkpoint, isFlushed: isFlushed))
+      }
+    case .digestLocal(let id, let volume, let range):
+      submit(copying) { [self] in
+        post(.localDigest(id: id, DeviceDigest.extent(range, of: volumes[Int(volume)].device)))
+      }
+    case .makeReceipt(let draft): submit(local) { [self] in makeReceipt(draft) }
+    case .fenceHost: submit(local) { [self] in fenceHost() }
+    case .commandAnswer(let id, let answer): commandAnswers.change { $0[id] = answer }
+    case .hold(let cause, let why): keepHold(cause, why)
+    case .stageChanged: submit(local) { [self] in stageChanged() }
+    case .journal(let line): journal.append("replication", line)
+    case .send, .local, .deliver, .complete, .releaseTransfer, .sendHello, .answerHello, .refuseHello,
+      .linkEstablished, .closeLink:
+      break
+    }
+  }
+
+  private func carryOut(
+    _ request: ApplicationRequest, _ volume: Int, _ operation: ApplicationOperation, _ range: ByteRange, _ durable: Bool
+  ) -> IOStatus {
+    let device = volumes[volume].device
+    let counters = volumes[volume].counters
+    // A machine may split a request; its piece lies at the same place in the payload as in the range.
+    let start = Int(range.offset &- request.offset)
+    do throws(BlockDeviceError) {
+      switch operation {
+      case .read:
+        try device.read(at: range.offset, into: request.piece(start, Int(range.length)))
+        counters.countRead(range.length)
+      case .write:
+        try device.write(
+          at: range.offset, from: UnsafeRawBufferPointer(request.piece(start, Int(range.length))), durable: durable)
+        counters.countWrite(range.length)
+      case .zeroes:
+        try device.writeZeroes(range, mayUnmap: true, durable: durable)
+        counters.countWrite(range.length)
+      case .flush:
+        try device.flush()
+        counters.countFlush()
+      }
+      return .ok
+    } catch {
+      journal.append("localFailed", error.message)
+      return IOStatus(error)
+    }
+  }
+
+  private func readForCopy(_ transfer: UInt64, _ volume: Int, _ range: ByteRange) {
+    let device = volumes[volume].device
+    do throws(BlockDeviceError) {
+      if try device.allocation(of: range).allSatisfy(\.isZero) {
+        return post(.copyRead(transfer: transfer, .ok, isZero: true))
+      }
+      let buffer = PooledBuffer(from: buffers, count: Int(range.length))
+      try device.read(at: range.offset, into: buffer.target)
+      let isZero = isAllZero(buffer.bytes)
+      if !isZero { state.withLock { $0.transfers[transfer] = buffer } }
+      post(.copyRead(transfer: transfer, .ok, isZero: isZero))
+    } catch {
+      journal.append("copyReadFailed", error.message)
+      post(.copyRead(transfer: transfer, IOStatus(error), isZero: false))
+    }
+  }
+
+  private func makeReceipt(_ draft: ReceiptDraft) {
+    let bytes = Receipt.text(draft, sha256: DeviceDigest.of)
+    let path = SourceFiles.receipt(session)
+    do throws(StateStoreError) {
+      try resources.catalogue.state.replace(path, with: bytes)
+    } catch {
+      journal.append("receiptNotStored", error.message)
+      return post(.receiptStored(digest: nil))
+    }
+    let digest = DeviceDigest.of(bytes).description
+    let summary = ReceiptSummary(
+      digest: digest, verify: draft.verify.rawValue,
+      comparedBytes: draft.volumes.reduce(0) { $0 + $1.comparedBytes }, at: draft.at,
+      path: "\(resources.root.state)/\(path)")
+    change { $0.receipt = summary }
+    post(.receiptStored(digest: digest))
+  }
+
+  private func fenceHost() {
+    var isFenced = true
+    for volume in volumes {
+      do throws(AgentFault) {
+        try fence.raise(volume.path, session: session)
+      } catch {
+        journal.append("notFenced", error.message)
+        isFenced = false
+      }
+    }
+    post(.hostFenced(isFenced: isFenced))
+  }
+
+  private func keepHold(_ cause: HoldCause, _ why: String) {
+    let hold = Hold(
+      cause: cause == .reverted ? .reverted : .failure, who: "cmcagent", why: why, at: resources.time.wallNow())
+    submit(local) { [self] in change { $0.hold = hold } }
+  }
+
+  /// Changes what the catalogue keeps, one at a time, so that no older entry overwrites a newer.
+  func save(_ body: @Sendable (inout SessionEntry) -> Void) throws(AgentFault) {
+    try saving.withLock { _ throws(AgentFault) in
+      let entry = state.withLock { state in
+        body(&state.entry)
+        return state.entry
+      }
+      try resources.catalogue.save(entry)
+    }
+  }
+
+  /// The same where nobody waits: a write that fails is reported in the journal and repeated by the next change.
+  func change(_ body: @Sendable (inout SessionEntry) -> Void) {
+    do throws(AgentFault) { try save(body) } catch { journal.append("catalogueNotStored", error.message) }
+  }
+}
+
+/// Where a source keeps what its machine wants durable.
+enum SourceFiles {
+  static func record(_ session: SessionID) -> String { "\(Catalogue.directory(of: session))/record" }
+  static func intentDirectory(_ session: SessionID, _ volume: VolumeName) -> String {
+    "\(Catalogue.directory(of: session))/intent/\(Catalogue.fileName(volume.text))"
+  }
+  static func intent(_ session: SessionID, _ volume: VolumeName, _ page: Int) -> String {
+    "\(intentDirectory(session, volume))/\(page)"
+  }
+  static func receipt(_ session: SessionID) -> String { "\(Catalogue.directory(of: session))/receipt" }
+}
+
+extension IOStatus {
+  init(_ error: BlockDeviceError) {
+    switch error.code {
+    case .outOfRange: self = .outOfRange
+    case .noSpace: self = .noSpace
+    case .readOnly: self = .readOnly
+    case .readFailed, .writeFailed, .flushFailed, .gone: self = .ioError
+    }
+  }
+}

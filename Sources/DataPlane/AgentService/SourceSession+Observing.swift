@@ -1,0 +1,93 @@
+internal import AgentProtocol
+internal import BlockModel
+internal import H2HProtocol
+internal import LinuxPlatform
+internal import Replication
+internal import Seams
+
+extension SourceSession {
+  func observation() -> SessionObservation {
+    let now = resources.time.monotonicNow()
+    let (seen, entry) = state.withLock { ($0.machine.observation(at: now), $0.entry) }
+    var answer = SessionObservation(
+      configuration: entry.configuration, stage: SessionStage(rawValue: seen.stage.rawValue) ?? .prepared,
+      authority: Authority(seen.authority), generation: seen.generation, health: ReplicationHealth(seen.health),
+      connected: seen.isConnected)
+    answer.volumes = entry.configuration.volumes.enumerated().map { index, volume in
+      let seenVolume = seen.volumes[index]
+      return VolumeObservation(
+        name: volume.name, devicePath: volumes[index].path, sizeBytes: volume.sizeBytes,
+        blockBytes: volumes[index].device.blockBytes, dirtyBytes: seenVolume.dirtyBytes,
+        copiedBytes: seenVolume.copiedBytes, wireBytes: seenVolume.wireBytes, tapSocket: taps.socket(of: volume.name),
+        tapDevice: taps.device(of: volume.name), tapOpenCount: taps.openCount(of: volume.name),
+        applicationIO: volumes[index].counters.snapshot, longestPauseSeconds: seen.longestPauseSeconds)
+    }
+    answer.connectionProof = entry.connectionProof
+    answer.hold = entry.hold
+    answer.approvals = entry.approvals
+    answer.confirmBy = seen.confirmBy
+    answer.swingConfirmed = seen.isSwingConfirmed
+    answer.swings = seen.swings
+    answer.lastSwingPauseSeconds = seen.lastSwingPauseSeconds
+    answer.initialSynchronizationAt = seen.initialSynchronizationAt
+    // The summary is written before the machine believes the receipt, and outlives one that a new write made void.
+    if seen.receiptDigest != nil, entry.receipt?.digest == seen.receiptDigest { answer.receipt = entry.receipt }
+    if let why = seen.lastError {
+      answer.lastError = AgentFault(.failed, why)
+    } else if !seen.isConnected, let trouble {
+      answer.lastError = AgentFault(.failed, "no connection with the other agent: \(trouble)")
+    }
+    return answer
+  }
+
+  func tombstone(at time: WallTime) -> Tombstone? {
+    let now = resources.time.monotonicNow()
+    let seen = state.withLock { $0.machine.observation(at: now) }
+    // A cancelled migration may be started again; only a finished one leaves a stone.
+    guard seen.stage == .fenced else { return nil }
+    return Tombstone(
+      session: session, role: .source, phase: .retired, generation: seen.generation, receiptDigest: seen.receiptDigest,
+      at: time)
+  }
+
+  /// The tombstone of finalize is there before the session is retired: it is the file's fence as cmcplan sees it.
+  func stageChanged() {
+    let stage = state.withLock { $0.machine.stage }
+    journal.append("stage", stage.rawValue)
+    guard stage == .fenced, var stone = tombstone(at: resources.time.wallNow()) else { return }
+    stone.phase = .finalized
+    do throws(AgentFault) {
+      try resources.catalogue.save(stone)
+    } catch {
+      journal.append("tombstoneNotStored", error.message)
+    }
+  }
+}
+
+extension Authority {
+  init(_ authority: CopyAuthority) {
+    self =
+      switch authority {
+      case .source: .source
+      case .standIn: .standIn
+      case .destinationOnly: .destinationOnly
+      case .destination: .destination
+      }
+  }
+}
+
+extension ReplicationHealth {
+  init(_ health: SourceHealth) {
+    self =
+      switch health {
+      case .idle: .idle
+      case .initializing: .initializing
+      case .synchronizing(let percent, let rate, let eta):
+        .synchronizing(percent: percent, bytesPerSecond: rate, etaSeconds: eta)
+      case .tracking(let bytes, let seconds): .tracking(lagBytes: bytes, lagSeconds: seconds)
+      case .stalled(let why): .stalled(why: why)
+      case .disconnected(let since): .disconnected(since: since)
+      case .degraded(let copy, let why): .degraded(copy: copy, why: why)
+      }
+  }
+}

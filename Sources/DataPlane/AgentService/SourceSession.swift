@@ -1,0 +1,293 @@
+internal import AgentProtocol
+internal import BlockModel
+internal import H2HProtocol
+internal import LinuxPlatform
+internal import NBDServer
+internal import Replication
+internal import Seams
+
+/// The source's half of a session: the machine under one lock, and threads that do what it says.
+///
+/// Every event goes through `post`. Frames are put on their lanes inside the lock, so that they leave in the machine's
+/// order; everything else is done after it. A thread that serves a lane never does disk work: pools do.
+final class SourceSession: AgentSession, LinkOwner {
+  struct State: Sendable {
+    var machine: SourceMachine
+    var entry: SessionEntry
+    /// Accepted by the machine and not completed.
+    var applications: [UInt64: ApplicationRequest] = [:]
+    /// Beyond the machine's limit: handed over as others complete, in order.
+    var waiting: [PendingApplication] = []
+    var transfers: [UInt64: PooledBuffer] = [:]
+    var links: [UInt64: Link] = [:]
+    var governor: RateGovernor
+    var wasLimited = false
+    var nextID: UInt64 = 1
+    var receiptPath: String?
+    /// Why the last link ended or could not be had.
+    var linkTrouble: String?
+    var isParked = false
+  }
+
+  struct PendingApplication: Sendable {
+    var request: ApplicationRequest
+    var volume: Int
+    var operation: ApplicationOperation
+    var range: ByteRange
+    var durable: Bool
+  }
+
+  /// One volume's device and what was done on it.
+  struct Volume: Sendable {
+    var name: VolumeName
+    var path: String
+    var device: any BlockDevice
+    /// Page cache beneath: an application's read or write may be done on the thread that brought it.
+    var isInline: Bool
+    var counters: Counters
+    var close: @Sendable () -> Void
+  }
+
+  /// Whether the posting thread may do disk work and wait for a client's socket.
+  enum Poster {
+    case worker
+    case lane
+  }
+
+  let session: SessionID
+  let resources: SessionResources
+  let volumes: [Volume]
+  let state: Monitor<State>
+  let writer: StateWriter
+  let journal: Journal
+  let fence: any SourceFence
+  let local = ThreadPool(name: "local", threadLimit: 8, waitingLimit: 16_384)
+  let copying = ThreadPool(name: "copy", threadLimit: 3, waitingLimit: 16_384)
+  let answers = ThreadPool(name: "answer", threadLimit: 4, waitingLimit: 16_384)
+  let buffers: BufferPool
+  let commandAnswers = Monitor([UInt64: CommandAnswer]())
+  let probes = Monitor([UInt64: Bool]())
+  let taps: TapService
+  let dialer = Monitor<LinkDialer?>(nil)
+  let commands = Monitor(())
+  let saving = Monitor(())
+  static let commandSeconds = 30.0
+  static let tickSeconds = 0.1
+
+  init(
+    entry: SessionEntry, resources: SessionResources, volumes: [Volume], machine: SourceMachine, fence: any SourceFence
+  ) throws(AgentFault) {
+    let configuration = entry.configuration
+    session = configuration.session
+    self.resources = resources
+    self.volumes = volumes
+    self.fence = fence
+    let limits = machine.configuration.limits
+    buffers = BufferPool(bufferBytes: limits.transferBytes, limit: limits.copyWindowBytes / limits.transferBytes + 8)
+    let directory = Catalogue.directory(of: session)
+    journal = Journal(
+      store: resources.catalogue.state, path: "\(directory)/journal.jsonl", time: resources.time)
+    let now = resources.time.monotonicNow()
+    state = Monitor(
+      State(
+        machine: machine, entry: entry, governor: RateGovernor(limits: configuration.limits, now: now)))
+    let journal = journal
+    do throws(SystemError) {
+      writer = try StateWriter(store: resources.catalogue.state) { journal.append("stateNotStored", $0.message) }
+    } catch {
+      throw AgentFault(.failed, error.description)
+    }
+    taps = TapService(
+      migration: configuration.migration, resources: resources, volumes: configuration.volumes, journal: journal)
+  }
+
+  var configuration: SessionConfiguration { state.withLock { $0.entry.configuration } }
+  var peerFingerprint: KeyFingerprint { configuration.peerFingerprint }
+
+  // MARK: Events
+
+  func post(
+    _ event: SourceEvent, from poster: Poster = .worker, payload: UnsafeRawBufferPointer? = nil
+  ) {
+    var events = [event]
+    while let next = events.popLast() {
+      var work: [Work] = []
+      state.withLock { state in handle(next, &state, &work) }
+      for item in work { perform(item, poster, payload, &events) }
+    }
+  }
+
+  /// Inside the lock: the machine, and what must keep its order.
+  func handle(_ event: SourceEvent, _ state: inout State, _ work: inout [Work]) {
+    var effects: [SourceEffect] = []
+    state.machine.handle(event, at: resources.time.monotonicNow(), into: &effects)
+    for effect in effects { route(effect, &state, &work) }
+    let limit = state.machine.configuration.limits.applicationRequests
+    while !state.waiting.isEmpty, state.applications.count < limit {
+      let pending = state.waiting.removeFirst()
+      admit(pending, &state, &work)
+    }
+  }
+
+  private func admit(_ pending: PendingApplication, _ state: inout State, _ work: inout [Work]) {
+    state.applications[pending.request.id] = pending.request
+    handle(
+      .application(
+        id: pending.request.id, volume: UInt16(pending.volume), pending.operation, range: pending.range,
+        durable: pending.durable), &state, &work)
+  }
+
+  /// A request from the tap.
+  func application(
+    volume: Int, _ operation: ApplicationOperation, _ request: NBDRequest, _ payload: PayloadBuffer,
+    _ completion: @escaping NBDCompletion
+  ) {
+    var work: [Work] = []
+    state.withLock { state in
+      let id = state.nextID
+      state.nextID += 1
+      let application = ApplicationRequest(
+        id: id, offset: request.range.offset, payload: payload, completion: completion)
+      let pending = PendingApplication(
+        request: application, volume: volume, operation: operation,
+        range: operation == .flush ? ByteRange(offset: 0, length: 0) : request.range, durable: request.durable)
+      if state.applications.count < state.machine.configuration.limits.applicationRequests, state.waiting.isEmpty {
+        admit(pending, &state, &work)
+      } else {
+        state.waiting.append(pending)
+      }
+    }
+    var events: [SourceEvent] = []
+    for item in work { perform(item, .worker, nil, &events) }
+    for event in events { post(event) }
+  }
+
+  // MARK: Links
+
+  /// A link that this end opened, before its hello.
+  func opening(_ link: Link) {
+    state.withLock { $0.links[link.number] = link }
+    // A failure closes the link, which `ended` is told.
+    try? link.start()
+    post(.linkOpening(link: link.number))
+  }
+
+  func offered(_ link: Link, _ peer: HelloState) {
+    let isFree = state.withLock { state in
+      guard state.links[link.number] == nil, !state.isParked else { return false }
+      state.links[link.number] = link
+      return true
+    }
+    guard isFree else { return link.discard(why: "the link's number is taken") }
+    // A failure closes the link, which `ended` is told.
+    try? link.start()
+    post(.linkOffered(link: link.number, peer))
+  }
+
+  func established(_ link: Link, _ peer: HelloState) {
+    post(.linkUp(link: link.number, peer), from: .lane)
+  }
+
+  func ended(_ link: Link, why: String) {
+    state.withLock { state in
+      state.links[link.number] = nil
+      state.linkTrouble = why
+    }
+    journal.append("linkEnded", why)
+    post(.linkDown(link: link.number, why: why), from: .lane)
+  }
+
+  func handle(_ frame: H2HFrame, on lane: FrameLane, of link: Link) throws(LinkFailure) {
+    let count = frame.message.payloadBytes
+    if case .probe = frame.message {
+      try lane.reader.skipPayload(count)
+      probes.change { $0[frame.requestID] = true }
+      return
+    }
+    guard count > 0 else { return post(.message(link: link.number, frame), from: .lane) }
+    try lane.reader.readPayload(into: lane.payload(count))
+    post(
+      .message(link: link.number, frame), from: .lane, payload: UnsafeRawBufferPointer(lane.payload(count)))
+  }
+
+  // MARK: Life
+
+  func start() {
+    let wall = resources.time.wallNow()
+    post(.start(wall: wall))
+    if state.withLock({ $0.entry.tapIsOpen }) { reopenTap() }
+    let configuration = configuration
+    openLink(configuration)
+    do throws(SystemError) {
+      try PlatformThread.start(name: "tick") { [self] in runTicks() }
+    } catch {
+      resources.log("session \(session) has no clock: \(error)")
+    }
+  }
+
+  private func runTicks() {
+    while true {
+      let until = MonotonicTime.now.adding(seconds: Self.tickSeconds)
+      if state.wait(until: until, { $0.isParked ? true : nil }) == true { return }
+      let stale = state.withLock { state in
+        state.links.values.filter {
+          !$0.isUp && MonotonicTime.now.seconds(since: $0.madeAt) > 2 * LinkLimits.handshakeSeconds
+        }
+      }
+      for link in stale { link.close(why: "the peer did not finish the handshake in time") }
+      post(.tick)
+      if let budget = nextBudget() { post(.copyBudget(budget)) }
+    }
+  }
+
+  private func nextBudget() -> CopyBudget? {
+    let now = resources.time.monotonicNow()
+    return state.withLock { state in
+      let delivered = state.machine.observation(at: now).volumes.reduce(0) { $0 + $1.wireBytes }
+      let budget = state.governor.tick(deliveredBytes: delivered, now: now)
+      if case .unlimited = budget {
+        guard state.wasLimited else { return nil }
+        state.wasLimited = false
+      } else {
+        state.wasLimited = true
+      }
+      return budget
+    }
+  }
+
+  func park() {
+    let links = state.change { state in
+      state.isParked = true
+      return Array(state.links.values)
+    }
+    dialer.withLock { $0 }?.stop()
+    let link = configuration.link
+    if link.listens { resources.ports.leave(port: link.port, session: session) }
+    taps.stop()
+    for link in links {
+      link.close(why: "the agent is shutting down")
+      link.waitForEnd()
+    }
+    local.shutDown()
+    copying.shutDown()
+    answers.shutDown()
+    writer.stop()
+    for volume in volumes { volume.close() }
+  }
+
+  // MARK: The link's configuration
+
+  func openLink(_ configuration: SessionConfiguration) {
+    LinkKeeper.open(
+      configuration, owner: self, resources: resources, dialer: dialer,
+      opening: { [weak self] link in self?.opening(link) },
+      trouble: { [weak self] why in self?.noteTrouble(why) },
+      isCurrent: { [weak self] link in self?.wants(link) ?? false })
+  }
+
+  private func noteTrouble(_ why: String) { state.withLock { $0.linkTrouble = why } }
+
+  private func wants(_ link: LinkConfiguration) -> Bool {
+    state.withLock { !$0.isParked && $0.entry.configuration.link == link }
+  }
+}

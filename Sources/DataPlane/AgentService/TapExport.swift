@@ -1,0 +1,85 @@
+internal import BlockModel
+internal import LinuxPlatform
+internal import NBDServer
+internal import Replication
+internal import Seams
+
+/// A volume as the application's NBD client sees it: every request goes through the session's machine.
+final class TapExport: NBDExport {
+  private struct Doors: Sendable {
+    var isOpen = true
+    var connections = 0
+  }
+
+  /// The session, asked for one request.
+  typealias Submit = @Sendable (ApplicationOperation, NBDRequest, PayloadBuffer, @escaping NBDCompletion) -> Void
+
+  let name: String
+  let sizeBytes: UInt64
+  let blockSizes: NBDBlockSizes
+  var isReadOnly: Bool { false }
+  var hasDirtyMap: Bool { false }
+  private let device: any BlockDevice
+  private let submit: Submit
+  private let doors = Monitor(Doors())
+
+  init(name: String, sizeBytes: UInt64, device: any BlockDevice, submit: @escaping Submit) {
+    self.name = name
+    self.sizeBytes = sizeBytes
+    self.device = device
+    self.submit = submit
+    let minimum = min(max(device.blockBytes, 1), 4096)
+    blockSizes = NBDBlockSizes(minimum: minimum, preferred: 4096, maximum: NBDLimits.maxPayloadBytes)
+  }
+
+  func submit(_ request: NBDRequest, payload: PayloadBuffer, completion: @escaping NBDCompletion) {
+    switch request.kind {
+    case .read: submit(.read, request, payload, completion)
+    case .write: submit(.write, request, payload, completion)
+    case .flush: submit(.flush, request, payload, completion)
+    case .zeroAndUnmap, .zero:
+      // Two copies have to be zeroed; nobody can promise beforehand that both do it faster than a write.
+      if request.onlyIfFast { return completion(.failure(.notSupported)) }
+      if request.range.isEmpty { return completion(.success(())) }
+      submit(.zeroes, request, payload, completion)
+    case .cache: completion(.success(()))
+    }
+  }
+
+  /// Both copies have the same holes as far as it matters: what reads as zeroes here reads as zeroes there.
+  func blockStatus(
+    of range: ByteRange, context: NBDMetaContext, limit: Int
+  ) throws(NBDErrorCode) -> [NBDExtent] {
+    guard context == .allocation else { throw .invalid }
+    do throws(BlockDeviceError) {
+      return try device.allocation(of: range).prefix(limit).map {
+        NBDExtent(lengthBytes: $0.range.length, flags: $0.isZero ? NBDAllocation.hole | NBDAllocation.zero : 0)
+      }
+    } catch {
+      throw NBDErrorCode(error)
+    }
+  }
+
+  func connectionOpened() -> Bool {
+    doors.withLock { doors in
+      guard doors.isOpen else { return false }
+      doors.connections += 1
+      return true
+    }
+  }
+
+  func connectionClosed() { doors.change { $0.connections -= 1 } }
+
+  var connections: Int { doors.withLock { $0.connections } }
+
+  /// Lets nobody in any more, if nobody is in now. False where somebody is; then nothing changed.
+  func closeIfIdle() -> Bool {
+    doors.withLock { doors in
+      guard doors.connections == 0 else { return false }
+      doors.isOpen = false
+      return true
+    }
+  }
+
+  func open() { doors.change { $0.isOpen = true } }
+}

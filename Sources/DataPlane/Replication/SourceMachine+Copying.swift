@@ -1,0 +1,427 @@
+import BlockModel
+import H2HProtocol
+
+/// A run of blocks on its way to the destination: no longer dirty, not yet known to be there.
+struct Transfer: Sendable {
+  enum State: Sendable {
+    /// Waits for the application's writes in flight; later ones wait for it (while a swing drains).
+    case claimed
+    case reading
+    case sent
+  }
+  var id: UInt64
+  var volume: Int
+  var blocks: Range<Int>
+  var range: ByteRange
+  var state: State
+  var isZero = false
+  /// Its link is gone and its blocks are dirty again; only its read is waited for.
+  var isAbandoned = false
+}
+
+/// Blocks that the destination has answered for and no flush has covered yet, in the order of the answers.
+struct UnflushedRun: Sendable {
+  var volume: Int
+  var blocks: Range<Int>
+}
+
+/// A flush of both ends. What was answered before it began is forgotten when both are done.
+struct Checkpoint: Sendable {
+  var id: UInt64
+  var covered: Int
+  var isLocalDone = false
+  var isRemoteDone = false
+}
+
+/// One sweep over what is dirty: what was changed is moved once, however often it changed.
+struct Pass: Sendable {
+  /// By volume: the sweep has reached the end.
+  var isSwept: [Bool]
+  /// Everything it found is answered; the checkpoint that covers it must be of this number or later.
+  var endsWithCheckpoint: UInt64?
+}
+
+/// Bytes a second, smoothed over some five seconds.
+struct RateMeter: Sendable {
+  private var bytes: UInt64 = 0
+  private var since: MonotonicTime?
+  private(set) var bytesPerSecond = 0.0
+  private(set) var lastProgressAt: MonotonicTime?
+
+  mutating func add(_ count: UInt64, at now: MonotonicTime) {
+    bytes += count
+    lastProgressAt = now
+  }
+  mutating func tick(_ now: MonotonicTime) {
+    guard let start = since else {
+      since = now
+      return
+    }
+    let elapsed = now.seconds(since: start)
+    guard elapsed >= 0.5 else { return }
+    let weight = min(1, elapsed / 5)
+    let current = Double(bytes) / elapsed
+    bytesPerSecond = bytesPerSecond == 0 ? current : bytesPerSecond + weight * (current - bytesPerSecond)
+    if bytesPerSecond < 1 { bytesPerSecond = 0 }
+    bytes = 0
+    since = now
+  }
+}
+
+extension SourceMachine {
+  // MARK: when to copy
+
+  /// In stand-in nothing is copied: the destination is what the application reads.
+  private var maySweep: Bool {
+    guard link != nil, fallback == nil, barrier == nil else { return false }
+    switch stage {
+    case .synchronizing, .tracking: return pass != nil
+    case .swinging, .proving: return true
+    case .prepared, .standIn, .tapClosed, .proven, .fenced, .cancelled: return false
+    }
+  }
+  private var wrapsAround: Bool { stage == .swinging || stage == .proving }
+  var isDrained: Bool { transfers.isEmpty && volumes.allSatisfy { $0.dirty.setCount == 0 } }
+
+  mutating func startPass() {
+    pass = Pass(isSwept: Array(repeating: false, count: volumes.count))
+    for index in volumes.indices { volumes[index].cursor = 0 }
+    nextPassAt = nil
+  }
+
+  mutating func changeBudget(_ change: CopyBudget, into effects: inout [SourceEffect]) {
+    switch change {
+    case .unlimited: budget = nil
+    case .grant(let bytes): budget = min((budget ?? 0) + bytes, UInt64(limits.copyWindowBytes))
+    }
+    pump(into: &effects)
+  }
+
+  /// Starts what may start: claimed and new transfers, the end of a drain, comparisons.
+  mutating func pump(into effects: inout [SourceEffect]) {
+    if let retry = copyRetryAt {
+      guard now >= retry else { return }
+      copyRetryAt = nil
+    }
+    if maySweep {
+      for index in transfers.indices where transfers[index].state == .claimed { startIfFree(index, into: &effects) }
+      var idleVolumes = 0
+      while idleVolumes < volumes.count, windowBytes < limits.copyWindowBytes, budget != 0 {
+        let volume = nextVolume % volumes.count
+        if startTransfer(volume, into: &effects) {
+          idleVolumes = 0
+        } else {
+          idleVolumes += 1
+          nextVolume += 1
+        }
+      }
+      endPassIfSwept(into: &effects)
+      if stage == .swinging { beginBarrierIfDrained(into: &effects) }
+      if stage == .proving { advanceProof(into: &effects) }
+    }
+    compareWhileIdle(into: &effects)
+  }
+
+  /// Takes the volume's next dirty run; false if there is none to take now.
+  private mutating func startTransfer(_ volume: Int, into effects: inout [SourceEffect]) -> Bool {
+    let limit = max(1, limits.transferBytes / Int(volumes[volume].blockBytes))
+    guard let blocks = nextFreeRun(volume, limit: limit) else { return false }
+    volumes[volume].cursor = blocks.upperBound
+    let range = volumes[volume].bytes(ofBlocks: blocks)
+    transferCounter += 1
+    transfers.append(
+      Transfer(
+        id: WireID.transfer | transferCounter, volume: volume, blocks: blocks, range: range, state: .claimed))
+    windowBytes += Int(range.length)
+    if let left = budget { budget = left - min(left, range.length) }
+    startIfFree(transfers.count - 1, into: &effects)
+    return true
+  }
+
+  /// From the cursor on, a dirty run that no transfer holds.
+  private mutating func nextFreeRun(_ volume: Int, limit: Int) -> Range<Int>? {
+    var start = volumes[volume].cursor
+    var hasWrapped = false
+    while true {
+      guard let run = volumes[volume].dirty.nextRun(from: start, limit: limit) else {
+        pass?.isSwept[volume] = true
+        guard wrapsAround, !hasWrapped, volumes[volume].dirty.setCount > 0 else { return nil }
+        hasWrapped = true
+        start = 0
+        continue
+      }
+      var free = run
+      var blockedUntil: Int?
+      for transfer in transfers where transfer.volume == volume && transfer.blocks.overlaps(free) {
+        if transfer.blocks.lowerBound <= free.lowerBound {
+          blockedUntil = max(blockedUntil ?? 0, transfer.blocks.upperBound)
+        } else {
+          free = free.lowerBound..<transfer.blocks.lowerBound
+        }
+      }
+      guard let next = blockedUntil else { return free }
+      start = next
+    }
+  }
+
+  /// Clears the dirty bits, then reads. While writes are mirrored, only when no write in flight touches the blocks: a
+  /// write that began before would mark them again, and the drain would never end.
+  private mutating func startIfFree(_ index: Int, into effects: inout [SourceEffect]) {
+    let transfer = transfers[index]
+    if isMirroring {
+      for lock in locks
+      where lock.volume == transfer.volume && lock.start < transfer.range.end && transfer.range.offset < lock.end {
+        return
+      }
+    }
+    volumes[transfer.volume].dirty.remove(transfer.blocks)
+    transfers[index].state = .reading
+    effects.append(
+      .readForCopy(transfer: transfer.id, volume: UInt16(transfer.volume), range: transfer.range))
+  }
+
+  // MARK: a transfer's way
+
+  mutating func copyRead(_ id: UInt64, _ status: IOStatus, _ isZero: Bool, into effects: inout [SourceEffect]) {
+    guard let index = transfers.firstIndex(where: { $0.id == id }), transfers[index].state == .reading else { return }
+    let transfer = transfers[index]
+    guard !transfer.isAbandoned, let link else {
+      endTransfer(index, into: &effects)
+      return
+    }
+    guard status == .ok else {
+      failTransfer(index, "reading \(transfer.range) of \(volumes[transfer.volume].name) failed", into: &effects)
+      return
+    }
+    let volume = UInt16(transfer.volume)
+    let message: H2HMessage
+    if isZero {
+      if let zero = volumes[transfer.volume].knownZero, zero.containsAll(transfer.blocks) {
+        // There already. It was never written, so there is nothing for a flush to cover.
+        account(transfer, wireBytes: 0)
+        endTransfer(index, into: &effects)
+        pump(into: &effects)
+        return
+      }
+      message = .writeZeroes(volume: volume, range: transfer.range, durable: false, kind: .copy)
+    } else {
+      volumes[transfer.volume].knownZero?.remove(transfer.blocks)
+      message = .write(
+        volume: volume, offset: transfer.range.offset, length: UInt32(transfer.range.length), durable: false,
+        kind: .copy)
+    }
+    transfers[index].state = .sent
+    transfers[index].isZero = isZero
+    effects.append(
+      .send(
+        link: link.id, .bulk, H2HFrame(requestID: id, message: message), isZero ? .none : .transfer(id)))
+  }
+
+  mutating func transferAnswered(_ id: UInt64, _ message: H2HMessage, into effects: inout [SourceEffect]) {
+    guard let index = transfers.firstIndex(where: { $0.id == id }), transfers[index].state == .sent else { return }
+    let transfer = transfers[index]
+    guard case .answer(let status, let text) = message else {
+      failLink("the destination answered a transfer with another kind of message", into: &effects)
+      return
+    }
+    guard status == .ok else {
+      failTransfer(
+        index, "the destination could not write \(transfer.range) of \(volumes[transfer.volume].name): \(text)",
+        into: &effects)
+      return
+    }
+    appendUnflushed(transfer.volume, transfer.blocks)
+    account(transfer, wireBytes: transfer.isZero ? 0 : transfer.range.length)
+    endTransfer(index, into: &effects)
+    considerCheckpoint(into: &effects)
+    pump(into: &effects)
+  }
+
+  private mutating func account(_ transfer: Transfer, wireBytes: UInt64) {
+    volumes[transfer.volume].counters.copiedBytes += transfer.range.length
+    volumes[transfer.volume].counters.wireBytes += wireBytes
+    bytesSinceCheckpoint += wireBytes
+    rate.add(transfer.range.length, at: now)
+    if copyRetryAt == nil && link != nil { lastError = nil }
+  }
+
+  private mutating func endTransfer(_ index: Int, into effects: inout [SourceEffect]) {
+    let transfer = transfers[index]
+    windowBytes -= Int(transfer.range.length)
+    transfers.swapAt(index, transfers.count - 1)
+    transfers.removeLast()
+    if transfer.state != .claimed { effects.append(.releaseTransfer(transfer.id)) }
+    if !waiting.isEmpty { startWaiting(into: &effects) }
+    if barrier != nil && transfers.isEmpty { advanceBarrier(into: &effects) }
+  }
+
+  private mutating func failTransfer(_ index: Int, _ why: String, into effects: inout [SourceEffect]) {
+    markDirty(transfers[index].volume, transfers[index].blocks)
+    lastError = why
+    effects.append(.journal(why))
+    copyRetryAt = now.adding(seconds: limits.retrySeconds)
+    if pass != nil { startPass() }
+    endTransfer(index, into: &effects)
+    if stage == .swinging { abortSwing(why, into: &effects) }
+  }
+
+  /// The link is gone: what was not covered by a flush may not be there.
+  mutating func abandonTransfers(into effects: inout [SourceEffect]) {
+    for index in transfers.indices.reversed() {
+      let transfer = transfers[index]
+      if transfer.state != .claimed { markDirty(transfer.volume, transfer.blocks) }
+      if transfer.state == .reading {
+        transfers[index].isAbandoned = true
+      } else {
+        endTransfer(index, into: &effects)
+      }
+    }
+    for run in unflushed { markDirty(run.volume, run.blocks) }
+    unflushed = []
+    checkpoint = nil
+    if pass != nil { startPass() }
+  }
+
+  /// The drain is over or given up: what only waited its turn is simply dirty.
+  mutating func dropClaims(into effects: inout [SourceEffect]) {
+    for index in transfers.indices.reversed() where transfers[index].state == .claimed {
+      endTransfer(index, into: &effects)
+    }
+  }
+
+  // MARK: passes
+
+  private mutating func endPassIfSwept(into effects: inout [SourceEffect]) {
+    guard let current = pass, current.endsWithCheckpoint == nil, current.isSwept.allSatisfy({ $0 }), transfers.isEmpty
+    else { return }
+    pass?.endsWithCheckpoint = checkpointCounter + 1
+    wantsCheckpoint = true
+    considerCheckpoint(into: &effects)
+  }
+
+  private mutating func passEnded(into effects: inout [SourceEffect]) {
+    pass = nil
+    nextPassAt = now.adding(seconds: configuration.resyncIntervalSeconds)
+    dirtySince = volumes.contains { $0.dirty.setCount > 0 } ? now : nil
+    if stage == .synchronizing {
+      initialSynchronizationAt = wall
+      effects.append(.journal("initial synchronization finished"))
+      setStage(.tracking, into: &effects)
+    }
+  }
+
+  // MARK: checkpoints
+
+  mutating func appendUnflushed(_ volume: Int, _ blocks: Range<Int>) {
+    if let last = unflushed.indices.last, last >= (checkpoint?.covered ?? 0), unflushed[last].volume == volume,
+      unflushed[last].blocks.lowerBound <= blocks.lowerBound, blocks.lowerBound <= unflushed[last].blocks.upperBound
+    {
+      let end = max(unflushed[last].blocks.upperBound, blocks.upperBound)
+      unflushed[last].blocks = unflushed[last].blocks.lowerBound..<end
+    } else {
+      unflushed.append(UnflushedRun(volume: volume, blocks: blocks))
+      if unflushed.count >= limits.unflushedRuns { wantsCheckpoint = true }
+    }
+  }
+
+  mutating func considerCheckpoint(into effects: inout [SourceEffect]) {
+    guard checkpoint == nil, let link, fallback == nil, barrier == nil, started != nil else { return }
+    if let retry = checkpointRetryAt {
+      guard now >= retry else { return }
+      checkpointRetryAt = nil
+    }
+    let isDue =
+      wantsCheckpoint || bytesSinceCheckpoint >= limits.checkpointBytes
+      || (now.seconds(since: lastCheckpointAt) >= limits.checkpointSeconds && hasSomethingToForget)
+    guard isDue else { return }
+    wantsCheckpoint = false
+    bytesSinceCheckpoint = 0
+    lastCheckpointAt = now
+    checkpointCounter += 1
+    checkpoint = Checkpoint(id: WireID.control | 1 << 48 | checkpointCounter, covered: unflushed.count)
+    for index in volumes.indices { volumes[index].intent.beginCheckpoint() }
+    effects.append(.flushLocal(checkpoint: WireID.control | 1 << 48 | checkpointCounter))
+    effects.append(
+      .send(
+        link: link.id, .control,
+        H2HFrame(requestID: WireID.control | 1 << 48 | checkpointCounter, message: .flush(volume: nil)), .none))
+  }
+
+  private var hasSomethingToForget: Bool {
+    if !unflushed.isEmpty { return true }
+    return initialSynchronizationAt != nil
+      && volumes.contains { $0.intent.recent.setCount > 0 || $0.intent.earlier.setCount > 0 }
+  }
+
+  mutating func localFlushed(_ id: UInt64, _ isFlushed: Bool, into effects: inout [SourceEffect]) {
+    guard checkpoint?.id == id else { return }
+    guard isFlushed else {
+      failCheckpoint("flushing the source's disk failed", into: &effects)
+      return
+    }
+    checkpoint?.isLocalDone = true
+    endCheckpointIfDone(into: &effects)
+  }
+
+  /// True if it was the answer of a checkpoint.
+  mutating func checkpointAnswered(_ id: UInt64, _ message: H2HMessage, into effects: inout [SourceEffect]) -> Bool {
+    guard checkpoint?.id == id else { return false }
+    guard case .answer(.ok, _) = message else {
+      failCheckpoint("the destination could not flush", into: &effects)
+      return true
+    }
+    checkpoint?.isRemoteDone = true
+    endCheckpointIfDone(into: &effects)
+    return true
+  }
+
+  /// A failed flush may have lost what was written before it: all of that is copied again.
+  private mutating func failCheckpoint(_ why: String, into effects: inout [SourceEffect]) {
+    lastError = why
+    effects.append(.journal(why))
+    checkpoint = nil
+    checkpointRetryAt = now.adding(seconds: limits.retrySeconds)
+    if authority == .standIn {
+      failMirror(why, into: &effects)
+      return
+    }
+    for run in unflushed { markDirty(run.volume, run.blocks) }
+    unflushed = []
+    if pass != nil { startPass() }
+    if stage == .swinging { abortSwing(why, into: &effects) }
+    wantsCheckpoint = true
+  }
+
+  private mutating func endCheckpointIfDone(into effects: inout [SourceEffect]) {
+    guard let done = checkpoint, done.isLocalDone, done.isRemoteDone else { return }
+    checkpoint = nil
+    unflushed.removeFirst(done.covered)
+    if adoptingCopy == nil { for index in volumes.indices { clearIntents(index, into: &effects) } }
+    let number = done.id & 0xffff_ffff_ffff
+    if let end = pass?.endsWithCheckpoint, number >= end { passEnded(into: &effects) }
+    considerCheckpoint(into: &effects)
+    pump(into: &effects)
+  }
+
+  /// Takes extents out of the intent map whose blocks are equal and durable on both sides, and which nobody wrote since
+  /// before the last two checkpoints began.
+  private mutating func clearIntents(_ index: Int, into effects: inout [SourceEffect]) {
+    var busy = BitSet(count: volumes[index].extentCount)
+    for lock in locks where lock.volume == index && lock.isWrite {
+      busy.insert(volumes[index].intent.extents(from: lock.start, to: lock.end))
+    }
+    for transfer in transfers where transfer.volume == index {
+      busy.insert(volumes[index].extents(ofBlocks: transfer.blocks))
+    }
+    for run in unflushed where run.volume == index { busy.insert(volumes[index].extents(ofBlocks: run.blocks)) }
+    var position = 0
+    while let extent = volumes[index].intent.wanted.next(from: position) {
+      position = extent + 1
+      if volumes[index].intent.recent.contains(extent) || volumes[index].intent.earlier.contains(extent) { continue }
+      if busy.contains(extent) { continue }
+      if volumes[index].dirty.containsAny(volumes[index].blocks(ofExtents: extent..<extent + 1)) { continue }
+      volumes[index].intent.clear(extent)
+    }
+    storeIntents(of: index, into: &effects)
+  }
+}

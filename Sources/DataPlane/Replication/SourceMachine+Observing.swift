@@ -1,0 +1,67 @@
+package import BlockModel
+import H2HProtocol
+
+extension SourceMachine {
+  /// What the orchestrator and people see now. Cheap: no scan.
+  package func observation(at now: MonotonicTime) -> SourceObservation {
+    SourceObservation(
+      stage: stage, authority: authority, generation: generation, health: health(at: now), isConnected: link != nil,
+      volumes: volumes.map { volume in
+        var counters = volume.counters
+        counters.dirtyBytes = volume.dirtyBytes
+        return counters
+      }, swings: swings, lastSwingPauseSeconds: lastSwingPauseSeconds, longestPauseSeconds: longestPauseSeconds,
+      confirmBy: confirmBy.map { wallTime(of: $0) }, isSwingConfirmed: isSwingConfirmed,
+      initialSynchronizationAt: initialSynchronizationAt, receiptDigest: receiptDigest, comparedBytes: comparedBytes,
+      requestsInFlight: slotOfRequest.count, lastError: lastError)
+  }
+
+  /// Whether the block is certainly equal on both copies: not dirty, nothing in flight, covered by a flush. For checks;
+  /// too slow for anything else.
+  package func isSettled(volume: Int, block: Int) -> Bool {
+    let range = volumes[volume].bytes(ofBlocks: block..<block + 1)
+    if volumes[volume].dirty.contains(block) { return false }
+    if transfers.contains(where: { $0.volume == volume && $0.blocks.contains(block) }) { return false }
+    if unflushed.contains(where: { $0.volume == volume && $0.blocks.contains(block) }) { return false }
+    return !locks.contains {
+      $0.isWrite && $0.volume == volume && $0.start < range.end && range.offset < $0.end
+    }
+  }
+
+  /// Whether the destination's copy is the one whose differences are known here.
+  package var copyIsKnown: Bool { copyID != 0 && adoptingCopy == nil }
+
+  /// In bytes: how finely differences of a volume are known.
+  package func blockBytes(ofVolume volume: Int) -> UInt64 { volumes[volume].blockBytes }
+
+  private func wallTime(of time: MonotonicTime) -> WallTime {
+    guard let started else { return WallTime(secondsSince1970: 0) }
+    return started.wall.adding(seconds: time.seconds(since: started.at))
+  }
+
+  private func health(at now: MonotonicTime) -> SourceHealth {
+    if isSourceDegraded { return .degraded(copy: .source, why: lastError ?? "a write failed on the source's disk") }
+    switch stage {
+    case .prepared, .tapClosed, .proven, .fenced, .cancelled:
+      if let fallback { return .stalled(why: fallback) }
+      return .idle
+    case .synchronizing, .tracking, .swinging, .standIn, .proving: break
+    }
+    if let fallback { return .stalled(why: fallback) }
+    guard link != nil else { return disconnectedSince.map(SourceHealth.disconnected) ?? .initializing }
+    if let lastError, copyRetryAt != nil { return .stalled(why: lastError) }
+    let size = volumes.reduce(0) { $0 + $1.sizeBytes }
+    let behind = volumes.reduce(0) { $0 + $1.dirtyBytes } + transfers.reduce(0) { $0 + $1.range.length }
+    guard stage == .synchronizing else {
+      return .tracking(lagBytes: behind, lagSeconds: dirtySince.map { now.seconds(since: $0) } ?? 0)
+    }
+    guard let progress = rate.lastProgressAt else { return .initializing }
+    if now.seconds(since: progress) > max(10, 2 * limits.retrySeconds), behind > 0, budget == nil {
+      return .stalled(why: lastError ?? "no transfer was answered for \(Int(now.seconds(since: progress))) s")
+    }
+    let percent = size == 0 ? 100 : 100 * (1 - Double(min(behind, size)) / Double(size))
+    let speed = rate.bytesPerSecond
+    return .synchronizing(
+      percent: percent, bytesPerSecond: speed, etaSeconds: speed > 0 ? Double(behind) / speed : nil)
+  }
+}

@@ -1,0 +1,89 @@
+import Glibc
+import LinuxPlatform
+package import NBDServer
+import Seams
+
+/// Where one thread waits for others, for `NBDServer`.
+package final class ThreadParking: NBDParking {
+  private let permit = Monitor(false)
+
+  package init() {}
+
+  package func park() {
+    _ = permit.wait { permit -> Bool? in
+      guard permit else { return nil }
+      permit = false
+      return true
+    }
+  }
+
+  package func unpark() {
+    permit.withLock { $0 = true }
+    permit.notifyOne()
+  }
+}
+
+extension NBDServer {
+  /// A server that waits as threads of this platform do.
+  package convenience init(limits: NBDLimits = .standard) {
+    self.init(limits: limits, makeParking: { ThreadParking() })
+  }
+}
+
+/// Accepts NBD clients on a Unix socket, a thread for each. Only this process's own user and root are let in.
+package final class TapListener: Sendable {
+  package let path: String
+  private let listener: SocketListener
+  private let server: NBDServer
+  private let thread = Monitor<PlatformThread?>(nil)
+  private let clients = Monitor(0)
+
+  /// Listens at `path` (mode 0600) from now on. Errors: `.systemFailed`.
+  package init(path: String, server: NBDServer) throws(TapError) {
+    self.path = path
+    self.server = server
+    do throws(SystemError) {
+      listener = try SocketListener.unix(path: path)
+      let accepting = try PlatformThread.start(name: "tap-accept") { [weak self] in
+        while self?.acceptOne() == true {}
+      }
+      thread.withLock { $0 = accepting }
+    } catch {
+      throw TapError(.systemFailed, error.description)
+    }
+  }
+
+  deinit { listener.cancel() }
+
+  private func acceptOne() -> Bool {
+    do throws(SystemError) {
+      guard let channel = try listener.accept() else { return false }
+      let peer = try channel.peerCredentials()
+      guard peer.userID == 0 || peer.userID == geteuid() else { return true }
+      clients.change { $0 += 1 }
+      do throws(SystemError) {
+        try PlatformThread.start(name: "tap-client") { [server, clients] in
+          server.serve(channel: channel)
+          clients.change { $0 -= 1 }
+        }
+      } catch {
+        clients.change { $0 -= 1 }
+        throw error
+      }
+      return true
+    } catch {
+      // Out of descriptors or threads: this client is dropped, the next may fare better.
+      if listener.isCancelled { return false }
+      pauseThread(milliseconds: 10)
+      return true
+    }
+  }
+
+  /// Lets nobody in any more, has the server finish, and waits until every client's thread has left.
+  package func stop() {
+    listener.cancel()
+    server.shutDown()
+    _ = thread.withLock { $0 }?.join()
+    _ = clients.wait { $0 == 0 ? true : nil }
+  }
+}

@@ -1,0 +1,4 @@
+import AgentService
+import Glibc
+
+exit(AgentProgram.run(Array(CommandLine.arguments.dropFirst())))
