@@ -5,11 +5,15 @@ import MigrationModel
 import Planning
 import Seams
 
-/// The fencing numbers of the leases that this run holds.
+/// The leases that this run holds: their fencing numbers, and who gave them.
 actor HeldLeases {
-  private var numbers: [MigrationName: UInt64] = [:]
-  func number(of migration: MigrationName) -> UInt64? { numbers[migration] }
-  func set(_ number: UInt64?, of migration: MigrationName) { numbers[migration] = number }
+  struct Held: Sendable {
+    var number: UInt64
+    var hosts: [HostName]
+  }
+  private var all: [MigrationName: Held] = [:]
+  func held(of migration: MigrationName) -> Held? { all[migration] }
+  func set(_ held: Held?, of migration: MigrationName) { all[migration] = held }
 }
 
 /// Carries single actions out through the gateways. What an action needs to know is looked up when it is carried out,
@@ -56,7 +60,7 @@ struct ActionPerformer: Sendable {
     case .tagDisks(let name, let phase): try await tag(try migration(name), phase)
     case .retire(let name, let role): try await retire(try migration(name), role)
     case .abandonFinalize(let name, let why): try await abandon(try migration(name), why)
-    case .holdAfterFence(let name, let why): try await hold(try migration(name), why)
+    case .holdAfterFence(let name, let why): try await holdAfterFailure(try migration(name), why)
     }
   }
 
@@ -97,7 +101,7 @@ struct ActionPerformer: Sendable {
   }
 
   func fencingNumber(of migration: Migration) async throws(GatewayError) -> UInt64 {
-    guard let number = await leases.number(of: migration.name) else {
+    guard let number = await leases.held(of: migration.name)?.number else {
       throw GatewayError(
         code: ApplyCode.leaseLost, message: "this run has no lease of \(migration.name)", advice: "apply again",
         disposition: .needsOperator)
@@ -218,12 +222,37 @@ struct ActionPerformer: Sendable {
   }
 
   private func tag(_ migration: Migration, _ phase: Phase) async throws(GatewayError) {
+    if phase == .retired { try await removeUnusedAgents(migration) }
     let cloud = try cloud(of: migration)
     for volume in migration.diskVolumes {
       let disk = try await findDisk(volume, migration)
       guard disk.tags[DiskTag.state] != phase.rawValue else { continue }
       _ = try await cloud.setTags(
         disk.tags.merging([DiskTag.state: phase.rawValue]) { _, new in new }, ofDisk: disk.resourceID)
+    }
+    if phase == .retired { try await removeUnusedAgents(migration) }
+  }
+
+  /// Once the tag says retired nobody looks at the hosts again, so whoever tags last removes what is left there: two
+  /// runs that retire two migrations of one host at once may each have left its agent to the other. Looked at before
+  /// the tag is written, and after, when the other's is seen.
+  private func removeUnusedAgents(_ migration: Migration) async throws(GatewayError) {
+    let cloud = try cloud(of: migration)
+    let disks = try await cloud.disks(of: plan.metadata.id)
+    func isTagged(_ other: Migration) -> Bool {
+      !other.diskVolumes.isEmpty
+        && other.diskVolumes.allSatisfy { volume in
+          disks.contains {
+            $0.tags[DiskTag.migration] == other.name.text && $0.tags[DiskTag.volume] == volume.name.text
+              && $0.tags[DiskTag.state] == Phase.retired.rawValue
+          }
+        }
+    }
+    for name in Set([migration.source, migration.destination]).sorted() {
+      let others = plan.sortedMigrations.filter {
+        $0.name != migration.name && ($0.source == name || $0.destination == name)
+      }
+      if others.allSatisfy(isTagged) { try await remove(name) }
     }
   }
 }
