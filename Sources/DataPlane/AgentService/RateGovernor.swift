@@ -59,7 +59,7 @@ package struct RateGovernor: Sendable {
   }
 
   private func allowedBytesPerSecond(now: MonotonicTime) -> Double? {
-    var allowed = limits.networkLimitBytesPerSecond.map(Double.init)
+    var allowed = limits.networkLimitBytesPerSecond.map { Double($0) }
     let young = samples.filter { now.seconds(since: $0.at) <= Self.windowSeconds }
     if let share = limits.share, let capacity = young.map(\.rate).max() {
       allowed = min(allowed ?? .infinity, max(Self.floorBytesPerSecond, share * capacity))
