@@ -14,6 +14,10 @@ package struct MountEntry: Sendable, Equatable {
 package struct SwapEntry: Sendable, Equatable {
   package var path: String
   package var isFile: Bool
+  package init(path: String, isFile: Bool) {
+    self.path = path
+    self.isFile = isFile
+  }
 }
 
 /// What is mounted and swapped on.
@@ -36,9 +40,11 @@ package enum MountTable {
   /// The mount that a path lies on: the one with the longest mount point above it; a later mount covers an earlier.
   package static func mount(holding path: String) throws(SystemError) -> MountEntry? {
     let resolved = try Files.resolve(path)
-    return try mounts().last { entry in
+    let above = try mounts().filter { entry in
       entry.mountPoint == "/" || resolved == entry.mountPoint || resolved.hasPrefix(entry.mountPoint + "/")
     }
+    let longest = above.map(\.mountPoint.utf8.count).max()
+    return above.last { $0.mountPoint.utf8.count == longest }
   }
 
   /// Lines that don't parse are left out.

@@ -111,7 +111,11 @@ private struct ChildConversation {
     }
     if count > 0 { sent += count }
     // A child that closed its input does not want the rest, which is its right.
-    if sent == inputBytes.count || (count < 0 && count != -Int(EAGAIN)) { input = nil }
+    if sent == inputBytes.count || (count < 0 && count != -Int(EAGAIN)) {
+      // Others may still hold the object, and the child waits for the end of its input.
+      end.close()
+      input = nil
+    }
   }
 }
 

@@ -79,7 +79,8 @@ package final class AgentIdentity: @unchecked Sendable {
         renewed = try certified(try readKey(keyPEM), commonName)
       } catch {
         throw StateStoreError(
-          .failed, "\(keyPath) is damaged (\(error)); restore it, or remove it and pair this agent with its peers again")
+          .failed, "\(keyPath) is damaged (\(error)); restore it, or remove it and pair this agent with its peers again"
+        )
       }
       if let certificate = renewed.certificatePEM() { try store.replace(certificatePath, with: certificate) }
       return renewed
