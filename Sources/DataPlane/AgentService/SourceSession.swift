@@ -274,6 +274,7 @@ final class SourceSession: AgentSession, LinkOwner {
     copying.shutDown()
     answers.shutDown()
     writer.stop()
+    journal.close()
     for volume in volumes { volume.close() }
   }
 
