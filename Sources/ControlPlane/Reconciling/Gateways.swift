@@ -1,6 +1,7 @@
 package import AgentProtocol
 package import BlockModel
 package import MigrationModel
+package import Planning
 
 /// What the reconciler needs to know of an error: may it be tried again, is it final, or must a person act.
 package enum Disposition: Sendable, Equatable {
@@ -23,103 +24,6 @@ package struct GatewayError: Error, Sendable, Equatable, CustomStringConvertible
     self.disposition = disposition
   }
   package var description: String { advice.isEmpty ? message : "\(message); \(advice)" }
-}
-
-/// A managed disk as Azure shows it.
-package struct CloudDisk: Sendable, Equatable, Codable {
-  package enum State: String, Sendable, Codable {
-    case unattached
-    case attached
-    case reserved
-    case other
-  }
-  package var resourceID: String
-  package var name: String
-  package var sku: String
-  package var sizeBytes: UInt64
-  package var zone: String?
-  package var iops: Int?
-  package var megabytesPerSecond: Int?
-  package var state: State
-  /// The VM's resource id where it is attached.
-  package var attachedTo: String?
-  package var tags: [String: String]
-  package var provisioningState: String
-  package init(
-    resourceID: String, name: String, sku: String, sizeBytes: UInt64, zone: String?, iops: Int?,
-    megabytesPerSecond: Int?, state: State, attachedTo: String?, tags: [String: String], provisioningState: String
-  ) {
-    self.resourceID = resourceID
-    self.name = name
-    self.sku = sku
-    self.sizeBytes = sizeBytes
-    self.zone = zone
-    self.iops = iops
-    self.megabytesPerSecond = megabytesPerSecond
-    self.state = state
-    self.attachedTo = attachedTo
-    self.tags = tags
-    self.provisioningState = provisioningState
-  }
-}
-
-package struct CloudAttachment: Sendable, Equatable, Codable {
-  package var lun: Int
-  package var diskID: String
-  package init(lun: Int, diskID: String) {
-    self.lun = lun
-    self.diskID = diskID
-  }
-}
-
-package struct CloudMachine: Sendable, Equatable, Codable {
-  package var resourceID: String
-  package var name: String
-  package var location: String
-  package var size: String
-  package var zone: String?
-  package var attachments: [CloudAttachment]
-  package init(
-    resourceID: String, name: String, location: String, size: String, zone: String?, attachments: [CloudAttachment]
-  ) {
-    self.resourceID = resourceID
-    self.name = name
-    self.location = location
-    self.size = size
-    self.zone = zone
-    self.attachments = attachments
-  }
-}
-
-/// A disk to create: everything decided, nothing defaulted by the gateway.
-package struct DiskRequest: Sendable, Equatable {
-  package var name: String
-  package var resourceGroup: String
-  package var location: String
-  package var sku: String
-  package var sizeGiB: Int
-  package var zone: String?
-  package var iops: Int?
-  package var megabytesPerSecond: Int?
-  package var encryptionSet: String?
-  package var networkAccess: String?
-  package var tags: [String: String]
-  package init(
-    name: String, resourceGroup: String, location: String, sku: String, sizeGiB: Int, zone: String?, iops: Int?,
-    megabytesPerSecond: Int?, encryptionSet: String?, networkAccess: String?, tags: [String: String]
-  ) {
-    self.name = name
-    self.resourceGroup = resourceGroup
-    self.location = location
-    self.sku = sku
-    self.sizeGiB = sizeGiB
-    self.zone = zone
-    self.iops = iops
-    self.megabytesPerSecond = megabytesPerSecond
-    self.encryptionSet = encryptionSet
-    self.networkAccess = networkAccess
-    self.tags = tags
-  }
 }
 
 /// Azure, as far as a reconciler needs it. One gateway an integration. Every call may be repeated: it finds what an
@@ -145,20 +49,6 @@ package protocol AgentGateway: Sendable {
   func close() async
 }
 
-/// What is installed on a host now.
-package struct HostState: Sendable, Equatable, Codable {
-  /// SHA-256 of the installed agent, nil where there is none.
-  package var agentDigest: String?
-  package var agentRunning: Bool
-  /// Of the agent's sessions directory: tombstones read without an agent.
-  package var tombstones: [Tombstone]
-  package init(agentDigest: String?, agentRunning: Bool, tombstones: [Tombstone]) {
-    self.agentDigest = agentDigest
-    self.agentRunning = agentRunning
-    self.tombstones = tombstones
-  }
-}
-
 /// Hosts: what is there, deploying and removing agents, and the way to a running one.
 package protocol HostGateway: Sendable {
   func state(of host: Host) async throws(GatewayError) -> HostState
@@ -174,4 +64,14 @@ package protocol HostGateway: Sendable {
   func resolve(_ name: String, on host: Host) async throws(GatewayError) -> String
   /// The path of the disk at a LUN on this host.
   func devicePath(ofLUN lun: Int, on host: Host) async throws(GatewayError) -> String
+}
+
+/// Every way to the world that a run has: a cloud gateway for each integration by its name, and the hosts.
+package struct Gateways: Sendable {
+  package var clouds: [String: any CloudGateway]
+  package var hosts: any HostGateway
+  package init(clouds: [String: any CloudGateway], hosts: any HostGateway) {
+    self.clouds = clouds
+    self.hosts = hosts
+  }
 }

@@ -237,6 +237,8 @@ package struct SessionObservation: Codable, Sendable, Equatable {
   package var receipt: ReceiptSummary?
   /// The last failure that the session could not mend by itself; nil once it could.
   package var lastError: AgentFault?
+  /// Hooks that this agent ran for the session, by run id. The orchestrator tells from them what is still to do.
+  package var hookRuns: [HookRun]
   package init(
     configuration: SessionConfiguration, stage: SessionStage, authority: Authority, generation: Generation,
     health: ReplicationHealth, connected: Bool
@@ -256,6 +258,7 @@ package struct SessionObservation: Codable, Sendable, Equatable {
     approvals = []
     swingConfirmed = false
     swings = 0
+    hookRuns = []
   }
 }
 
@@ -303,6 +306,16 @@ package struct DeviceReport: Codable, Sendable, Equatable {
     mountedAt = []
     isSystemDevice = false
     looksBlank = false
+  }
+}
+
+/// A hook that ended. One that was killed with its agent has no entry, and is run again.
+package struct HookRun: Codable, Sendable, Equatable {
+  package var runID: String
+  package var succeeded: Bool
+  package init(runID: String, succeeded: Bool) {
+    self.runID = runID
+    self.succeeded = succeeded
   }
 }
 

@@ -1,0 +1,52 @@
+# Two commands are enough on a fresh Debian 12 machine with Swift: `make demo` and `make test`.
+SHELL := /bin/bash
+
+# One debug build serves cmcplan and the tests; only the agent, which moves the data, is built optimized (and static).
+PRODUCT := .build-product
+SWIFT_BUILD := swift build
+SWIFT_TEST := swift test
+FORMAT := swift format
+SOURCES := Sources Tests Package.swift
+
+.DEFAULT_GOAL := help
+
+help: ## Show these targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## Install the system packages that are missing (apt-get, as root or by sudo)
+	@.ci/setup
+
+build: setup static ## Build cmcplan and the static cmcagent into .build-product
+	@$(SWIFT_BUILD) --product cmcplan
+	@mkdir -p $(PRODUCT)
+	@install -m 755 "$$($(SWIFT_BUILD) --show-bin-path)/cmcplan" $(PRODUCT)/cmcplan.new && mv $(PRODUCT)/cmcplan.new $(PRODUCT)/cmcplan
+	@echo "built $(PRODUCT)/cmcplan and $(PRODUCT)/cmcagent"
+
+static: setup ## Build cmcagent as one fully static, stripped binary
+	@$(SWIFT_BUILD) -c release --product cmcagent -Xswiftc -static-executable --scratch-path .build-static
+	@mkdir -p $(PRODUCT)
+	@strip -o $(PRODUCT)/cmcagent.new "$$($(SWIFT_BUILD) -c release --scratch-path .build-static --show-bin-path)/cmcagent"
+	@mv $(PRODUCT)/cmcagent.new $(PRODUCT)/cmcagent
+
+demo: build ## Move a live database between two agents on this machine, with proofs
+	@examples/quickstart/demo.sh
+
+test: build ## Lint, unit tests and simulation, then the end-to-end scripts with three kills
+	@.ci/test
+
+test-full: build ## The same, with a kill at every kind of step
+	@.ci/test full
+
+sim: ## Replay one seed of the simulation: make sim SEED=7
+	@SIM_SEED=$(SEED) $(SWIFT_TEST) --filter SimulationTests
+
+fmt: ## Format the sources
+	@$(FORMAT) --in-place --parallel --configuration .swift-format -r $(SOURCES)
+
+lint: ## Check the format of the sources
+	@$(FORMAT) lint --strict --parallel --configuration .swift-format -r $(SOURCES)
+
+clean: ## Remove what was built
+	@rm -rf .build .build-static $(PRODUCT)
+
+.PHONY: help setup build static demo test test-full sim fmt lint clean

@@ -1,0 +1,152 @@
+import Foundation
+import Reconciling
+
+/// The body of a refusal: `{"error":{…}}`, or bare as some 429s are.
+struct ARMErrorBody: Decodable, Sendable, Equatable {
+  struct Inner: Decodable, Sendable, Equatable {
+    var exceptiontype: String?
+    var errordetail: String?
+  }
+  var code: String?
+  var message: String?
+  var target: String?
+  var details: [ARMErrorBody]?
+  var innererror: Inner?
+
+  private struct Wrapper: Decodable {
+    var error: ARMErrorBody?
+  }
+
+  static func read(_ body: [UInt8]) -> ARMErrorBody? {
+    let data = Data(body)
+    if let wrapped = try? JSONDecoder().decode(Wrapper.self, from: data), let error = wrapped.error { return error }
+    guard let bare = try? JSONDecoder().decode(ARMErrorBody.self, from: data), bare.code != nil else { return nil }
+    return bare
+  }
+
+  /// The codes of this error and of everything it carries, outermost first.
+  var allCodes: [String] {
+    var codes = [code, innererror?.exceptiontype].compactMap { $0 }
+    for detail in (details ?? []).prefix(32) { codes += [detail.code].compactMap { $0 } }
+    return codes
+  }
+}
+
+/// A refusal by Azure, with what support needs to find it.
+package struct ARMFault: Sendable, Equatable {
+  /// HTTP status; 200 where a long-running operation ended badly.
+  package var status: Int
+  /// Azure's own code; "" where the answer had none.
+  package var code: String
+  package var allCodes: [String]
+  package var message: String
+  package var target: String?
+  package var requestID: String?
+  package var clientRequestID: String?
+  package var retryAfterSeconds: Double?
+
+  static let messageLimit = 1000
+
+  init(status: Int, error: ARMErrorBody?, requestID: String?, clientRequestID: String?, retryAfterSeconds: Double?) {
+    self.status = status
+    code = error?.code ?? ""
+    allCodes = error?.allCodes ?? []
+    var text = error?.message ?? "no reason given"
+    if let detail = error?.innererror?.errordetail { text += " " + detail }
+    message = String(text.split(whereSeparator: \.isNewline).joined(separator: " ").prefix(Self.messageLimit))
+    target = error?.target
+    self.requestID = requestID
+    self.clientRequestID = clientRequestID
+    self.retryAfterSeconds = retryAfterSeconds
+  }
+
+  init(_ response: HTTPResponse, clientRequestID: String?) {
+    self.init(
+      status: response.status, error: ARMErrorBody.read(response.body),
+      requestID: response.header("x-ms-request-id") ?? response.header("x-ms-correlation-request-id"),
+      clientRequestID: clientRequestID, retryAfterSeconds: RetryAfter.seconds(response))
+  }
+
+  func has(_ code: String) -> Bool { allCodes.contains { $0.caseInsensitiveCompare(code) == .orderedSame } }
+
+  var isThrottling: Bool { status == 429 || has("TooManyRequests") }
+
+  /// Another operation took the resource over; what the first one did has to be looked at again.
+  var isPreemption: Bool { allCodes.contains { $0.lowercased().contains("preempted") } }
+
+  /// Somebody else works on the same resource: look again, then repeat.
+  var isContention: Bool {
+    isPreemption || status == 412
+      || ["Conflict", "AttachDiskWhileBeingDetached", "AnotherOperationInProgress", "RetryableError"].contains {
+        has($0)
+      }
+      || message.contains("A disk at LUN")
+  }
+
+  /// What it means for `action` ("create disk 'erp-log'"), in words for a person.
+  func gatewayError(while action: String) -> GatewayError {
+    var text = "Azure refused to \(action): "
+    text += [status == 200 ? "" : "\(status)", code].filter { !$0.isEmpty }.joined(separator: " ")
+    if let target { text += " (\(target))" }
+    text += ": \(message)"
+    let ids = [requestID.map { "request \($0)" }, clientRequestID.map { "client request \($0)" }].compactMap { $0 }
+    if !ids.isEmpty { text += " [\(ids.joined(separator: ", "))]" }
+    let (faultCode, advice, disposition) = meaning
+    return GatewayError(code: faultCode, message: text, advice: advice, disposition: disposition)
+  }
+
+  private var meaning: (code: String, advice: String, disposition: Disposition) {
+    if isThrottling {
+      return (
+        AzureFaultCode.throttled, "the subscription's request limit is used up; run again later",
+        .retry(afterSeconds: retryAfterSeconds ?? 60)
+      )
+    }
+    switch status {
+    case 401:
+      return (
+        AzureFaultCode.signInRefused, "check the integration's tenant and credential, and this machine's clock",
+        .needsOperator
+      )
+    case 403:
+      return (
+        AzureFaultCode.forbidden,
+        "give the credential's principal a role on the resource group that allows this action", .needsOperator
+      )
+    case 404:
+      return (
+        AzureFaultCode.resourceMissing, "check subscription, resource group and name in the plan", .needsOperator
+      )
+    case 408, 500...599:
+      return (AzureFaultCode.refused, "run again; what is done already is found again", .retry(afterSeconds: 30))
+    case 200:
+      return (AzureFaultCode.operationFailed, "mend what the message names, then run again", .needsOperator)
+    default:
+      if has("ConflictingUserInput") {
+        return (
+          AzureFaultCode.diskElsewhere, "detach the disk from the other machine first, or name another disk",
+          .needsOperator
+        )
+      }
+      if message.contains("maximum number of data disks") {
+        return (AzureFaultCode.noFreeLUN, "choose a larger machine size or detach what isn't used", .needsOperator)
+      }
+      if isContention {
+        return (AzureFaultCode.attachContended, "another operation is running; run again", .retry(afterSeconds: 15))
+      }
+      return (AzureFaultCode.refused, "mend what the message names in the plan", .needsOperator)
+    }
+  }
+}
+
+/// `Retry-After` in seconds. Azure sends integers; an emulator that runs faster than time sends fractions.
+enum RetryAfter {
+  /// Longer than a day is taken as a day.
+  static let limitSeconds = 86_400.0
+
+  static func seconds(_ response: HTTPResponse) -> Double? {
+    guard let text = response.header("retry-after"), let seconds = Double(text), seconds.isFinite, seconds >= 0
+    else { return nil }
+    return min(seconds, limitSeconds)
+  }
+}

@@ -1,0 +1,22 @@
+/// The codes of everything that this room can report.
+package enum AzureFaultCode {
+  package static let secretMissing = "CMC3101"
+  package static let signInRefused = "CMC3102"
+  package static let forbidden = "CMC3103"
+  package static let unreachable = "CMC3104"
+  package static let untrustedServer = "CMC3105"
+  package static let refused = "CMC3106"
+  package static let throttled = "CMC3107"
+  package static let operationFailed = "CMC3108"
+  package static let deadlinePassed = "CMC3109"
+  package static let notUnderstood = "CMC3110"
+  package static let foreignDisk = "CMC3111"
+  package static let resourceMissing = "CMC3112"
+  package static let diskElsewhere = "CMC3113"
+  package static let noFreeLUN = "CMC3114"
+  package static let attachContended = "CMC3115"
+  package static let invalidReference = "CMC3116"
+  package static let unsafeEndpoint = "CMC3117"
+  package static let noCredential = "CMC3118"
+  package static let cancelled = "CMC3190"
+}

@@ -1,0 +1,131 @@
+import BlockModel
+import Foundation
+package import MigrationModel
+package import Planning
+package import Reconciling
+import Seams
+
+extension AzureGateway {
+  package func attach(
+    _ disks: [(diskID: String, caching: ManagedDisk.Caching)], to machineID: String
+  ) async throws(GatewayError) -> [CloudAttachment] {
+    let id = try reference(machineID, type: "virtualMachines")
+    var wanted: [WantedDisk] = []
+    for disk in disks {
+      wanted.append(WantedDisk(id: try reference(disk.diskID, type: "disks"), caching: disk.caching))
+    }
+    let deadline = newDeadline()
+    for _ in 0..<AzureLimits.attachRounds {
+      guard let machine = try await readMachine(id, deadline) else { throw missing("virtual machine", id) }
+      let attached = Self.attachments(of: wanted, to: machine)
+      if attached.count == wanted.count, machine.isSettled { return attached }
+      if !machine.isSettled {
+        try await settle(id, deadline)
+      } else {
+        let there = Set(attached.compactMap { ARMResourceID($0.diskID) })
+        try await attachMissing(wanted.filter { !there.contains($0.id) }, machine, id, deadline)
+      }
+    }
+    throw GatewayError(
+      code: AzureFaultCode.attachContended,
+      message: "could not attach \(disks.count) disks to virtual machine '\(id.name)' in "
+        + "\(AzureLimits.attachRounds) attempts: something else changes it all the time",
+      advice: "stop what else attaches and detaches disks of this machine, then run again",
+      disposition: .retry(afterSeconds: 60))
+  }
+
+  struct WantedDisk: Sendable {
+    var id: ARMResourceID
+    var caching: ManagedDisk.Caching
+  }
+
+  /// Those of `wanted` that are attached, in its order.
+  private static func attachments(of wanted: [WantedDisk], to machine: WireMachine) -> [CloudAttachment] {
+    wanted.compactMap { disk in
+      machine.attachments.first { ARMResourceID($0.diskID) == disk.id }
+    }
+  }
+
+  /// Free LUNs of a machine, lowest first. One that is being detached still holds its own.
+  static func freeLUNs(_ taken: [Int]) -> [Int] {
+    let taken = Set(taken)
+    return (0...63).filter { !taken.contains($0) }
+  }
+
+  /// One call for all of them. Returns when the machine should be looked at again, whatever came of it.
+  private func attachMissing(
+    _ disks: [WantedDisk], _ machine: WireMachine, _ id: ARMResourceID, _ deadline: MonotonicTime
+  ) async throws(GatewayError) {
+    let names = disks.map { "'\($0.id.name)'" }.joined(separator: ", ")
+    let action = "attach \(names) to virtual machine '\(id.name)'"
+    let luns = Self.freeLUNs(machine.dataDisks.map(\.lun))
+    guard luns.count >= disks.count else {
+      throw GatewayError(
+        code: AzureFaultCode.noFreeLUN,
+        message: "could not \(action): it has \(luns.count) free LUNs for \(disks.count) disks",
+        advice: "detach what isn't used", disposition: .needsOperator)
+    }
+    let body = try encode(
+      WireAttachment(
+        dataDisksToAttach: zip(disks, luns).map { disk, lun in
+          WireAttachment.Disk(diskId: disk.id.description, lun: lun, caching: disk.caching.wireName)
+        }))
+    let path = id.path + "/attachDetachDataDisks"
+    let exchange: ARMConnection.Exchange
+    do throws(GatewayError) {
+      // Not safe to send twice: after a doubt the machine is looked at instead.
+      exchange = try await connection.exchange(
+        .post, connection.url(path, version: APIVersion.machines), body: body, safe: false, deadline: deadline,
+        while: action)
+    } catch {
+      guard error.code == AzureFaultCode.unreachable, case .retry = error.disposition else { throw error }
+      try await pauseForContention(error.message)
+      return
+    }
+    guard exchange.isSuccess else {
+      let fault = exchange.fault()
+      guard fault.isContention || fault.status >= 500 || fault.status == 408 else {
+        throw fault.gatewayError(while: action)
+      }
+      try await pauseForContention("\(fault.code): \(fault.message)")
+      return
+    }
+    let resourceURL = connection.url(id.path, version: APIVersion.machines)
+    switch try await connection.finish(exchange, resourceURL: resourceURL, deadline: deadline, while: action) {
+    case .succeeded: return
+    case .preempted: try await pauseForContention("another operation took the machine over")
+    case .failed(let fault):
+      guard fault.isContention else { throw fault.gatewayError(while: action) }
+      try await pauseForContention("\(fault.code): \(fault.message)")
+    case .deadlinePassed: throw Self.deadlinePassed(action)
+    }
+  }
+
+  private func pauseForContention(_ why: String) async throws(GatewayError) {
+    try await connection.services.wait(seconds: contentionSeconds, why: why)
+  }
+
+  /// Waits until no operation runs on the machine.
+  private func settle(_ id: ARMResourceID, _ deadline: MonotonicTime) async throws(GatewayError) {
+    let url = connection.url(id.path, version: APIVersion.machines)
+    let action = "wait for virtual machine '\(id.name)'"
+    let exchange = try await connection.exchange(.get, url, deadline: deadline, while: action)
+    guard exchange.isSuccess else { throw exchange.fault().gatewayError(while: action) }
+    if case .deadlinePassed = try await connection.finish(
+      exchange, resourceURL: url, deadline: deadline, while: action)
+    {
+      throw Self.deadlinePassed(action)
+    }
+  }
+
+  package func machine(_ reference: String) async throws(GatewayError) -> CloudMachine? {
+    let id = try self.reference(reference, type: "virtualMachines")
+    return try await readMachine(id, newDeadline())?.cloudMachine
+  }
+
+  private func readMachine(_ id: ARMResourceID, _ deadline: MonotonicTime) async throws(GatewayError) -> WireMachine? {
+    try await connection.read(
+      WireMachine.self, connection.url(id.path, version: APIVersion.machines), deadline: deadline,
+      while: "read virtual machine '\(id.name)'")
+  }
+}

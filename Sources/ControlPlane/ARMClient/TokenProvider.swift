@@ -1,0 +1,121 @@
+import BlockModel
+package import Reconciling
+package import Seams
+
+/// A bearer token and how long it is good for.
+package struct AccessToken: Sendable, Equatable {
+  package var value: Secret
+  package var lifetimeSeconds: Double
+  package init(value: Secret, lifetimeSeconds: Double) {
+    self.value = value
+    self.lifetimeSeconds = lifetimeSeconds
+  }
+}
+
+/// Why a source has no token.
+package enum TokenFailure: Error, Sendable, Equatable {
+  /// Nothing here says that this source should be used: the next one is asked.
+  case notConfigured(String)
+  /// It should have worked: the user must know, and no other source is tried.
+  case failed(GatewayError)
+}
+
+/// One way to get a token. May be called at any time, one call at a time.
+package protocol TokenSource: Sendable {
+  /// "client secret from the plan", "environment", …
+  var name: String { get }
+  func fetch() async throws(TokenFailure) -> AccessToken
+}
+
+/// Tokens for one integration: kept in memory only, renewed before they expire, one renewal for many callers.
+package actor TokenProvider {
+  /// Renewed when this much of its life is left, or half of it where it lives shorter.
+  package static let renewalMarginSeconds = 300.0
+
+  /// What became of each source, in the order of trying.
+  package struct Attempt: Sendable, Equatable {
+    package var source: String
+    /// Nil: this one is in use.
+    package var skippedBecause: String?
+  }
+
+  private struct Held {
+    var token: AccessToken
+    var renewAt: MonotonicTime
+    var expiresAt: MonotonicTime
+  }
+
+  private let sources: [any TokenSource]
+  private let time: any TimeSource
+  private var held: Held?
+  private var renewal: Task<Result<AccessToken, GatewayError>, Never>?
+  private(set) package var attempts: [Attempt] = []
+
+  package init(sources: [any TokenSource], time: any TimeSource) {
+    self.sources = sources
+    self.time = time
+  }
+
+  package func token() async throws(GatewayError) -> Secret {
+    if let held, time.monotonicNow() < held.renewAt { return held.token.value }
+    let renewal = renewal ?? startRenewal()
+    let result = await renewal.value
+    if case .failure(let error) = result {
+      // A token that still lives is better than none.
+      if let held, time.monotonicNow() < held.expiresAt { return held.token.value }
+      throw error
+    }
+    return try result.get().value
+  }
+
+  /// The service refused this token: it isn't used again.
+  package func reject(_ value: Secret) {
+    if held?.token.value == value { held = nil }
+  }
+
+  private func startRenewal() -> Task<Result<AccessToken, GatewayError>, Never> {
+    // Its own task: a caller that is cancelled doesn't take it from the others.
+    let task = Task { await self.renew() }
+    renewal = task
+    return task
+  }
+
+  private func renew() async -> Result<AccessToken, GatewayError> {
+    defer { renewal = nil }
+    do throws(GatewayError) {
+      let token = try await fetch()
+      let now = time.monotonicNow()
+      let margin = min(Self.renewalMarginSeconds, token.lifetimeSeconds / 2)
+      held = Held(
+        token: token, renewAt: now.adding(seconds: token.lifetimeSeconds - margin),
+        expiresAt: now.adding(seconds: token.lifetimeSeconds))
+      return .success(token)
+    } catch {
+      return .failure(error)
+    }
+  }
+
+  private func fetch() async throws(GatewayError) -> AccessToken {
+    var tried: [Attempt] = []
+    defer { attempts = tried }
+    for source in sources {
+      do throws(TokenFailure) {
+        let token = try await source.fetch()
+        tried.append(Attempt(source: source.name, skippedBecause: nil))
+        return token
+      } catch {
+        switch error {
+        case .notConfigured(let why): tried.append(Attempt(source: source.name, skippedBecause: why))
+        case .failed(let error):
+          tried.append(Attempt(source: source.name, skippedBecause: error.message))
+          throw error
+        }
+      }
+    }
+    let list = tried.map { "\($0.source): \($0.skippedBecause ?? "")" }.joined(separator: "; ")
+    throw GatewayError(
+      code: AzureFaultCode.noCredential, message: "no credential for Azure was found (\(list))",
+      advice: "set AZURE_CLIENT_ID and AZURE_CLIENT_SECRET, name a credential in the plan, or run 'az login'",
+      disposition: .needsOperator)
+  }
+}

@@ -1,0 +1,163 @@
+package import ArgumentParser
+import BlockModel
+import Diagnostics
+import Foundation
+import LinuxPlatform
+import MigrationModel
+import Planning
+import Reconciling
+import Rendering
+import Seams
+
+package struct ValidateCommand: AsyncParsableCommand {
+  package static let configuration = CommandConfiguration(
+    commandName: "validate", abstract: "Check a migration plan without contacting anything.")
+  @OptionGroup var plan: PlanFileOptions
+  package init() {}
+
+  package func run() async throws {
+    try await reportingFailures { console in
+      let document = try PlanDocument.load(plan, console: console)
+      let volumes = document.plan.migrations.values.reduce(0) { $0 + $1.volumes.count }
+      console.write(
+        "\(plan.file ?? (document.path as NSString).lastPathComponent): valid; "
+          + "\(counted(document.plan.migrations.count, "migration")), \(counted(volumes, "volume")), "
+          + "\(counted(document.plan.hosts.count, "host"))\n")
+    }
+  }
+}
+
+package struct PlanCommand: AsyncParsableCommand {
+  package static let configuration = CommandConfiguration(
+    commandName: "plan", abstract: "Show what apply would do, and what it costs.")
+  enum Format: String, ExpressibleByArgument, CaseIterable { case text, json, markdown }
+
+  @OptionGroup var plan: PlanFileOptions
+  @Flag(help: "Exit 2 where there are changes, 0 where there are none.")
+  var detailedExitcode = false
+  @Option(help: "text, json or markdown.")
+  var format = Format.text
+  @Flag(help: "Exit 0 though some part of the world could not be observed.")
+  var allowPartial = false
+  @Option(help: ArgumentHelp("Only this migration. May be given many times.", valueName: "migration"))
+  var only: [String] = []
+  package init() {}
+
+  package func run() async throws {
+    try await reportingFailures { console in
+      let document = try PlanDocument.load(plan, console: console)
+      let world = try World.make(document, withClouds: true, journal: nil, console: console, report: { _ in })
+      let observation = await ObserveRun(
+        plan: document.plan, gateways: world.gateways, services: world.services
+      ).observe()
+      let selected = only.isEmpty ? nil : Set(try only.map(document.migration))
+      let changes = diff(
+        document.plan, observation,
+        options: PlanningOptions(only: selected, now: world.services.time.wallNow(), digest: sha256))
+      switch format {
+      case .text: console.write(renderText(changes, style: console.style))
+      case .json: console.write(renderJSON(changes))
+      case .markdown: console.write(renderMarkdown(changes))
+      }
+      throw ExitCode(exitCode(changes, observation))
+    }
+  }
+
+  private func exitCode(_ changes: ChangeSet, _ observation: Observation) -> Int32 {
+    let isPartial = !observation.isComplete
+    if changes.hasErrors && !(isPartial && allowPartial) { return 1 }
+    if isPartial && !allowPartial { return 1 }
+    return detailedExitcode && !changes.isNoOp ? 2 : 0
+  }
+}
+
+package struct StatusCommand: AsyncParsableCommand {
+  package static let configuration = CommandConfiguration(
+    commandName: "status", abstract: "Show where every migration is now.")
+  enum Format: String, ExpressibleByArgument, CaseIterable { case text, json }
+
+  @OptionGroup var plan: PlanFileOptions
+  @Option(help: "text or json.")
+  var format = Format.text
+  package init() {}
+
+  package func run() async throws {
+    try await reportingFailures { console in
+      let document = try PlanDocument.load(plan, console: console)
+      let world = try World.make(document, withClouds: true, journal: nil, console: console, report: { _ in })
+      let observation = await ObserveRun(
+        plan: document.plan, gateways: world.gateways, services: world.services
+      ).observe()
+      let options = PlanningOptions(now: world.services.time.wallNow(), digest: sha256)
+      switch format {
+      case .text: console.write(renderStatus(document.plan, observation, options: options, style: console.style))
+      case .json: console.write(renderStatusJSON(document.plan, observation, options: options))
+      }
+    }
+  }
+}
+
+package struct ObserveCommand: AsyncParsableCommand {
+  package static let configuration = CommandConfiguration(
+    commandName: "observe", abstract: "Save what the world looks like now, for a plan without power over it.")
+  @OptionGroup var plan: PlanFileOptions
+  @Option(help: ArgumentHelp("Where to write the observation; - is standard output.", valueName: "file"))
+  var out: String
+  package init() {}
+
+  package func run() async throws {
+    try await reportingFailures { console in
+      let document = try PlanDocument.load(plan, console: console)
+      let world = try World.make(document, withClouds: true, journal: nil, console: console, report: { _ in })
+      let observation = await ObserveRun(
+        plan: document.plan, gateways: world.gateways, services: world.services
+      ).observe()
+      let encoder = JSONEncoder()
+      encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
+      let data = try encoder.encode(observation) + Data("\n".utf8)
+      if out == "-" {
+        console.write(String(decoding: data, as: UTF8.self))
+      } else {
+        do {
+          try data.write(to: URL(fileURLWithPath: out), options: .atomic)
+        } catch {
+          throw CommandFailure("the observation can't be written to \(out)", advice: "check the directory and its space")
+        }
+      }
+      if !observation.isComplete { throw ExitCode(1) }
+    }
+  }
+}
+
+package struct VersionCommand: ParsableCommand {
+  package static let version = "0.1.0"
+  package static let configuration = CommandConfiguration(commandName: "version", abstract: "Print the version.")
+  package init() {}
+  package func run() throws { print("cmcplan \(Self.version)") }
+}
+
+extension Observation {
+  /// Whether nothing that the plan names was left unseen.
+  var isComplete: Bool {
+    clouds.values.allSatisfy(\.faults.isEmpty) && hosts.values.allSatisfy(\.faults.isEmpty)
+  }
+}
+
+func counted(_ count: Int, _ noun: String) -> String { count == 1 ? "1 \(noun)" : "\(count) \(noun)s" }
+
+/// Runs a command's body; what it throws goes to standard error as what happened and what to do next, with exit 1.
+func reportingFailures(_ body: (Console) async throws -> Void) async throws {
+  let console = Console()
+  do {
+    try await body(console)
+  } catch let code as ExitCode {
+    throw code
+  } catch let error as GatewayError {
+    console.complain("error \(error.code): \(error.message)\n")
+    if !error.advice.isEmpty { console.complain("  next: \(error.advice)\n") }
+    throw ExitCode(1)
+  } catch {
+    console.complain("error: \(error)\n")
+    throw ExitCode(1)
+  }
+}

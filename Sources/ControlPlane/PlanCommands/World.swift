@@ -1,0 +1,125 @@
+import AgentClient
+import AgentProtocol
+import ARMClient
+import BlockModel
+import COpenSSL
+import Foundation
+import LinuxPlatform
+import MigrationModel
+import Planning
+import Reconciling
+import Rendering
+import SSHDeploy
+import Seams
+import Synchronization
+
+/// What a run acts on and with: gateways made of the plan, clocks, and where its journal goes.
+struct World {
+  let gateways: Gateways
+  let services: RunServices
+  let who: String
+
+  /// `withClouds` false: only hosts are reached. `journal` nil: nothing is recorded.
+  static func make(
+    _ document: PlanDocument, withClouds: Bool, journal: RunJournal?, console: Console,
+    report: @escaping @Sendable (ProgressEvent) -> Void
+  ) throws(GatewayError) -> World {
+    let environment = ProcessInfo.processInfo.environment
+    let time = SystemTime()
+    let pausing = TaskPause()
+    var clouds: [String: any CloudGateway] = [:]
+    if withClouds {
+      for (name, integration) in document.plan.integrations {
+        clouds[name] = try AzureGateway(
+          integration: integration, time: time, random: SystemRandom(), environment: environment,
+          children: PosixChildProcesses(), onWait: { console.complain("\($0)\n") })
+      }
+    }
+    let hosts = HostDeployer(
+      shippedAgentPath: shippedAgentPath(environment), children: PosixChildProcesses(), time: time, pausing: pausing,
+      connect: { host, child async throws(GatewayError) in try await connect(host, child, pausing) })
+    let services = RunServices(
+      time: time, pause: { seconds in try? await pausing.pause(seconds: seconds) }, journal: journal ?? NoJournal(),
+      digest: sha256, report: report)
+    return World(gateways: Gateways(clouds: clouds, hosts: hosts), services: services, who: caller(environment))
+  }
+
+  /// The control connection over the standard streams of a started `cmcagent rpc`.
+  private static func connect(
+    _ host: HostName, _ child: RunningChild, _ pausing: any Pausing
+  ) async throws(GatewayError) -> (gateway: any AgentGateway, hello: AgentHello) {
+    guard let channel = child.channel else {
+      throw GatewayError(
+        code: "CMC3202", message: "host \(host): cmcagent rpc has no standard streams", advice: "",
+        disposition: .retry(afterSeconds: 2))
+    }
+    let connection = try await RPCAgentGateway.open(
+      host: host, channel: channel, pausing: pausing,
+      farewell: {
+        // It ends by itself once its input has ended; the limit is for one that does not.
+        switch child.terminate(limitSeconds: 2) {
+        case .exited(0)?, .signalled(SignalWatcher.terminate)?, nil: nil
+        case .exited(let code)?: "cmcagent rpc ended with exit \(code): no agent serves there"
+        case .signalled(let signal)?: "cmcagent rpc was killed by signal \(signal)"
+        case .timedOut?: nil
+        }
+      })
+    return (connection.gateway, connection.hello)
+  }
+
+  /// `$CMCPLAN_AGENT`, or the `cmcagent` beside this program.
+  private static func shippedAgentPath(_ environment: [String: String]) -> String {
+    if let named = environment["CMCPLAN_AGENT"], !named.isEmpty { return named }
+    let program = (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")) ?? "cmcplan"
+    return URL(fileURLWithPath: program).deletingLastPathComponent().appendingPathComponent("cmcagent").path
+  }
+
+  /// "user@host": what approvals, holds and leases are signed with.
+  private static func caller(_ environment: [String: String]) -> String {
+    let host = (try? String(contentsOfFile: "/proc/sys/kernel/hostname", encoding: .utf8)) ?? "unknown"
+    return "\(NSUserName())@\(host.trimmingCharacters(in: .whitespacesAndNewlines))"
+  }
+}
+
+/// "SHA256:" and 64 lower-case hexadecimal digits, of the text's UTF-8.
+@Sendable func sha256(_ text: String) -> String {
+  var digest = [UInt8](repeating: 0, count: Int(SHA256_DIGEST_LENGTH))
+  let bytes = Array(text.utf8)
+  _ = SHA256(bytes, bytes.count, &digest)
+  return "SHA256:" + digest.map { String($0 >> 4, radix: 16) + String($0 & 15, radix: 16) }.joined()
+}
+
+/// The journal of commands that change nothing.
+private struct NoJournal: JournalSink {
+  func append(_ line: String) async throws(StateStoreError) {}
+}
+
+/// The append-only record of one run, beside the plan: `.cmcplan/runs/RUN/journal.jsonl`.
+final class RunJournal: JournalSink {
+  let runID: String
+  private let store: DirectoryStateStore
+
+  init(beside document: PlanDocument) throws {
+    let stamp = Date.now.formatted(
+      Date.ISO8601FormatStyle(dateTimeSeparator: .standard, timeSeparator: .omitted).year().month().day()
+        .time(includingFractionalSeconds: false))
+    runID = "\(stamp)-\(SystemRandom().uuid().prefix(8))"
+    do {
+      store = try DirectoryStateStore(path: "\(document.directory)/.cmcplan/runs/\(runID)")
+    } catch {
+      throw CommandFailure(
+        "the run's journal can't be made in \(document.directory)/.cmcplan: \(error)",
+        advice: "make the plan's directory writable, or free space there")
+    }
+  }
+
+  func append(_ line: String) async throws(StateStoreError) {
+    do {
+      try await onBlockingThread { [store] in try store.append("journal.jsonl", Array((line + "\n").utf8)) }
+    } catch let error as StateStoreError {
+      throw error
+    } catch {
+      throw StateStoreError(.failed, "\(error)")
+    }
+  }
+}

@@ -1,0 +1,117 @@
+package import Diagnostics
+package import MigrationModel
+internal import YAMLTree
+
+/// Reads a guardrails file, which a platform team keeps outside the plan:
+///
+///     apiVersion: cmcplan/v1
+///     kind: Guardrails
+///     allow:
+///       endpoints: ["https://localhost:8443"]
+///       secrets: [{env: AZURE_CLIENT_SECRET}]
+package enum GuardrailsReader {
+  /// The guardrails, or nil where `diagnostics` has an error. Pure, as `PlanReader.read`.
+  package static func read(text: String, file: String) -> (guardrails: Guardrails?, diagnostics: [Diagnostic]) {
+    let (tree, faults) = YAMLTree.parse(bytes: Array(text.utf8), file: file)
+    guard let tree else { return (nil, faults) }
+    let reading = Reading()
+    let guardrails = guardrails(tree.root, reading)
+    let diagnostics = (faults + reading.finish()).sortedByPosition()
+    return (diagnostics.hasErrors ? nil : guardrails, diagnostics)
+  }
+
+  private static func guardrails(_ root: YAMLNode, _ reading: Reading) -> Guardrails? {
+    let shape = GuardrailsShape.the
+    guard let object = ObjectReading(root, shape.shape, reading) else { return nil }
+    _ = object.value(shape.apiVersion)
+    _ = object.value(shape.kind)
+    guard let node = object.node(shape.allow), let allow = ObjectReading(node, shape.allowShape, reading) else {
+      return nil
+    }
+    let endpoints = allow.value(shape.endpoints) ?? []
+    let secrets = allow.node(shape.secrets).flatMap { reading.elements(of: $0, expected: "a list of secrets") } ?? []
+    return Guardrails(
+      allowedEndpoints: endpoints, allowedSecrets: secrets.compactMap { SecretReader.read($0, reading) })
+  }
+}
+
+struct GuardrailsShape: Sendable {
+  static let the = GuardrailsShape()
+  let apiVersion: Field<String>
+  let kind: Field<String>
+  let allow: Field<YAMLNode>
+  let endpoints: Field<[String]>
+  let secrets: Field<YAMLNode>
+  let allowShape: Shape
+  let shape: Shape
+
+  private init() {
+    var inner = FieldTable("allow", "What a plan may do that nothing in the plan can allow.")
+    endpoints = inner.add(
+      "endpoints", .list(of: .url, minimum: 0), examples: ["[\"https://localhost:8443\"]"],
+      "Base URLs that a custom cloud may name.")
+    secrets = inner.add(
+      "secrets", .list(of: SecretShape.the.shape), examples: ["[{env: AZURE_CLIENT_SECRET}]"],
+      "Secrets that may be sent to a custom cloud.")
+    allowShape = Shape(inner)
+    var table = FieldTable(
+      "guardrails", noun: "the guardrails file", "What a platform team allows, outside of the plan.")
+    apiVersion = table.add("apiVersion", .constant("cmcplan/v1"), required: true, examples: ["cmcplan/v1"], "Version.")
+    kind = table.add("kind", .constant("Guardrails"), required: true, examples: ["Guardrails"], "Kind of document.")
+    allow = table.add("allow", .shape(allowShape), required: true, "What is allowed.")
+    shape = Shape(table)
+  }
+}
+
+/// What a plan does that only its guardrails can allow: naming a cloud of its own, and sending a secret there.
+package enum GuardrailCheck {
+  /// An error for every endpoint and secret that is not allowed (CMC1290, CMC1291). Without `guardrails` nothing is:
+  /// loopback endpoints need it too, for whoever owns a port there would get the secret.
+  package static func diagnostics(_ plan: MigrationPlan, guardrails: Guardrails?) -> [Diagnostic] {
+    var diagnostics: [Diagnostic] = []
+    let allowed = Set((guardrails?.allowedEndpoints ?? []).map(normalized))
+    let file = guardrails == nil ? "a guardrails file (--guardrails FILE)" : "the guardrails file"
+    for (_, integration) in plan.integrations.sorted(by: { $0.key < $1.key }) {
+      guard case .custom(let authority, let resourceManager, _) = integration.cloud else { continue }
+      var seen: Set<String> = []
+      for endpoint in [authority, resourceManager] where seen.insert(normalized(endpoint)).inserted {
+        guard !allowed.contains(normalized(endpoint)) else { continue }
+        diagnostics.append(
+          Diagnostic(
+            code: "CMC1290", at: integration.position,
+            "integration '\(integration.name)' talks to \(endpoint), which is not allowed",
+            advice: "if it is yours, \(file) needs: allow: {endpoints: [\"\(endpoint)\"]}"))
+      }
+      for secret in secrets(of: integration.credential)
+      where !(guardrails?.allowedSecrets.contains(secret) ?? false) {
+        diagnostics.append(
+          Diagnostic(
+            code: "CMC1291", at: integration.position,
+            "integration '\(integration.name)' would send the secret \(text(secret)) to \(authority), which is not allowed",
+            advice: "if that is meant, \(file) needs: allow: {secrets: [\(text(secret))]}"))
+      }
+    }
+    return diagnostics
+  }
+
+  private static func secrets(of credential: AzureIntegration.Credential) -> [SecretReference] {
+    switch credential {
+    case .ambient: []
+    case .clientSecret(_, let secret): [secret]
+    case .clientCertificate(_, _, let password): password.map { [$0] } ?? []
+    }
+  }
+
+  private static func text(_ secret: SecretReference) -> String {
+    switch secret {
+    case .environment(let name): "{env: \(name)}"
+    case .file(let path): "{file: \(path)}"
+    }
+  }
+
+  private static func normalized(_ url: String) -> String {
+    var url = url.lowercased()
+    while url.hasSuffix("/") { url.removeLast() }
+    return url
+  }
+}

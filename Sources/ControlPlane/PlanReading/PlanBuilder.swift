@@ -1,0 +1,176 @@
+internal import BlockModel
+internal import Diagnostics
+internal import MigrationModel
+internal import YAMLTree
+
+/// Makes the model of a document's tree. Every part is read even where another one is wrong, so that all faults of
+/// the document are found in one pass.
+final class PlanBuilder {
+  /// Entries of each named mapping. The estate that this is made for has 100,000 volumes.
+  static let maximumEntries = 1_000_000
+  /// LUNs 0 to 63 of a virtual machine.
+  static let maximumVolumes = 64
+
+  let reading: Reading
+  var integrations: [String: AzureIntegration] = [:]
+  /// With those that could not be read: a reference to one of them is no fault of its own.
+  var integrationNames: [String] = []
+  var hosts: [String: HostDraft] = [:]
+  var hostNames: [String] = []
+  var usedHosts: Set<String> = []
+  var hasUnresolvedHost = false
+  var defaults = Defaults()
+  var uses = DeviceUses()
+  var listeners: [ListenerKey: String] = [:]
+  var disksPerHost: [String: Int] = [:]
+  var diskNames: [String: String] = [:]
+
+  init(_ reading: Reading) { self.reading = reading }
+
+  /// What is known of a host, even if not all of it could be read.
+  struct HostDraft {
+    var host: Host?
+    var isLocal: Bool
+    var hasVirtualMachine: Bool
+    var hasAddress: Bool
+    var position: SourcePosition
+  }
+
+  struct ListenerKey: Hashable {
+    var machine: String
+    var port: Int
+  }
+
+  func plan(_ root: YAMLNode, variables: [String: String]) -> MigrationPlan? {
+    let shape = DocumentShape.the
+    if let kind = root["kind"], kind.text == "Guardrails" {
+      reading.report(
+        "CMC1113", at: kind.position, "this is a guardrails file, and a migration plan is needed",
+        "give it with --guardrails FILE, beside a plan")
+      return nil
+    }
+    guard let document = ObjectReading(root, shape.shape, reading) else { return nil }
+    let isPlan = checkKind(document)
+    readVariables(document, given: variables)
+    let metadata = document.node(shape.metadata).flatMap { readMetadata($0) }
+    if let node = document.node(shape.integrations) { readIntegrations(node) }
+    let attestations = readAttestations(document)
+    if let node = document.node(shape.hosts) { readHosts(node) }
+    if let node = document.node(shape.defaults) { defaults = readDefaults(node) }
+    var migrations: [MigrationName: Migration] = [:]
+    if let node = document.node(shape.migrations) { migrations = readMigrations(node) }
+    warnOfUnusedHosts()
+    warnOfUnusedVariables(document)
+    guard isPlan, let metadata else { return nil }
+    let named = hosts.compactMap { name, draft in draft.host.map { (HostName(name), $0) } }
+    return MigrationPlan(
+      metadata: metadata, integrations: integrations, attestations: attestations,
+      hosts: Dictionary(uniqueKeysWithValues: named), migrations: migrations)
+  }
+
+  private func checkKind(_ document: ObjectReading) -> Bool {
+    let shape = DocumentShape.the
+    let version = document.value(shape.apiVersion)
+    let kind = document.value(shape.kind)
+    return version != nil && kind != nil
+  }
+
+  private func readMetadata(_ node: YAMLNode) -> Metadata? {
+    let shape = MetadataShape.the
+    guard let object = ObjectReading(node, shape.shape, reading) else { return nil }
+    let id = object.value(shape.id)
+    let name = object.value(shape.name)
+    if let id, id.allSatisfy({ $0 == "0" || $0 == "-" }) {
+      reading.report(
+        "CMC1201", at: object.position(shape.id), "the plan's id is all zeros",
+        "write one of your own ('uuidgen' makes one)")
+    }
+    let type = object.value(shape.type)
+    let description = object.value(shape.description)
+    let owner = object.value(shape.owner)
+    guard let id, let name else { return nil }
+    return Metadata(id: PlanID(id.lowercased()), name: name, type: type, description: description, owner: owner)
+  }
+
+  private func readAttestations(_ document: ObjectReading) -> Attestations {
+    let shape = AttestationsShape.the
+    let node = document.node(DocumentShape.the.attestations)
+    let object = node.flatMap { ObjectReading($0, shape.shape, reading) }
+    var attestations = Attestations()
+    attestations.operatingSystemLicensed = object?.value(shape.operatingSystemLicensed)
+    attestations.applicationLicensed = object?.value(shape.applicationLicensed)
+    let position = (node ?? document.node).position
+    for (field, isWritten, value) in [
+      (shape.operatingSystemLicensed, object?.has(shape.operatingSystemLicensed), attestations.operatingSystemLicensed),
+      (shape.applicationLicensed, object?.has(shape.applicationLicensed), attestations.applicationLicensed),
+    ] where value != true && (isWritten != true || value == false) {
+      let state = value == false ? "says no" : "is not answered"
+      reading.warn(
+        "CMC1260", at: value == false ? object?.position(field) : position,
+        "the attestation '\(field.name)' \(state); preparing a migration will stop there",
+        "once you have checked it, write '\(field.name): true' under 'attestations:'")
+    }
+    return attestations
+  }
+
+  private func warnOfUnusedHosts() {
+    // A reference that could not be resolved was meant for one of them.
+    guard !hasUnresolvedHost else { return }
+    for name in hostNames where !usedHosts.contains(name) {
+      reading.warn(
+        "CMC1222", at: hosts[name]?.position, "no migration uses the host '\(name)'",
+        "name it as a source or destination, or remove it")
+    }
+  }
+}
+
+// MARK: - Variables
+
+extension PlanBuilder {
+  private func readVariables(_ document: ObjectReading, given: [String: String]) {
+    var values: [String: String?] = [:]
+    if let node = document.node(DocumentShape.the.variables) {
+      guard node.isMapping else {
+        reading.report(
+          "CMC1103", at: node.position, "variables are a mapping from names to defaults", "write 'NAME: DEFAULT'")
+        return
+      }
+      for (key, value) in node.entries where key.isScalar {
+        let name = key.text
+        if !Names.isEnvironmentName(name) {
+          reading.report(
+            "CMC1108", at: key.position, "'\(name.shortened())' can't be a variable's name",
+            "use letters, digits and '_', not starting with a digit")
+        }
+        values[name] = .some(readVariable(value, name: name))
+      }
+    }
+    for name in given.keys.sorted() where values[name] == nil {
+      let near = Suggestion.phrase(for: name, among: values.keys.sorted())
+      reading.report(
+        "CMC1112", at: nil, "a value was given for '\(name)', and the plan has no such variable",
+        orDefault(near, "declare it under 'variables:'"))
+    }
+    for (name, value) in given where values[name] != nil { values[name] = .some(value) }
+    reading.variables = values
+  }
+
+  private func readVariable(_ node: YAMLNode, name: String) -> String? {
+    guard node.isMapping else {
+      return node.isNull ? nil : reading.text(node, expected: "a default")
+    }
+    let shape = VariableShape.the
+    guard let object = ObjectReading(node, shape.shape, reading, label: name) else { return nil }
+    _ = object.value(shape.description)
+    return object.value(shape.defaultValue)
+  }
+
+  private func warnOfUnusedVariables(_ document: ObjectReading) {
+    guard let node = document.node(DocumentShape.the.variables) else { return }
+    for (key, _) in node.entries where key.isScalar && !reading.usedVariables.contains(key.text) {
+      reading.warn(
+        "CMC1202", at: key.position, "nothing uses the variable '\(key.text.shortened())'",
+        "write \"{var:\(key.text.shortened())}\" where its value belongs, or remove it")
+    }
+  }
+}

@@ -1,0 +1,110 @@
+package import BlockModel
+package import MigrationModel
+
+/// One volume of one migration.
+package struct VolumeKey: Hashable, Sendable, Codable, Comparable, CustomStringConvertible {
+  package var migration: MigrationName
+  package var volume: VolumeName
+  package init(_ migration: MigrationName, _ volume: VolumeName) {
+    self.migration = migration
+    self.volume = volume
+  }
+  package var description: String { "\(migration)/\(volume)" }
+  package static func < (left: VolumeKey, right: VolumeKey) -> Bool {
+    (left.migration, left.volume) < (right.migration, right.volume)
+  }
+}
+
+/// One thing to do. Each says what should hold afterwards, so it may be repeated at any time; what it needs to know
+/// of the world (sizes, LUNs, keys, addresses) is looked up when it is carried out.
+package enum Action: Hashable, Sendable {
+  /// The shipped agent is installed and runs.
+  case deployAgent(HostName)
+  /// This run may act on the migration: both agents gave it their lease.
+  case acquireLease(MigrationName)
+  /// The source devices are there and may be migrated, the destination would fit.
+  case checkDevices(MigrationName)
+  /// The disk exists, with our tags, and is large enough.
+  case ensureDisk(VolumeKey)
+  /// All these volumes' disks are attached to the virtual machine: one call for all.
+  case attachDisks(integration: String, machine: String, volumes: [VolumeKey])
+  /// Both agents hold the session as the plan has it.
+  case configureSession(MigrationName)
+  case proveConnection(MigrationName)
+  case openTap(MigrationName)
+  case synchronize(MigrationName)
+  case stopSynchronizing(MigrationName)
+  case swing(MigrationName)
+  case revert(MigrationName)
+  case runHook(MigrationName, HookPoint)
+  case closeTap(MigrationName)
+  case prove(MigrationName)
+  /// The one-way step.
+  case fence(MigrationName)
+  case release(MigrationName)
+  /// The disks' `cmcplan-state` says how far the migration is.
+  case tagDisks(MigrationName, Phase)
+  /// The role's agent has forgotten the session, but for its tombstone.
+  case retire(MigrationName, Role)
+  case releaseLease(MigrationName)
+  case removeAgent(HostName)
+  /// A step before the fence failed: authority back to the source, and a hold.
+  case abandonFinalize(MigrationName, why: String)
+  /// A step after the fence failed: a hold, and nothing else.
+  case holdAfterFence(MigrationName, why: String)
+}
+
+extension Action {
+  /// The migration that it is for; nil where several share it.
+  package var migration: MigrationName? {
+    switch self {
+    case .deployAgent, .removeAgent, .attachDisks: nil
+    case .acquireLease(let name), .checkDevices(let name), .configureSession(let name), .proveConnection(let name),
+      .openTap(let name), .synchronize(let name), .stopSynchronizing(let name), .swing(let name), .revert(let name),
+      .runHook(let name, _), .closeTap(let name), .prove(let name), .fence(let name), .release(let name),
+      .tagDisks(let name, _), .retire(let name, _), .releaseLease(let name), .abandonFinalize(let name, _),
+      .holdAfterFence(let name, _):
+      name
+    case .ensureDisk(let key): key.migration
+    }
+  }
+
+  /// Short and stable: journals, JSON and progress lines name the step with it.
+  package var kind: String {
+    switch self {
+    case .deployAgent: "deployAgent"
+    case .acquireLease: "acquireLease"
+    case .checkDevices: "checkDevices"
+    case .ensureDisk: "ensureDisk"
+    case .attachDisks: "attachDisks"
+    case .configureSession: "configureSession"
+    case .proveConnection: "proveConnection"
+    case .openTap: "openTap"
+    case .synchronize: "synchronize"
+    case .stopSynchronizing: "stopSynchronizing"
+    case .swing: "swing"
+    case .revert: "revert"
+    case .runHook(_, let point): "hook.\(point.rawValue)"
+    case .closeTap: "closeTap"
+    case .prove: "prove"
+    case .fence: "fence"
+    case .release: "release"
+    case .tagDisks: "tagDisks"
+    case .retire(_, let role): "retire.\(role.rawValue)"
+    case .releaseLease: "releaseLease"
+    case .removeAgent: "removeAgent"
+    case .abandonFinalize: "abandonFinalize"
+    case .holdAfterFence: "holdAfterFence"
+    }
+  }
+
+  /// What it is about, in words: "agent on erp-db", "erp-db/data".
+  package var subject: String {
+    switch self {
+    case .deployAgent(let host), .removeAgent(let host): "host \(host)"
+    case .ensureDisk(let key): key.description
+    case .attachDisks(_, let machine, _): "virtual machine \(machine)"
+    default: migration?.text ?? ""
+    }
+  }
+}

@@ -1,0 +1,165 @@
+package import BlockModel
+package import MigrationModel
+
+/// The steps of one round and what each needs first.
+package struct ActionGraph: Sendable, Equatable {
+  package struct Node: Sendable, Equatable {
+    package var action: Action
+    /// Nodes that must have succeeded.
+    package var requires: [Int]
+    /// Nodes that must have ended, whichever way.
+    package var after: [Int]
+    /// For whom it is done.
+    package var migrations: [MigrationName]
+    package init(action: Action, requires: [Int], after: [Int], migrations: [MigrationName]) {
+      self.action = action
+      self.requires = requires
+      self.after = after
+      self.migrations = migrations
+    }
+  }
+  /// Indices in `requires` and `after` are smaller than the node's own: no cycle can be written down.
+  package var nodes: [Node]
+  package init(nodes: [Node]) { self.nodes = nodes }
+}
+
+/// Orders what can be done now. Pure.
+///
+/// Within a migration one step follows the other, but for its disks, which are made at once. A host's deployment is
+/// shared, and so is attaching: all disks of one virtual machine go in one call, whichever migrations they belong to,
+/// and those whose disk failed are left out. Leases are taken after deploying and before anything is written.
+package func schedule(_ changes: ChangeSet, plan: MigrationPlan) -> ActionGraph {
+  var builder = GraphBuilder(plan: plan)
+  let active = changes.migrations.filter { !$0.actionable.isEmpty }
+  builder.addDeployments(active)
+  for entry in active { builder.addLeaseAndDisks(entry) }
+  builder.addAttachments(active)
+  for entry in active { builder.addChain(entry) }
+  builder.addRemovals(active)
+  return ActionGraph(nodes: builder.nodes)
+}
+
+private struct GraphBuilder {
+  let plan: MigrationPlan
+  var nodes: [ActionGraph.Node] = []
+  var deployments: [HostName: Int] = [:]
+  /// What the migration's next step requires.
+  var heads: [MigrationName: [Int]] = [:]
+  var own: [MigrationName: [Int]] = [:]
+  var retirements: [HostName: [Int]] = [:]
+  var releases: [MigrationName: Int] = [:]
+
+  mutating func add(
+    _ action: Action, requires: [Int], after: [Int] = [], for migrations: [MigrationName]
+  ) -> Int {
+    nodes.append(ActionGraph.Node(action: action, requires: requires, after: after, migrations: migrations))
+    for migration in migrations { own[migration, default: []].append(nodes.count - 1) }
+    return nodes.count - 1
+  }
+
+  mutating func addDeployments(_ active: [MigrationChanges]) {
+    var users: [HostName: [MigrationName]] = [:]
+    for entry in active {
+      for change in entry.actionable {
+        if case .deployAgent(let host) = change.action { users[host, default: []].append(entry.migration) }
+      }
+    }
+    for (host, migrations) in users.sorted(by: { $0.key < $1.key }) {
+      deployments[host] = add(.deployAgent(host), requires: [], for: migrations)
+    }
+  }
+
+  /// Whether something is done that only the holder of the lease may do.
+  static func needsLease(_ action: Action) -> Bool {
+    switch action {
+    case .deployAgent, .removeAgent, .tagDisks(_, .retired): false
+    default: true
+    }
+  }
+
+  mutating func addLeaseAndDisks(_ entry: MigrationChanges) {
+    let name = entry.migration
+    guard let migration = plan.migrations[name] else { return }
+    let deployed = Set([migration.source, migration.destination]).sorted().compactMap { deployments[$0] }
+    heads[name] = deployed
+    guard entry.actionable.contains(where: { Self.needsLease($0.action) }) else { return }
+    var head = add(.acquireLease(name), requires: deployed, for: [name])
+    var disks: [Int] = []
+    for change in entry.actionable {
+      switch change.action {
+      case .checkDevices: head = add(change.action, requires: [head], for: [name])
+      case .ensureDisk: disks.append(add(change.action, requires: [head], for: [name]))
+      default: break
+      }
+    }
+    heads[name] = disks.isEmpty ? [head] : disks
+  }
+
+  mutating func addAttachments(_ active: [MigrationChanges]) {
+    struct Machine: Hashable, Comparable {
+      var integration: String
+      var reference: String
+      static func < (left: Machine, right: Machine) -> Bool {
+        (left.integration, left.reference) < (right.integration, right.reference)
+      }
+    }
+    var volumes: [Machine: [VolumeKey]] = [:]
+    for entry in active {
+      for change in entry.actionable {
+        guard case .attachDisks(let integration, let reference, let keys) = change.action else { continue }
+        volumes[Machine(integration: integration, reference: reference), default: []] += keys
+      }
+    }
+    for (machine, keys) in volumes.sorted(by: { $0.key < $1.key }) {
+      let migrations = Set(keys.map(\.migration)).sorted()
+      let before = migrations.flatMap { heads[$0] ?? [] }
+      let node = add(
+        .attachDisks(integration: machine.integration, machine: machine.reference, volumes: keys.sorted()),
+        requires: [], after: before, for: migrations)
+      for migration in migrations { heads[migration, default: []].append(node) }
+    }
+  }
+
+  mutating func addChain(_ entry: MigrationChanges) {
+    let name = entry.migration
+    guard let migration = plan.migrations[name] else { return }
+    for change in entry.actionable {
+      switch change.action {
+      case .deployAgent, .checkDevices, .ensureDisk, .attachDisks, .removeAgent, .tagDisks(_, .retired): continue
+      default: break
+      }
+      let node = add(change.action, requires: heads[name] ?? [], for: [name])
+      heads[name] = [node]
+      if case .retire(_, let role) = change.action { retirements[migration.host(role), default: []].append(node) }
+    }
+    if entry.actionable.contains(where: { Self.needsLease($0.action) }) {
+      let release = add(.releaseLease(name), requires: [], after: own[name] ?? [], for: [name])
+      releases[name] = release
+    }
+  }
+
+  /// Agents go last of all, and the tags that say so after them.
+  mutating func addRemovals(_ active: [MigrationChanges]) {
+    var removals: [MigrationName: [Int]] = [:]
+    for entry in active {
+      for change in entry.actionable {
+        guard case .removeAgent(let host) = change.action else { continue }
+        let users = active.map(\.migration).filter { name in
+          plan.migrations[name].map { $0.source == host || $0.destination == host } ?? false
+        }
+        let node = add(
+          .removeAgent(host), requires: retirements[host] ?? [], after: users.compactMap { releases[$0] },
+          for: [entry.migration])
+        removals[entry.migration, default: []].append(node)
+      }
+    }
+    for entry in active {
+      for change in entry.actionable {
+        guard case .tagDisks(let name, .retired) = change.action else { continue }
+        _ = add(
+          change.action, requires: (heads[name] ?? []) + (removals[name] ?? []),
+          after: releases[name].map { [$0] } ?? [], for: [name])
+      }
+    }
+  }
+}

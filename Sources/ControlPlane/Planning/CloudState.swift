@@ -1,0 +1,96 @@
+/// A managed disk as Azure shows it.
+package struct CloudDisk: Sendable, Equatable, Codable {
+  package enum State: String, Sendable, Codable {
+    case unattached
+    case attached
+    case reserved
+    case other
+  }
+  package var resourceID: String
+  package var name: String
+  package var sku: String
+  package var sizeBytes: UInt64
+  package var zone: String?
+  package var iops: Int?
+  package var megabytesPerSecond: Int?
+  package var state: State
+  /// The VM's resource id where it is attached.
+  package var attachedTo: String?
+  package var tags: [String: String]
+  package var provisioningState: String
+  package init(
+    resourceID: String, name: String, sku: String, sizeBytes: UInt64, zone: String?, iops: Int?,
+    megabytesPerSecond: Int?, state: State, attachedTo: String?, tags: [String: String], provisioningState: String
+  ) {
+    self.resourceID = resourceID
+    self.name = name
+    self.sku = sku
+    self.sizeBytes = sizeBytes
+    self.zone = zone
+    self.iops = iops
+    self.megabytesPerSecond = megabytesPerSecond
+    self.state = state
+    self.attachedTo = attachedTo
+    self.tags = tags
+    self.provisioningState = provisioningState
+  }
+}
+
+package struct CloudAttachment: Sendable, Equatable, Codable {
+  package var lun: Int
+  package var diskID: String
+  package init(lun: Int, diskID: String) {
+    self.lun = lun
+    self.diskID = diskID
+  }
+}
+
+package struct CloudMachine: Sendable, Equatable, Codable {
+  package var resourceID: String
+  package var name: String
+  package var location: String
+  package var size: String
+  package var zone: String?
+  package var attachments: [CloudAttachment]
+  package init(
+    resourceID: String, name: String, location: String, size: String, zone: String?, attachments: [CloudAttachment]
+  ) {
+    self.resourceID = resourceID
+    self.name = name
+    self.location = location
+    self.size = size
+    self.zone = zone
+    self.attachments = attachments
+  }
+}
+
+/// A disk to create: everything decided, nothing defaulted by the gateway.
+package struct DiskRequest: Sendable, Equatable {
+  package var name: String
+  package var resourceGroup: String
+  package var location: String
+  package var sku: String
+  package var sizeGiB: Int
+  package var zone: String?
+  package var iops: Int?
+  package var megabytesPerSecond: Int?
+  package var encryptionSet: String?
+  package var networkAccess: String?
+  package var tags: [String: String]
+  package init(
+    name: String, resourceGroup: String, location: String, sku: String, sizeGiB: Int, zone: String?, iops: Int?,
+    megabytesPerSecond: Int?, encryptionSet: String?, networkAccess: String?, tags: [String: String]
+  ) {
+    self.name = name
+    self.resourceGroup = resourceGroup
+    self.location = location
+    self.sku = sku
+    self.sizeGiB = sizeGiB
+    self.zone = zone
+    self.iops = iops
+    self.megabytesPerSecond = megabytesPerSecond
+    self.encryptionSet = encryptionSet
+    self.networkAccess = networkAccess
+    self.tags = tags
+  }
+}

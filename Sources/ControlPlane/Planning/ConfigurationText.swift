@@ -1,0 +1,97 @@
+import BlockModel
+package import MigrationModel
+
+/// Digest of everything about a migration that an approval is bound to: all but its phase and description.
+package func configurationDigest(
+  of migration: Migration, in plan: MigrationPlan, digest: DigestFunction
+) -> String {
+  digest(configurationText(of: migration, in: plan))
+}
+
+/// The same text for the same configuration, whatever the order in the document: one `path=value` a line, sorted.
+/// Values are quoted, so that none can look like another line.
+package func configurationText(of migration: Migration, in plan: MigrationPlan) -> String {
+  var lines: [String] = []
+  func add(_ path: String, _ value: (some CustomStringConvertible)?) {
+    guard let value else { return }
+    lines.append("\(path)=\(quoted(value.description))")
+  }
+  add("plan", plan.metadata.id)
+  add("migration", migration.name)
+  add("source", migration.source)
+  add("destination", migration.destination)
+  add("destination.virtualMachine", plan.hosts[migration.destination]?.azureVirtualMachine)
+  if let integration = migration.integration(in: plan) {
+    add("integration.subscription", integration.subscriptionID)
+    add("integration.resourceGroup", integration.resourceGroup)
+    add("integration.location", integration.location)
+  }
+  add("connection.listener", migration.connection.listener.rawValue)
+  add("connection.port", migration.connection.port)
+  add("connection.lanes", migration.connection.lanes)
+  add("connection.address", migration.connection.address)
+  for volume in migration.volumes { addVolume(volume, to: &lines) }
+  add("iqos.level", migration.iqos.level.rawValue)
+  add("iqos.networkLimit", migration.iqos.networkLimitBytesPerSecond)
+  add("iqos.latencyBound", migration.iqos.latencyBound)
+  for (index, item) in migration.iqos.schedule.enumerated() {
+    add("iqos.schedule.\(index)", "\(item.level.rawValue) \(text(of: item.window))")
+  }
+  add("linkLossTimeout", migration.linkLossTimeoutSeconds)
+  add("resync.interval", migration.resyncIntervalSeconds)
+  add("cutover.approval", migration.cutover.approval.rawValue)
+  add("cutover.confirmWithin", migration.cutover.confirmWithinSeconds)
+  add("cutover.verify", migration.cutover.verify.rawValue)
+  for (index, window) in migration.cutover.windows.enumerated() { add("cutover.windows.\(index)", text(of: window)) }
+  for (point, hook) in migration.cutover.hooks {
+    add("cutover.hooks.\(point.rawValue).run", hook.run)
+    add("cutover.hooks.\(point.rawValue).host", hook.host)
+    add("cutover.hooks.\(point.rawValue).timeout", hook.timeoutSeconds)
+  }
+  return lines.sorted().joined(separator: "\n") + "\n"
+}
+
+private func addVolume(_ volume: Volume, to lines: inout [String]) {
+  let path = "volume.\(quoted(volume.name.text))"
+  func add(_ key: String, _ value: (some CustomStringConvertible)?) {
+    guard let value else { return }
+    lines.append("\(path).\(key)=\(quoted(value.description))")
+  }
+  add("device", volume.device)
+  add("tracking", volume.tracking.rawValue)
+  switch volume.destination {
+  case .device(let device): add("destination.device", device)
+  case .disk(let disk):
+    add("disk.sku", disk.sku.rawValue)
+    if case .bytes(let bytes) = disk.size { add("disk.size", bytes) }
+    add("disk.zone", disk.zone)
+    add("disk.iops", disk.iops)
+    add("disk.throughput", disk.throughputBytesPerSecond)
+    add("disk.caching", disk.caching.rawValue)
+    add("disk.name", disk.name)
+    add("disk.id", disk.existingID)
+    add("disk.resourceGroup", disk.resourceGroup)
+    add("disk.encryptionSet", disk.encryptionSet)
+    add("disk.networkAccess", disk.networkAccess)
+    for (name, value) in disk.tags { add("disk.tags.\(quoted(name))", value) }
+  }
+}
+
+private func text(of window: WeeklyWindow) -> String {
+  let days = Weekday.allCases.filter { window.days.contains($0) }.map(\.rawValue).joined(separator: ",")
+  return "\(days) \(window.fromMinute)-\(window.toMinute) \(window.timeZone)"
+}
+
+private func quoted(_ text: String) -> String {
+  var result = "\""
+  for scalar in text.unicodeScalars {
+    switch scalar {
+    case "\"": result += "\\\""
+    case "\\": result += "\\\\"
+    case "\n": result += "\\n"
+    case "\r": result += "\\r"
+    default: result.unicodeScalars.append(scalar)
+    }
+  }
+  return result + "\""
+}

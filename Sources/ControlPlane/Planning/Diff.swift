@@ -1,0 +1,104 @@
+import AgentProtocol
+package import BlockModel
+import Diagnostics
+package import MigrationModel
+
+/// Answers a digest of a text, "SHA256:" and hexadecimal digits. Injected: no cryptography in the pure rooms.
+package typealias DigestFunction = @Sendable (String) -> String
+
+/// What a person asked for beside the plan.
+package struct PlanningOptions: Sendable {
+  /// Only these migrations; nil: all.
+  package var only: Set<MigrationName>?
+  /// Volumes whose destination may be overwritten though it is neither blank nor ours.
+  package var overwrite: Set<VolumeKey>
+  /// What the windows and expiries are compared with.
+  package var now: WallTime
+  package var digest: DigestFunction
+  package init(
+    only: Set<MigrationName>? = nil, overwrite: Set<VolumeKey> = [], now: WallTime, digest: @escaping DigestFunction
+  ) {
+    self.only = only
+    self.overwrite = overwrite
+    self.now = now
+    self.digest = digest
+  }
+}
+
+/// What differs between the plan and the world, and why. Pure.
+package func diff(_ plan: MigrationPlan, _ observation: Observation, options: PlanningOptions) -> ChangeSet {
+  var entries: [MigrationChanges] = []
+  for migration in plan.sortedMigrations where options.only?.contains(migration.name) ?? true {
+    var builder = MigrationDiff(
+      MigrationFacts(migration, in: plan, observation), shippedAgentDigest: observation.shippedAgentDigest,
+      options: options)
+    entries.append(builder.build())
+  }
+  addRemovals(to: &entries, plan, observation)
+  let unknown = (options.only ?? []).filter { plan.migrations[$0] == nil }.sorted()
+  return ChangeSet(
+    plan: plan.metadata.id, planName: plan.metadata.name, observedAt: observation.observedAt, migrations: entries,
+    unmanaged: unmanaged(plan, observation),
+    diagnostics: unknown.map { name in
+      Diagnostic(
+        code: PlanningCode.unknownMigration, "the plan has no migration \(name)",
+        advice: "migrations: \(plan.sortedMigrations.map(\.name.text).joined(separator: ", "))")
+    })
+}
+
+/// An agent goes when every migration that uses its host is retired, or will be at the end of this change set, and
+/// nobody else's session is on it. The last of them by name carries the step.
+private func addRemovals(to entries: inout [MigrationChanges], _ plan: MigrationPlan, _ observation: Observation) {
+  var users: [HostName: [MigrationName]] = [:]
+  for migration in plan.sortedMigrations {
+    for host in Set([migration.source, migration.destination]) { users[host, default: []].append(migration.name) }
+  }
+  var position: [MigrationName: Int] = [:]
+  for (index, entry) in entries.enumerated() { position[entry.migration] = index }
+  for (host, names) in users.sorted(by: { $0.key < $1.key }) {
+    guard let seen = observation.hosts[host], seen.state?.agentDigest != nil else { continue }
+    let willBeRetired = names.allSatisfy { name in
+      guard let index = position[name] else { return false }
+      let entry = entries[index]
+      guard entry.target == .retired, !entry.diagnostics.hasErrors, entry.waiting.isEmpty else { return false }
+      return entry.reached == .tombstoned(.retired) || !entry.changes.isEmpty
+    }
+    let own = Set(names.map { SessionID(plan: plan.metadata.id, migration: $0) })
+    let others = (seen.agent?.sessions ?? []).contains { !own.contains($0.session) }
+    guard willBeRetired, !others, let last = names.last, let index = position[last] else { continue }
+    let change = Change(
+      action: .removeAgent(host), towards: .retired, summary: "remove the agent from \(host)",
+      why: "no other migration uses it", precondition: "its sessions are deleted", reversibility: .reversible)
+    let changes = entries[index].changes
+    // The tag that says "retired" comes last: with it set, the hosts aren't looked at any more.
+    let place = changes.firstIndex { if case .tagDisks(_, .retired) = $0.action { true } else { false } }
+    entries[index].changes.insert(change, at: place ?? changes.count)
+  }
+}
+
+/// What carries this plan's id but isn't in the document.
+private func unmanaged(_ plan: MigrationPlan, _ observation: Observation) -> [UnmanagedItem] {
+  var items: [UnmanagedItem] = []
+  for (host, seen) in observation.hosts {
+    for session in seen.agent?.sessions ?? [] where session.plan == plan.metadata.id {
+      guard plan.migrations[session.migration] == nil else { continue }
+      items.append(
+        UnmanagedItem(
+          kind: .session, name: session.session.text, migration: session.migration,
+          detail: "\(session.role.rawValue) on \(host), \(session.stage.rawValue)"))
+    }
+  }
+  for (integration, cloud) in observation.clouds {
+    for disk in cloud.disks {
+      let migration = disk.tags[DiskTag.migration].map { MigrationName($0) }
+      let volume = disk.tags[DiskTag.volume].map { VolumeName($0) }
+      if let migration, let volume, plan.migrations[migration]?.volume(volume) != nil { continue }
+      items.append(
+        UnmanagedItem(
+          kind: .disk, name: disk.name, migration: migration,
+          detail: "in \(integration), \(disk.attachedTo == nil ? "not attached" : "attached")"
+            + (disk.tags[DiskTag.state].map { ", \($0)" } ?? "")))
+    }
+  }
+  return items.sorted()
+}

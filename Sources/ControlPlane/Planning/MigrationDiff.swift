@@ -1,0 +1,148 @@
+import AgentProtocol
+import BlockModel
+import Diagnostics
+import MigrationModel
+
+/// Builds the changes of one migration, in the order in which they will be done.
+struct MigrationDiff {
+  let facts: MigrationFacts
+  let shippedAgentDigest: String?
+  let options: PlanningOptions
+  let reached: PhaseReached
+  var result: MigrationChanges
+  /// Index of what holds back everything that comes from now on.
+  var gate: Int?
+
+  var migration: Migration { facts.migration }
+  var target: Phase { migration.cutover.phase.value }
+
+  init(_ facts: MigrationFacts, shippedAgentDigest: String?, options: PlanningOptions) {
+    self.facts = facts
+    self.shippedAgentDigest = shippedAgentDigest
+    self.options = options
+    reached = facts.reached(digest: options.digest)
+    result = MigrationChanges(
+      migration: facts.migration.name, reached: reached, target: facts.migration.cutover.phase.value,
+      configurationDigest: configurationDigest(of: facts.migration, in: facts.plan, digest: options.digest))
+    result.health = facts.sourceSession?.health ?? facts.destinationSession?.health
+  }
+
+  /// The whole way from what is to what should be.
+  mutating func build() -> MigrationChanges {
+    if !isRefused() { addChanges() }
+    return result
+  }
+
+  mutating func addChanges() {
+    switch reached {
+    case .unknown: return
+    case .tombstoned(.retired):
+      finishRetirement()
+      return
+    case .tombstoned, .reached(.finalized), .reached(.retired):
+      if target == .retired { retire() }
+      return
+    case .pastFence:
+      holdBack()
+      finishFinalize()
+      if target == .retired { retire() }
+      return
+    case .nothing, .reached: break
+    }
+    holdBack()
+    let phase = reached.phase
+    if phase == .cmotion || facts.sourceStage == .swinging || isClosing, target < .cmotion { revert() }
+    if target == .prepared, facts.sourceStage.map({ $0 != .prepared && $0 != .cancelled }) ?? false { stop() }
+    prepare()
+    if target >= .synchronized { synchronize() }
+    if target >= .cmotion, facts.canSwing, !isClosing { swing() }
+    if target >= .finalized { finalize() }
+    if target == .retired { retire() }
+  }
+
+  /// Finalize began, the fence isn't written.
+  var isClosing: Bool {
+    switch facts.sourceStage {
+    case .tapClosed, .proving, .proven: true
+    default: false
+    }
+  }
+
+  // MARK: Gates
+
+  /// A hold keeps everything back.
+  mutating func holdBack() {
+    guard let hold = facts.sourceSession?.hold ?? facts.destinationSession?.hold else { return }
+    wait(
+      Waiting(
+        reason: .hold(hold), message: "held (\(hold.cause.rawValue)) by \(hold.who): \(hold.why)",
+        advice: "cmcplan resume \(migration.name), once the reason is gone"))
+  }
+
+  /// From here on everything waits for this, unless it waits already.
+  mutating func wait(_ waiting: Waiting) {
+    guard gate == nil else { return }
+    result.waiting.append(waiting)
+    gate = result.waiting.count - 1
+  }
+
+  mutating func waitForWindow() {
+    let windows = migration.cutover.windows
+    guard !WindowOpening.isOpen(windows, at: options.now) else { return }
+    let next = WindowOpening.currentOrNext(of: windows, at: options.now)
+    wait(
+      Waiting(
+        reason: .window(opensAt: next?.from), message: "outside its windows",
+        advice: "run apply again when it opens, or --reconcile-every"))
+  }
+
+  mutating func waitForApproval() {
+    guard migration.cutover.approval == .manual else { return }
+    let digest = result.configurationDigest
+    func all(_ session: SessionObservation?) -> [Approval] {
+      (session?.approvals ?? []).filter { $0.phase == .finalized }
+    }
+    func isValid(_ approval: Approval) -> Bool {
+      approval.configurationDigest == digest && (approval.expiresAt.map { options.now < $0 } ?? true)
+    }
+    let atSource = all(facts.sourceSession)
+    let atDestination = all(facts.destinationSession)
+    if atSource.contains(where: isValid), atDestination.contains(where: isValid) { return }
+    let message: String
+    if let approval = atSource.last ?? atDestination.last {
+      if approval.configurationDigest != digest {
+        message = "the approval by \(approval.who) was for another configuration of the migration"
+      } else if !isValid(approval) {
+        message = "the approval by \(approval.who) expired"
+      } else {
+        message = "the approval by \(approval.who) is stored with one agent only"
+      }
+    } else {
+      message = "the one-way step is not approved"
+    }
+    wait(
+      Waiting(
+        reason: .approval(.finalized), message: message, advice: "cmcplan approve \(migration.name):finalized"))
+  }
+
+  mutating func waitForConfirmation() {
+    guard migration.cutover.confirmWithinSeconds != nil, facts.canSwing, !isClosing,
+      facts.sourceSession?.swingConfirmed != true || reached != .reached(.cmotion)
+    else { return }
+    wait(
+      Waiting(
+        reason: .confirmation(by: facts.sourceSession?.confirmBy),
+        message: "the swing has to be confirmed, or the agents revert it",
+        advice: "cmcplan confirm \(migration.name), once the application is healthy"))
+  }
+
+  mutating func add(
+    _ action: Action, towards: Phase, _ summary: String, why: String, precondition: String = "", price: Price = .free,
+    _ reversibility: Reversibility = .live
+  ) {
+    result.changes.append(
+      Change(
+        action: action, towards: towards, summary: summary, why: why, precondition: precondition, price: price,
+        reversibility: reversibility, waitsFor: gate))
+  }
+}

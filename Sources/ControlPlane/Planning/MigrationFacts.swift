@@ -1,0 +1,168 @@
+package import AgentProtocol
+package import BlockModel
+package import MigrationModel
+
+/// What an observation says about one migration, gathered so that rules can be read as sentences.
+package struct MigrationFacts: Sendable {
+  package let plan: MigrationPlan
+  package let migration: Migration
+  package let session: SessionID
+  package let source: HostObservation?
+  package let destination: HostObservation?
+  package let sourceSession: SessionObservation?
+  package let destinationSession: SessionObservation?
+  package let cloud: CloudObservation?
+  /// Found disks by volume: ours by tag, or the one that the plan names.
+  package let disks: [VolumeName: CloudDisk]
+
+  package init(_ migration: Migration, in plan: MigrationPlan, _ observation: Observation) {
+    self.plan = plan
+    self.migration = migration
+    session = SessionID(plan: plan.metadata.id, migration: migration.name)
+    source = observation.hosts[migration.source]
+    destination = observation.hosts[migration.destination]
+    sourceSession = source?.session(session, .source)
+    destinationSession = destination?.session(session, .destination)
+    let integration = migration.integration(in: plan)
+    cloud = integration.flatMap { observation.clouds[$0.name] }
+    var found: [VolumeName: CloudDisk] = [:]
+    for disk in cloud?.disks ?? [] where disk.tags[DiskTag.migration] == migration.name.text {
+      guard let text = disk.tags[DiskTag.volume] else { continue }
+      // Two disks of one volume can't come from us (names are deterministic); the one of the lower name is taken.
+      let volume = VolumeName(text)
+      if let other = found[volume], other.name < disk.name { continue }
+      found[volume] = disk
+    }
+    for volume in migration.diskVolumes where found[volume.name] == nil {
+      guard let id = expectedDiskID(for: volume, in: migration, of: plan) else { continue }
+      found[volume.name] = cloud?.namedDisks[id]
+    }
+    disks = found
+  }
+
+  package var machineReference: String? { plan.hosts[migration.destination]?.azureVirtualMachine }
+  package var machine: CloudMachine? { machineReference.flatMap { cloud?.machines[$0] } }
+
+  package func isAttached(_ disk: CloudDisk) -> Bool { lun(of: disk) != nil }
+
+  /// Resource ids compare without regard to case.
+  package func lun(of disk: CloudDisk) -> Int? {
+    machine?.attachments.first { $0.diskID.lowercased() == disk.resourceID.lowercased() }?.lun
+  }
+
+  /// The device of a volume's destination on its host; nil while it isn't known.
+  package func destinationPath(of volume: Volume) -> String? {
+    switch volume.destination {
+    case .device(let path): path
+    case .disk: disks[volume.name].flatMap(lun(of:)).flatMap { destination?.devicePaths[$0] }
+    }
+  }
+
+  /// Size of what is replicated: what the session has, else what the source's device has now.
+  package func sourceBytes(of volume: Volume) -> UInt64? {
+    if let known = sourceSession?.configuration.volumes.first(where: { $0.name == volume.name }) {
+      return known.sizeBytes
+    }
+    guard let report = source?.device(volume.device), report.kind == .block || report.kind == .file else { return nil }
+    return report.sizeBytes
+  }
+
+  /// How the volume's changes will be followed. Nil while the source's agent hasn't told what it can.
+  package func tracking(of volume: Volume) -> Tracking? {
+    if volume.tracking != .auto { return volume.tracking }
+    if case .local = plan.hosts[migration.source]?.reach { return .tap }
+    if source?.device(volume.device)?.kind == .file { return .tap }
+    guard let hello = source?.agent?.hello else { return nil }
+    return hello.capabilities.contains(where: AgentCapability.makesDevices.contains) ? .tap : .checksum
+  }
+
+  /// Whether cMotion is on the way: every volume has a tap.
+  package var canSwing: Bool { migration.volumes.allSatisfy { (tracking(of: $0) ?? .tap) == .tap } }
+
+  // MARK: Where it is
+
+  /// What the tags of all its disks say at least; nil where not all carry a tombstone, or it has no disks.
+  package var taggedPhase: Phase? {
+    let volumes = migration.diskVolumes
+    guard !volumes.isEmpty else { return nil }
+    let phases = volumes.map { disks[$0.name]?.tags[DiskTag.state].flatMap(Phase.init(rawValue:)) }
+    guard phases.allSatisfy({ ($0 ?? .prepared) >= .finalized }) else { return nil }
+    return phases.compactMap { $0 }.min()
+  }
+
+  package var tombstone: Tombstone? {
+    [source?.tombstone(session), destination?.tombstone(session)].compactMap { $0 }.max { $0.phase < $1.phase }
+  }
+
+  package var sourceStage: SessionStage? { sourceSession?.stage }
+  package var isPastFence: Bool {
+    sourceStage == .fenced || sourceStage == .released || destinationSession?.stage == .released
+  }
+
+  /// Hosts whose agent should answer but couldn't be seen.
+  package var unseenHosts: [(HostName, ObservationFault?)] {
+    var unseen: [(HostName, ObservationFault?)] = []
+    for (name, host) in [(migration.source, source), (migration.destination, destination)] {
+      let agentRuns = host?.state?.agentRunning ?? false
+      if host?.state == nil || (agentRuns && host?.agent == nil) {
+        if !unseen.contains(where: { $0.0 == name }) { unseen.append((name, host?.faults.first)) }
+      }
+    }
+    return unseen
+  }
+
+  package func reached(digest: DigestFunction) -> PhaseReached {
+    if taggedPhase == .retired { return .tombstoned(.retired) }
+    if sourceSession == nil, destinationSession == nil, let tombstone, tombstone.phase >= .finalized {
+      return .tombstoned(tombstone.phase)
+    }
+    if sourceSession == nil, destinationSession == nil, unseenHosts.isEmpty == false {
+      return taggedPhase == .finalized ? .tombstoned(.finalized) : .unknown
+    }
+    if !unseenHosts.isEmpty, taggedPhase == nil { return .unknown }
+    if isPastFence { return isFinalizeComplete(digest: digest) ? .reached(.finalized) : .pastFence }
+    if taggedPhase == .finalized { return .reached(.finalized) }
+    guard let sourceSession, destinationSession != nil else { return .nothing }
+    switch sourceSession.stage {
+    case .prepared: return sourceSession.connectionProof == nil ? .nothing : .reached(.prepared)
+    case .cancelled: return .nothing
+    case .standIn: return .reached(.cmotion)
+    case .synchronizing, .tracking, .swinging:
+      if sourceSession.initialSynchronizationAt != nil { return .reached(.synchronized) }
+      return sourceSession.connectionProof == nil ? .nothing : .reached(.prepared)
+    case .tapClosed, .proving, .proven:
+      return sourceSession.authority == .source ? .reached(.synchronized) : .reached(.cmotion)
+    case .fenced, .released: return .pastFence
+    }
+  }
+
+  /// The last step of finalize leaves its mark on the disks; without any disk the hooks' records tell.
+  func isFinalizeComplete(digest: DigestFunction) -> Bool {
+    guard destinationSession?.stage == .released || destinationSession == nil else { return false }
+    if !migration.diskVolumes.isEmpty { return taggedPhase != nil }
+    guard destinationSession != nil else { return false }
+    return Self.hooksAfterFence.allSatisfy { hookProgress($0, digest: digest) == .succeeded }
+  }
+
+  package static let hooksBeforeFence: [HookPoint] = [.stopApplication, .unmount]
+  package static let hooksAfterFence: [HookPoint] = [.mount, .startApplication, .healthCheck]
+
+  /// A hook that the plan doesn't have has succeeded.
+  package func hookProgress(_ point: HookPoint, digest: DigestFunction) -> HookProgress {
+    guard migration.cutover.hooks[point] != nil else { return .succeeded }
+    let own = migration.role(ofHook: point) == .source ? sourceSession : destinationSession
+    guard let generation = sourceSession?.generation ?? destinationSession?.generation else {
+      return .toRun(runID: "", attempt: 1)
+    }
+    return Planning.hookProgress(
+      point, session: session, generation: generation, runs: own?.hookRuns ?? [], digest: digest)
+  }
+}
+
+/// Words of `AgentHello.capabilities`.
+package enum AgentCapability {
+  /// The tap can become a block device through FUSE and a loop device.
+  package static let fuseLoop = "fuse-loop"
+  /// Any of these makes a block device of the tap.
+  package static let makesDevices: Set<String> = [fuseLoop, "kernel-nbd", "device-mapper"]
+}

@@ -1,0 +1,175 @@
+import AgentProtocol
+import BlockModel
+package import Diagnostics
+import MigrationModel
+
+/// Codes of planning's diagnostics. A code is never reused.
+package enum PlanningCode {
+  package static let operatingSystemNotAttested = "CMC2001"
+  package static let applicationNotAttested = "CMC2002"
+  package static let noIntegration = "CMC2003"
+  package static let backwards = "CMC2010"
+  package static let hostNotObserved = "CMC2020"
+  package static let cloudNotObserved = "CMC2021"
+  package static let noVirtualMachine = "CMC2022"
+  package static let sourceDeviceMissing = "CMC2023"
+  package static let systemDevice = "CMC2024"
+  package static let destinationTooSmall = "CMC2025"
+  package static let foreignDisk = "CMC2026"
+  package static let diskDiffers = "CMC2027"
+  package static let sourceChanged = "CMC2029"
+  package static let trackingCannotSwing = "CMC2030"
+  package static let destinationNotBlank = "CMC2031"
+  package static let noListenerAddress = "CMC2032"
+  package static let hookHost = "CMC2033"
+  package static let unknownTimeZone = "CMC2034"
+  package static let destinationMissing = "CMC2035"
+  package static let sessionError = "CMC2040"
+  package static let agentOutdated = "CMC2041"
+  package static let sourceCopyLost = "CMC2042"
+  package static let unknownMigration = "CMC2050"
+}
+
+/// What can be told of devices and disks before anything is made or moved. Pure; every fault found.
+package func preflight(_ facts: MigrationFacts, overwrite: Set<VolumeKey>) -> [Diagnostic] {
+  facts.migration.volumes.flatMap { volume in
+    checkSource(volume, facts) + checkDisk(volume, facts) + checkDestination(volume, facts, overwrite: overwrite)
+  }
+}
+
+private func checkSource(_ volume: Volume, _ facts: MigrationFacts) -> [Diagnostic] {
+  let subject = "\(facts.migration.name)/\(volume.name)"
+  let host = facts.migration.source
+  guard let report = facts.source?.device(volume.device) else { return [] }
+  if let error = report.error {
+    return [
+      Diagnostic(
+        code: PlanningCode.sourceDeviceMissing, at: volume.position,
+        "\(subject): \(volume.device) on \(host) can't be read: \(error)", advice: "check the path and its permissions")
+    ]
+  }
+  switch report.kind {
+  case .missing, .other:
+    return [
+      Diagnostic(
+        code: PlanningCode.sourceDeviceMissing, at: volume.position,
+        report.kind == .missing
+          ? "\(subject): there is no \(volume.device) on \(host)"
+          : "\(subject): \(volume.device) on \(host) is neither a block device nor a file",
+        advice: "name the device that the application uses")
+    ]
+  case .file, .block:
+    guard !report.isSystemDevice else {
+      return [
+        Diagnostic(
+          code: PlanningCode.systemDevice, at: volume.position,
+          "\(subject): \(volume.device) on \(host) holds the running system",
+          advice: "operating system disks aren't migrated; put application data on a device of its own")
+      ]
+    }
+    return []
+  }
+}
+
+private func checkDisk(_ volume: Volume, _ facts: MigrationFacts) -> [Diagnostic] {
+  guard case .disk(let wanted) = volume.destination else { return [] }
+  let subject = "\(facts.migration.name)/\(volume.name)"
+  guard let disk = facts.disks[volume.name] else {
+    guard let id = wanted.existingID, facts.cloud?.faults.isEmpty == true else { return [] }
+    return [
+      Diagnostic(
+        code: PlanningCode.destinationMissing, at: volume.position, "\(subject): there is no disk \(id)",
+        advice: "correct the id, or leave it out to have a disk made")
+    ]
+  }
+  var found: [Diagnostic] = []
+  let owner = disk.tags[DiskTag.plan]
+  let isOurs =
+    owner == facts.plan.metadata.id.text && disk.tags[DiskTag.migration] == facts.migration.name.text
+    && disk.tags[DiskTag.volume] == volume.name.text
+  // A disk that the plan names by id may be anybody's but another plan's; a name we would have made may not be.
+  if !isOurs, wanted.existingID == nil || owner != nil {
+    let whose = owner.map { "plan \($0)" } ?? "somebody else (it carries no cmcplan tags)"
+    found.append(
+      Diagnostic(
+        code: PlanningCode.foreignDisk, at: volume.position, "\(subject): disk \(disk.name) belongs to \(whose)",
+        advice: "give the volume's disk another name; a disk that isn't ours is never touched"))
+    return found
+  }
+  if let bytes = facts.sourceBytes(of: volume), disk.sizeBytes < bytes {
+    found.append(
+      Diagnostic(
+        code: PlanningCode.destinationTooSmall, at: volume.position,
+        "\(subject): disk \(disk.name) has \(disk.sizeBytes) bytes, its source \(bytes)",
+        advice: "enlarge the disk to at least \(gibibytes(holding: bytes)) GiB"))
+  }
+  if wanted.existingID == nil, disk.sku != wanted.sku.rawValue {
+    found.append(
+      Diagnostic(
+        code: PlanningCode.diskDiffers, at: volume.position,
+        "\(subject): disk \(disk.name) is \(disk.sku), the plan says \(wanted.sku.rawValue)",
+        advice: "write sku: \(disk.sku); another SKU needs a new disk and a full synchronization"))
+  }
+  if let zone = wanted.zone, disk.zone != zone {
+    found.append(
+      Diagnostic(
+        code: PlanningCode.diskDiffers, at: volume.position,
+        "\(subject): disk \(disk.name) is in \(disk.zone.map { "zone \($0)" } ?? "no zone"), the plan says zone \(zone)",
+        advice: "a disk can't change its zone; correct the plan"))
+  }
+  if let holder = disk.attachedTo, let machine = facts.machine, !facts.isAttached(disk),
+    holder.lowercased() != machine.resourceID.lowercased()
+  {
+    found.append(
+      Diagnostic(
+        code: PlanningCode.foreignDisk, at: volume.position,
+        "\(subject): disk \(disk.name) is attached to \(holder), not to \(machine.name)",
+        advice: "detach it there, or correct the destination's azureVirtualMachine"))
+  }
+  return found
+}
+
+private func checkDestination(
+  _ volume: Volume, _ facts: MigrationFacts, overwrite: Set<VolumeKey>
+) -> [Diagnostic] {
+  guard let path = facts.destinationPath(of: volume), let report = facts.destination?.device(path) else { return [] }
+  let subject = "\(facts.migration.name)/\(volume.name)"
+  let host = facts.migration.destination
+  guard report.kind == .file || report.kind == .block else {
+    return [
+      Diagnostic(
+        code: PlanningCode.destinationMissing, at: volume.position,
+        "\(subject): the destination \(path) on \(host) is \(report.kind == .missing ? "missing" : "no block device")",
+        advice: "check the path, and that the disk arrived on the host")
+    ]
+  }
+  if report.isSystemDevice || !report.mountedAt.isEmpty {
+    let use =
+      report.isSystemDevice ? "holds the running system" : "is mounted at \(report.mountedAt.joined(separator: ", "))"
+    return [
+      Diagnostic(
+        code: PlanningCode.systemDevice, at: volume.position,
+        "\(subject): the destination \(path) on \(host) \(use)", advice: "choose a device that nothing uses")
+    ].filter { _ in !facts.isPastFence }
+  }
+  var found: [Diagnostic] = []
+  if let bytes = facts.sourceBytes(of: volume), report.sizeBytes < bytes {
+    found.append(
+      Diagnostic(
+        code: PlanningCode.destinationTooSmall, at: volume.position,
+        "\(subject): the destination \(path) on \(host) has \(report.sizeBytes) bytes, its source \(bytes)",
+        advice: "enlarge the destination"))
+  }
+  let isOurs = report.labelledSession == facts.session
+  if facts.destinationSession == nil, !report.looksBlank, !isOurs,
+    !overwrite.contains(VolumeKey(facts.migration.name, volume.name))
+  {
+    let whose = report.labelledSession.map { "carries the label of session \($0)" } ?? "holds data that isn't ours"
+    found.append(
+      Diagnostic(
+        code: PlanningCode.destinationNotBlank, at: volume.position,
+        "\(subject): the destination \(path) on \(host) \(whose)",
+        advice: "if it may be lost: --overwrite \(subject)"))
+  }
+  return found
+}

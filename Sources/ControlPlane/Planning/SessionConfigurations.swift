@@ -1,0 +1,111 @@
+package import AgentProtocol
+package import BlockModel
+package import MigrationModel
+
+/// What only the world can tell of the two halves of a session.
+package struct SessionInputs: Sendable, Equatable {
+  package struct VolumeInput: Sendable, Equatable {
+    package var sourceBytes: UInt64
+    package var destinationPath: String
+    package var tracking: Tracking
+    package init(sourceBytes: UInt64, destinationPath: String, tracking: Tracking) {
+      self.sourceBytes = sourceBytes
+      self.destinationPath = destinationPath
+      self.tracking = tracking
+    }
+  }
+  package var sourceFingerprint: KeyFingerprint
+  package var destinationFingerprint: KeyFingerprint
+  package var sourceCapabilities: [String]
+  /// Numeric address of the listener as its opener sees it.
+  package var listenerAddress: String
+  package var volumes: [VolumeName: VolumeInput]
+  package init(
+    sourceFingerprint: KeyFingerprint, destinationFingerprint: KeyFingerprint, sourceCapabilities: [String],
+    listenerAddress: String, volumes: [VolumeName: VolumeInput]
+  ) {
+    self.sourceFingerprint = sourceFingerprint
+    self.destinationFingerprint = destinationFingerprint
+    self.sourceCapabilities = sourceCapabilities
+    self.listenerAddress = listenerAddress
+    self.volumes = volumes
+  }
+}
+
+/// The name that the opener connects to: the connection's own, or the listener host's address; loopback where both
+/// agents are children of this machine.
+package func listenerName(of migration: Migration, in plan: MigrationPlan) -> String? {
+  if let address = migration.connection.address { return address }
+  let host = plan.hosts[migration.host(migration.connection.listener)]
+  if let address = host?.address { return address }
+  if case .local = host?.reach { return "127.0.0.1" }
+  return nil
+}
+
+/// Whether the text is a numeric address already, so that nobody needs to resolve it.
+package func isNumericAddress(_ text: String) -> Bool {
+  if text.contains(":") { return text.allSatisfy { $0.isHexDigit || $0 == ":" || $0 == "." || $0 == "%" } }
+  let parts = text.split(separator: ".", omittingEmptySubsequences: false)
+  return parts.count == 4 && parts.allSatisfy { UInt8($0) != nil }
+}
+
+/// Both halves of the migration's session. Nil where a volume is missing from the inputs. Pure.
+package func sessionConfigurations(
+  for migration: Migration, in plan: MigrationPlan, inputs: SessionInputs, overwrite: Set<VolumeKey>, at now: WallTime,
+  digest: DigestFunction
+) -> (source: SessionConfiguration, destination: SessionConfiguration)? {
+  guard migration.volumes.allSatisfy({ inputs.volumes[$0.name] != nil }) else { return nil }
+  let configured = configurationDigest(of: migration, in: plan, digest: digest)
+  func half(_ role: Role) -> SessionConfiguration {
+    let listens = migration.connection.listener == role
+    let isLoopback = inputs.listenerAddress.hasPrefix("127.") || inputs.listenerAddress == "::1"
+    // A listener that only its own machine should reach binds to nothing else.
+    let bind = isLoopback ? inputs.listenerAddress : inputs.listenerAddress.contains(":") ? "::" : "0.0.0.0"
+    let volumes = migration.volumes.compactMap { volume -> VolumeConfiguration? in
+      guard let input = inputs.volumes[volume.name] else { return nil }
+      return VolumeConfiguration(
+        name: volume.name, devicePath: role == .source ? volume.device : input.destinationPath,
+        sizeBytes: input.sourceBytes, tracking: input.tracking.rawValue,
+        overwrite: overwrite.contains(VolumeKey(migration.name, volume.name)),
+        attachDevice: role == .source && input.tracking == .tap
+          && inputs.sourceCapabilities.contains(AgentCapability.fuseLoop))
+    }
+    return SessionConfiguration(
+      session: SessionID(plan: plan.metadata.id, migration: migration.name), plan: plan.metadata.id,
+      migration: migration.name, role: role, configurationDigest: configured,
+      peerFingerprint: role == .source ? inputs.destinationFingerprint : inputs.sourceFingerprint,
+      link: LinkConfiguration(
+        listens: listens, address: listens ? bind : inputs.listenerAddress, port: migration.connection.port,
+        lanes: migration.connection.lanes),
+      volumes: volumes,
+      limits: RateLimits(
+        share: migration.iqos.level(at: now).share,
+        networkLimitBytesPerSecond: migration.iqos.networkLimitBytesPerSecond),
+      linkLossTimeoutSeconds: migration.linkLossTimeoutSeconds,
+      resyncIntervalSeconds: migration.resyncIntervalSeconds,
+      confirmWithinSeconds: migration.cutover.confirmWithinSeconds, verify: migration.cutover.verify.rawValue)
+  }
+  return (half(.source), half(.destination))
+}
+
+extension MigrationFacts {
+  /// Nil while something isn't known yet.
+  package func sessionInputs() -> SessionInputs? {
+    guard let ownHello = source?.agent?.hello, let peerHello = destination?.agent?.hello,
+      let name = listenerName(of: migration, in: plan)
+    else { return nil }
+    let opener = migration.connection.listener == .source ? destination : source
+    guard let address = isNumericAddress(name) ? name : opener?.resolved[name] else { return nil }
+    var volumes: [VolumeName: SessionInputs.VolumeInput] = [:]
+    for volume in migration.volumes {
+      guard let bytes = sourceBytes(of: volume), let path = destinationPath(of: volume),
+        let tracking = tracking(of: volume)
+      else { return nil }
+      volumes[volume.name] = SessionInputs.VolumeInput(
+        sourceBytes: bytes, destinationPath: path, tracking: tracking)
+    }
+    return SessionInputs(
+      sourceFingerprint: ownHello.fingerprint, destinationFingerprint: peerHello.fingerprint,
+      sourceCapabilities: ownHello.capabilities, listenerAddress: address, volumes: volumes)
+  }
+}

@@ -1,0 +1,20 @@
+package import BlockModel
+import Foundation
+
+/// "2026-11-23 04:30:00Z": UTC, whatever the machine's zone.
+package func rendered(_ time: WallTime) -> String {
+  let days = (time.secondsSince1970 / 86_400).rounded(.down)
+  let seconds = Int(time.secondsSince1970 - days * 86_400)
+  // Days to a civil date (the proleptic Gregorian calendar repeats every 146,097 days, counted from 0000-03-01).
+  let shifted = Int(days) + 719_468
+  let era = (shifted >= 0 ? shifted : shifted - 146_096) / 146_097
+  let dayOfEra = shifted - era * 146_097
+  let yearOfEra = (dayOfEra - dayOfEra / 1460 + dayOfEra / 36_524 - dayOfEra / 146_096) / 365
+  let dayOfYear = dayOfEra - (365 * yearOfEra + yearOfEra / 4 - yearOfEra / 100)
+  let monthIndex = (5 * dayOfYear + 2) / 153
+  let day = dayOfYear - (153 * monthIndex + 2) / 5 + 1
+  let month = monthIndex < 10 ? monthIndex + 3 : monthIndex - 9
+  let year = yearOfEra + era * 400 + (month <= 2 ? 1 : 0)
+  return String(
+    format: "%04d-%02d-%02d %02d:%02d:%02dZ", year, month, day, seconds / 3600, seconds / 60 % 60, seconds % 60)
+}

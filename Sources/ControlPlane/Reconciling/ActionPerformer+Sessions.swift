@@ -1,0 +1,288 @@
+import AgentProtocol
+import BlockModel
+import Diagnostics
+import MigrationModel
+import Planning
+import Seams
+
+// MARK: Sessions, gates and hooks
+
+extension ActionPerformer {
+  /// Only what concerns this migration, taken now.
+  private func facts(_ migration: Migration) async -> MigrationFacts {
+    let run = ObserveRun(plan: plan, gateways: gateways, services: services, limits: limits)
+    let observation = await run.observe(with: pool, only: [migration.name], includingFinished: true)
+    return MigrationFacts(migration, in: plan, observation)
+  }
+
+  private func refuse(_ diagnostics: [Diagnostic]) throws(GatewayError) {
+    let errors = diagnostics.filter { $0.severity == .error }
+    guard let first = errors.first else { return }
+    throw GatewayError(
+      code: first.code, message: errors.map(\.message).joined(separator: "; "), advice: first.advice,
+      disposition: .needsOperator)
+  }
+
+  func checkDevices(_ migration: Migration) async throws(GatewayError) {
+    try refuse(preflight(await facts(migration), overwrite: options.overwrite))
+  }
+
+  func configure(_ migration: Migration) async throws(GatewayError) {
+    let facts = await facts(migration)
+    try refuse(preflight(facts, overwrite: options.overwrite))
+    guard let inputs = facts.sessionInputs(),
+      let halves = sessionConfigurations(
+        for: migration, in: plan, inputs: inputs, overwrite: options.overwrite, at: services.time.wallNow(),
+        digest: services.digest)
+    else {
+      let faults = (facts.source?.faults ?? []) + (facts.destination?.faults ?? []) + (facts.cloud?.faults ?? [])
+      throw GatewayError(
+        code: ApplyCode.preflightFailed,
+        message: "not everything about \(migration.name) could be seen"
+          + (faults.first.map { ": \($0.part): \($0.message)" } ?? ": a device or disk hasn't shown up yet"),
+        advice: faults.first?.advice ?? "", disposition: .retry(afterSeconds: 2))
+    }
+    let number = try await fencingNumber(of: migration)
+    _ = try await pool.call(
+      ConfigureSessionCall(fencingNumber: number, configuration: halves.destination), on: migration.destination)
+    _ = try await pool.call(
+      ConfigureSessionCall(fencingNumber: number, configuration: halves.source), on: migration.source)
+  }
+
+  func retire(_ migration: Migration, _ role: Role) async throws(GatewayError) {
+    let pair = try await sessions(of: migration)
+    guard (role == .source ? pair.source : pair.destination) != nil else { return }
+    try await command(.retire, role, migration)
+  }
+
+  func abandon(_ migration: Migration, _ why: String) async throws(GatewayError) {
+    // The hold first: should the rest fail, nobody goes on by mistake.
+    try await hold(migration, why)
+    try await command(.revert, .source, migration)
+  }
+
+  func hold(_ migration: Migration, _ why: String) async throws(GatewayError) {
+    let hold = Hold(cause: .failure, who: options.holder, why: why, at: services.time.wallNow())
+    for role in Role.allCases {
+      _ = try await pool.call(SetHoldCall(session: session(migration), hold: hold), on: migration.host(role))
+    }
+  }
+
+  // MARK: Gates
+
+  enum Gate {
+    case swing
+    case finalize
+    case fence
+  }
+
+  /// Looks again, right before the step: hours may have passed since the plan was made.
+  @discardableResult
+  func checkGates(_ migration: Migration, for gate: Gate) async throws(GatewayError) -> SessionPair {
+    let pair = try await sessions(of: migration)
+    let now = services.time.wallNow()
+    func closed(_ code: String, _ message: String) -> GatewayError {
+      GatewayError(code: code, message: "\(migration.name): \(message)", advice: "", disposition: .needsOperator)
+    }
+    if let hold = pair.hold { throw closed(ApplyCode.held, "held by \(hold.who): \(hold.why)") }
+    guard let source = pair.source else { throw closed(ApplyCode.sessionMissing, "the source has no session") }
+    let hasBegun =
+      [.swinging, .standIn, .tapClosed, .proving, .proven].contains(source.stage) && gate == .swing
+      || [.tapClosed, .proving, .proven].contains(source.stage)
+    if !hasBegun, gate != .fence, !WindowOpening.isOpen(migration.cutover.windows, at: now) {
+      throw closed(ApplyCode.windowClosed, "its window closed meanwhile")
+    }
+    guard gate != .swing else { return pair }
+    if migration.cutover.confirmWithinSeconds != nil, source.stage == .standIn, !source.swingConfirmed {
+      throw closed(ApplyCode.notConfirmed, "the swing isn't confirmed")
+    }
+    guard migration.cutover.approval == .manual else { return pair }
+    let digest = configurationDigest(of: migration, in: plan, digest: services.digest)
+    for session in [pair.source, pair.destination] {
+      let isApproved = (session?.approvals ?? []).contains {
+        $0.phase == .finalized && $0.configurationDigest == digest && ($0.expiresAt.map { now < $0 } ?? true)
+      }
+      guard isApproved else { throw closed(ApplyCode.notApproved, "the one-way step isn't approved any more") }
+    }
+    return pair
+  }
+
+  // MARK: Hooks
+
+  func runHook(_ point: HookPoint, _ migration: Migration) async throws(GatewayError) {
+    guard let hook = migration.cutover.hooks[point] else { return }
+    let isBefore = MigrationFacts.hooksBeforeFence.contains(point)
+    let pair = isBefore ? try await checkGates(migration, for: .finalize) : try await sessions(of: migration)
+    if let hold = pair.hold {
+      throw GatewayError(
+        code: ApplyCode.held, message: "\(migration.name): held by \(hold.who): \(hold.why)", advice: "",
+        disposition: .needsOperator)
+    }
+    let role = migration.role(ofHook: point)
+    guard let generation = pair.source?.generation ?? pair.destination?.generation else {
+      throw GatewayError(
+        code: ApplyCode.sessionMissing, message: "no agent has a session for \(migration.name)",
+        advice: "run plan to see what is there", disposition: .needsOperator)
+    }
+    let runs = (role == .source ? pair.source : pair.destination)?.hookRuns ?? []
+    switch hookProgress(
+      point, session: session(migration), generation: generation, runs: runs, digest: services.digest)
+    {
+    case .succeeded: return
+    case .exhausted:
+      throw GatewayError(
+        code: ApplyCode.hookFailed,
+        message: "hook \(point.rawValue) of \(migration.name) failed \(hookAttemptLimit) times",
+        advice: "mend it; a revert or another swing counts anew", disposition: .terminal)
+    case .toRun(let runID, _):
+      let command = try expand(hook.run, of: migration, role: role, pair)
+      let number = try await fencingNumber(of: migration)
+      let outcome = try await pool.call(
+        RunHookCall(
+          fencingNumber: number, session: session(migration), runID: runID, point: point.rawValue, command: command,
+          timeoutSeconds: hook.timeoutSeconds), on: migration.host(ofHook: point))
+      guard outcome.succeeded else { throw hookError(point, migration, outcome) }
+    }
+  }
+
+  private func hookError(_ point: HookPoint, _ migration: Migration, _ outcome: HookOutcome) -> GatewayError {
+    let how = outcome.timedOut ? "timed out" : outcome.exitCode.map { "ended with exit code \($0)" } ?? "was killed"
+    let shownCharacters = 400
+    let output = outcome.output.split(whereSeparator: \.isNewline).suffix(5).joined(separator: " | ")
+    return GatewayError(
+      code: ApplyCode.hookFailed,
+      message: "hook \(point.rawValue) of \(migration.name) on \(migration.host(ofHook: point)) \(how)"
+        + (output.isEmpty ? "" : ": \(output.suffix(shownCharacters))"),
+      advice: "mend it, then cmcplan resume \(migration.name)", disposition: .terminal)
+  }
+
+  /// `{device:VOLUME}` is the volume's device on the hook's host; `{lun:VOLUME}` the disk's LUN.
+  private func expand(
+    _ text: String, of migration: Migration, role: Role, _ pair: SessionPair
+  ) throws(GatewayError) -> String {
+    var result = ""
+    var rest = Substring(text)
+    while let start = rest.firstIndex(of: "{") {
+      let after = rest[start...]
+      guard let end = after.firstIndex(of: "}"), let colon = after[..<end].firstIndex(of: ":"),
+        after.index(after: start) < colon, after[after.index(after: start)..<colon] == "device"
+      else {
+        result += rest[...start]
+        rest = rest[rest.index(after: start)...]
+        continue
+      }
+      let volume = VolumeName(String(after[after.index(after: colon)..<end]))
+      let session = role == .source ? pair.source : pair.destination
+      let seen = session?.volumes.first { $0.name == volume }
+      let configured = session?.configuration.volumes.first { $0.name == volume }
+      guard let path = (role == .source ? seen?.tapDevice : nil) ?? configured?.devicePath else {
+        throw GatewayError(
+          code: ApplyCode.hookPlaceholder, message: "{device:\(volume)} in a hook of \(migration.name) names no device",
+          advice: "use the name of one of its volumes", disposition: .terminal)
+      }
+      result += rest[..<start] + shellQuoted(path)
+      rest = rest[rest.index(after: end)...]
+    }
+    return result + rest
+  }
+
+  /// A path is data: nothing in it may be read by the shell.
+  private func shellQuoted(_ path: String) -> String {
+    let plain = path.allSatisfy { $0.isASCII && ($0.isLetter || $0.isNumber || "/._-+:@,".contains($0)) }
+    return plain && !path.isEmpty
+      ? path : "'" + path.split(separator: "'", omittingEmptySubsequences: false).joined(separator: "'\\''") + "'"
+  }
+}
+
+// MARK: - Leases
+
+extension ActionPerformer {
+  /// Numbers start from the wall clock in milliseconds, so that they grow from run to run though agents forget leases
+  /// that were given back; a clock that lags is helped by steps.
+  private static let fencingSteps: [UInt64] = [0, 3_600_000, 86_400_000, 31_536_000_000]
+
+  func acquireLease(_ migration: Migration) async throws(GatewayError) {
+    let seen = try await highestFencingNumber(migration)
+    let clock = UInt64(max(0, services.time.wallNow().secondsSince1970 * 1000))
+    var failure: GatewayError?
+    for step in Self.fencingSteps {
+      let number = max(seen + 1, clock) + step
+      do throws(GatewayError) {
+        try await acquire(migration, number)
+        await leases.set(number, of: migration.name)
+        return
+      } catch {
+        if case .retry = error.disposition { throw error }
+        failure = error
+        // Another holder came first (this throws, and names it), or the number was too small: try a larger one.
+        _ = try await highestFencingNumber(migration)
+      }
+    }
+    if let failure { throw failure }
+  }
+
+  /// The highest that either agent shows; throws where another holder's lease runs.
+  private func highestFencingNumber(_ migration: Migration) async throws(GatewayError) -> UInt64 {
+    let id = session(migration)
+    let now = services.time.wallNow()
+    var highest: UInt64 = 0
+    for host in Set([migration.source, migration.destination]).sorted() {
+      for lease in try await pool.observation(of: host).leases where lease.session == id {
+        highest = max(highest, lease.fencingNumber)
+        guard lease.holder != options.holder, lease.expiresAt > now, !options.stealLease else { continue }
+        throw GatewayError(
+          code: ApplyCode.leaseHeld,
+          message: "\(lease.holder) works on \(migration.name) since \(rendered(lease.acquiredAt)) (lease on \(host))",
+          advice:
+            "wait for it, or --steal-lease if it is certainly gone: two applies at once may undo each other's steps",
+          disposition: .needsOperator)
+      }
+    }
+    return highest
+  }
+
+  private func acquire(_ migration: Migration, _ number: UInt64) async throws(GatewayError) {
+    func call(on host: HostName) async throws(GatewayError) {
+      _ = try await pool.call(
+        AcquireLeaseCall(
+          session: session(migration), holder: options.holder, fencingNumber: number,
+          timeToLiveSeconds: limits.leaseSeconds, steal: options.stealLease), on: host)
+    }
+    // The source's first, always: two runs can't each get one of the two.
+    try await call(on: migration.source)
+    guard migration.source != migration.destination else { return }
+    do throws(GatewayError) {
+      try await call(on: migration.destination)
+    } catch {
+      await release(migration, number, on: migration.source)
+      throw error
+    }
+  }
+
+  func renewLease(_ name: MigrationName) async throws(GatewayError) {
+    let migration = try migration(name)
+    let number = try await fencingNumber(of: migration)
+    for host in Set([migration.source, migration.destination]).sorted() {
+      _ = try await pool.call(
+        AcquireLeaseCall(
+          session: session(migration), holder: options.holder, fencingNumber: number,
+          timeToLiveSeconds: limits.leaseSeconds, steal: false), on: host)
+    }
+  }
+
+  /// A lease that can't be given back runs out by itself.
+  func releaseLease(_ migration: Migration) async {
+    guard let number = await leases.number(of: migration.name) else { return }
+    await leases.set(nil, of: migration.name)
+    for host in [migration.destination, migration.source] { await release(migration, number, on: host) }
+  }
+
+  private func release(_ migration: Migration, _ number: UInt64, on host: HostName) async {
+    do throws(GatewayError) {
+      _ = try await pool.call(ReleaseLeaseCall(session: session(migration), fencingNumber: number), on: host)
+    } catch {
+      // Said nowhere: it only means that the next run waits until the lease ran out.
+      return
+    }
+  }
+}

@@ -1,0 +1,229 @@
+import AgentProtocol
+import BlockModel
+import Diagnostics
+import MigrationModel
+import Planning
+import Seams
+
+/// The fencing numbers of the leases that this run holds.
+actor HeldLeases {
+  private var numbers: [MigrationName: UInt64] = [:]
+  func number(of migration: MigrationName) -> UInt64? { numbers[migration] }
+  func set(_ number: UInt64?, of migration: MigrationName) { numbers[migration] = number }
+}
+
+/// Carries single actions out through the gateways. What an action needs to know is looked up when it is carried out,
+/// so that it is right however long ago the plan was made. Every one may be repeated.
+struct ActionPerformer: Sendable {
+  let plan: MigrationPlan
+  let gateways: Gateways
+  let options: ApplyOptions
+  let services: RunServices
+  let limits: ReconcileLimits
+  let pool: AgentPool
+  let leases = HeldLeases()
+
+  func perform(_ action: Action) async throws(GatewayError) {
+    switch action {
+    case .deployAgent(let host): try await deploy(host)
+    case .removeAgent(let host): try await remove(host)
+    case .acquireLease(let name): try await acquireLease(try migration(name))
+    case .releaseLease(let name): await releaseLease(try migration(name))
+    case .checkDevices(let name): try await checkDevices(try migration(name))
+    case .ensureDisk(let key): try await ensureDisk(key)
+    case .attachDisks(let integration, let machine, let volumes):
+      try await attach(volumes, integration: integration, machine: machine)
+    case .configureSession(let name): try await configure(try migration(name))
+    case .proveConnection(let name): try await command(.proveConnection, .source, try migration(name))
+    case .openTap(let name): try await command(.openTap, .source, try migration(name))
+    case .synchronize(let name): try await command(.synchronize, .source, try migration(name))
+    case .stopSynchronizing(let name): try await command(.stopSynchronizing, .source, try migration(name))
+    case .revert(let name): try await command(.revert, .source, try migration(name))
+    case .swing(let name):
+      try await checkGates(try migration(name), for: .swing)
+      try await command(.swing, .source, try migration(name))
+    case .runHook(let name, let point): try await runHook(point, try migration(name))
+    case .closeTap(let name):
+      try await checkGates(try migration(name), for: .finalize)
+      try await command(.closeTap, .source, try migration(name))
+    case .prove(let name):
+      try await checkGates(try migration(name), for: .finalize)
+      try await command(.prove, .source, try migration(name))
+    case .fence(let name):
+      try await checkGates(try migration(name), for: .fence)
+      try await command(.fence, .source, try migration(name))
+    case .release(let name): try await command(.release, .destination, try migration(name))
+    case .tagDisks(let name, let phase): try await tag(try migration(name), phase)
+    case .retire(let name, let role): try await retire(try migration(name), role)
+    case .abandonFinalize(let name, let why): try await abandon(try migration(name), why)
+    case .holdAfterFence(let name, let why): try await hold(try migration(name), why)
+    }
+  }
+
+  func poll(_ name: MigrationName) async throws(GatewayError) -> SessionPair {
+    try await sessions(of: try migration(name), ageSeconds: limits.pollSeconds / 2)
+  }
+
+  // MARK: Small things that many need
+
+  func migration(_ name: MigrationName) throws(GatewayError) -> Migration {
+    guard let migration = plan.migrations[name] else {
+      throw GatewayError(
+        code: ApplyCode.notInPlan, message: "the plan has no migration \(name)", advice: "", disposition: .terminal)
+    }
+    return migration
+  }
+
+  func host(_ name: HostName) throws(GatewayError) -> Host {
+    guard let host = plan.hosts[name] else {
+      throw GatewayError(
+        code: ApplyCode.notInPlan, message: "the plan has no host \(name)", advice: "add it under hosts:",
+        disposition: .terminal)
+    }
+    return host
+  }
+
+  func session(_ migration: Migration) -> SessionID { SessionID(plan: plan.metadata.id, migration: migration.name) }
+
+  func sessions(of migration: Migration, ageSeconds: Double = 0) async throws(GatewayError) -> SessionPair {
+    let id = session(migration)
+    let source = try await pool.observation(of: migration.source, ageSeconds: ageSeconds)
+    let destination =
+      migration.source == migration.destination
+      ? source : try await pool.observation(of: migration.destination, ageSeconds: ageSeconds)
+    return SessionPair(
+      source: source.sessions.first { $0.session == id && $0.role == .source },
+      destination: destination.sessions.first { $0.session == id && $0.role == .destination })
+  }
+
+  func fencingNumber(of migration: Migration) async throws(GatewayError) -> UInt64 {
+    guard let number = await leases.number(of: migration.name) else {
+      throw GatewayError(
+        code: ApplyCode.leaseLost, message: "this run has no lease of \(migration.name)", advice: "apply again",
+        disposition: .needsOperator)
+    }
+    return number
+  }
+
+  func command(_ command: SessionCommand, _ role: Role, _ migration: Migration) async throws(GatewayError) {
+    let number = try await fencingNumber(of: migration)
+    _ = try await pool.call(
+      SessionCommandCall(fencingNumber: number, session: session(migration), role: role, command: command),
+      on: migration.host(role))
+  }
+
+  // MARK: Hosts
+
+  private func deploy(_ name: HostName) async throws(GatewayError) {
+    await pool.forget(name)
+    try await gateways.hosts.deploy(to: try host(name))
+  }
+
+  private func remove(_ name: HostName) async throws(GatewayError) {
+    let target = try host(name)
+    let state = try await gateways.hosts.state(of: target)
+    if state.agentRunning {
+      let observation = try await pool.observation(of: name)
+      guard observation.sessions.isEmpty else {
+        throw GatewayError(
+          code: ApplyCode.stillUsed,
+          message: "the agent on \(name) still has \(observation.sessions.map(\.session.text).joined(separator: ", "))",
+          advice: "retire those first", disposition: .needsOperator)
+      }
+    }
+    await pool.forget(name)
+    if state.agentDigest != nil || state.agentRunning { try await gateways.hosts.remove(from: target) }
+  }
+
+  // MARK: Disks
+
+  private func cloud(_ name: String) throws(GatewayError) -> any CloudGateway {
+    guard let cloud = gateways.clouds[name] else {
+      throw GatewayError(
+        code: ApplyCode.notInPlan, message: "no way to integration \(name) was set up",
+        advice: "check the integration's credential", disposition: .needsOperator)
+    }
+    return cloud
+  }
+
+  private func cloud(of migration: Migration) throws(GatewayError) -> any CloudGateway {
+    try cloud(migration.integration(in: plan)?.name ?? "")
+  }
+
+  private func findDisk(_ volume: Volume, _ migration: Migration) async throws(GatewayError) -> CloudDisk {
+    let cloud = try cloud(of: migration)
+    if let id = expectedDiskID(for: volume, in: migration, of: plan), let disk = try await cloud.disk(id) {
+      return disk
+    }
+    // It may have been made under another name, before the plan named it.
+    let ours = try await cloud.disks(of: plan.metadata.id).filter {
+      $0.tags[DiskTag.migration] == migration.name.text && $0.tags[DiskTag.volume] == volume.name.text
+    }
+    guard let disk = ours.min(by: { $0.name < $1.name }) else {
+      throw GatewayError(
+        code: ApplyCode.diskMissing, message: "there is no disk for \(migration.name)/\(volume.name)",
+        advice: "apply again makes it", disposition: .retry(afterSeconds: 2))
+    }
+    return disk
+  }
+
+  private func sourceBytes(of volume: Volume, _ migration: Migration) async throws(GatewayError) -> UInt64 {
+    let reports = try await pool.call(InspectDevicesCall(paths: [volume.device]), on: migration.source)
+    guard let report = reports.first, report.kind == .block || report.kind == .file, report.sizeBytes > 0 else {
+      throw GatewayError(
+        code: ApplyCode.preflightFailed, message: "\(volume.device) on \(migration.source) can't be measured",
+        advice: "check the device of \(migration.name)/\(volume.name)", disposition: .needsOperator)
+    }
+    return report.sizeBytes
+  }
+
+  private func ensureDisk(_ key: VolumeKey) async throws(GatewayError) {
+    let migration = try migration(key.migration)
+    guard let volume = migration.volume(key.volume), case .disk(let wanted) = volume.destination else { return }
+    let cloud = try cloud(of: migration)
+    let bytes = try await sourceBytes(of: volume, migration)
+    let disk: CloudDisk
+    if wanted.existingID != nil {
+      let found = try await findDisk(volume, migration)
+      let tags = found.tags.merging(diskTags(for: volume, in: migration, of: plan, state: .prepared)) { _, new in new }
+      disk = found.tags == tags ? found : try await cloud.setTags(tags, ofDisk: found.resourceID)
+    } else if let request = diskRequest(for: volume, in: migration, of: plan, sourceBytes: bytes) {
+      disk = try await cloud.ensureDisk(request)
+    } else {
+      return
+    }
+    guard disk.sizeBytes >= bytes else {
+      throw GatewayError(
+        code: ApplyCode.diskTooSmall, message: "disk \(disk.name) has \(disk.sizeBytes) bytes, its source \(bytes)",
+        advice: "write a larger size: for \(key)", disposition: .needsOperator)
+    }
+  }
+
+  private func attach(
+    _ volumes: [VolumeKey], integration: String, machine reference: String
+  ) async throws(GatewayError) {
+    let cloud = try cloud(integration)
+    guard let machine = try await cloud.machine(reference) else {
+      throw GatewayError(
+        code: PlanningCode.noVirtualMachine, message: "there is no virtual machine \(reference)",
+        advice: "correct azureVirtualMachine", disposition: .needsOperator)
+    }
+    var disks: [(diskID: String, caching: ManagedDisk.Caching)] = []
+    for key in volumes {
+      let migration = try migration(key.migration)
+      guard let volume = migration.volume(key.volume), case .disk(let wanted) = volume.destination else { continue }
+      disks.append((try await findDisk(volume, migration).resourceID, wanted.caching))
+    }
+    _ = try await cloud.attach(disks, to: machine.resourceID)
+  }
+
+  private func tag(_ migration: Migration, _ phase: Phase) async throws(GatewayError) {
+    let cloud = try cloud(of: migration)
+    for volume in migration.diskVolumes {
+      let disk = try await findDisk(volume, migration)
+      guard disk.tags[DiskTag.state] != phase.rawValue else { continue }
+      _ = try await cloud.setTags(
+        disk.tags.merging([DiskTag.state: phase.rawValue]) { _, new in new }, ofDisk: disk.resourceID)
+    }
+  }
+}

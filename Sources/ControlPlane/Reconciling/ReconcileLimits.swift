@@ -1,0 +1,54 @@
+/// Every limit and pace of a run, by name. Seconds and counts.
+package struct ReconcileLimits: Sendable, Equatable {
+  /// How often one step is tried while its error says that it may be.
+  package var stepAttempts = 6
+  /// First wait before another attempt; doubles each time.
+  package var firstBackoffSeconds = 1.0
+  package var backoffCapSeconds = 60.0
+  /// Between two polls of a migration.
+  package var pollSeconds = 1.0
+  /// Polls in a row that may fail before the step that waits does.
+  package var pollFailures = 10
+  /// How long a run without `--wait` stays for the initial synchronization.
+  package var graceSeconds = 5.0
+  /// How long an agent's own error may stand before the step that waits for it fails.
+  package var errorPatienceSeconds = 30.0
+  /// A swing drains first, so its limit is that of a long drain.
+  package var swingSeconds = 4.0 * 3600
+  package var proofSeconds = 48.0 * 3600
+  /// Every other milestone.
+  package var milestoneSeconds = 300.0
+  package var leaseSeconds = 120.0
+  package var leaseRenewalSeconds = 40.0
+  /// How many renewals in a row may fail before the lease counts as lost.
+  package var leaseRenewalFailures = 2
+  /// Rounds of observe, diff, act in one run.
+  package var rounds = 12
+  /// Hosts and integrations observed at once.
+  package var observeParallelism = 64
+  package init() {}
+}
+
+/// Codes of apply's own errors. A code is never reused.
+package enum ApplyCode {
+  package static let leaseHeld = "CMC6001"
+  package static let leaseLost = "CMC6002"
+  package static let held = "CMC6010"
+  package static let notApproved = "CMC6011"
+  package static let windowClosed = "CMC6012"
+  package static let notConfirmed = "CMC6013"
+  package static let preflightFailed = "CMC6020"
+  package static let diskTooSmall = "CMC6021"
+  package static let diskMissing = "CMC6022"
+  package static let sessionMissing = "CMC6023"
+  package static let stillUsed = "CMC6024"
+  package static let notInPlan = "CMC6025"
+  package static let hookFailed = "CMC6030"
+  package static let hookPlaceholder = "CMC6031"
+  package static let timedOut = "CMC6040"
+  package static let agentReports = "CMC6041"
+  package static let journalFailed = "CMC6050"
+
+  /// A gate closed between plan and step: not a failure, the next change set shows what it waits for.
+  package static let gates: Set<String> = [held, windowClosed, notConfirmed]
+}

@@ -1,0 +1,232 @@
+import AgentProtocol
+package import BlockModel
+import MigrationModel
+import Planning
+
+// MARK: What the outcome of a step, a poll or a renewal means
+
+extension Reconciler {
+  mutating func stepSucceeded(_ index: Int, _ now: MonotonicTime, _ effects: inout [ReconcileEffect]) {
+    guard case .running(let attempt, let since) = states[index] else { return }
+    let action = nodes[index].action
+    switch action {
+    case .acquireLease(let migration):
+      leases[migration] = HeldLease(renewAt: now.adding(seconds: limits.leaseRenewalSeconds))
+    case .releaseLease(let migration): leases[migration] = nil
+    default: break
+    }
+    if Milestone(of: action, limits: limits) != nil, let migration = action.migration {
+      states[index] = .awaiting(since: now, attempt: attempt)
+      polls[migration] = Poll(nextAt: now)
+      if interrupted { park(index, "interrupted", &effects) }
+      return
+    }
+    finish(index, seconds: now.seconds(since: since), &effects)
+  }
+
+  private mutating func finish(_ index: Int, seconds: Double, _ effects: inout [ReconcileEffect]) {
+    states[index] = .done
+    let action = nodes[index].action
+    switch action {
+    case .acquireLease, .releaseLease: break
+    default: stepsDone += 1
+    }
+    effects += [
+      .record(JournalEntry(.stepSucceeded, action)), .report(.stepFinished(action, seconds: seconds)),
+    ]
+  }
+
+  mutating func stepFailed(
+    _ index: Int, _ error: GatewayError, _ now: MonotonicTime, _ effects: inout [ReconcileEffect]
+  ) {
+    guard case .running(let attempt, _) = states[index] else { return }
+    if ApplyCode.gates.contains(error.code) {
+      park(index, error.message, &effects)
+      return
+    }
+    guard case .retry(let afterSeconds) = error.disposition, attempt < limits.stepAttempts, !interrupted else {
+      fail(index, error, now, &effects)
+      return
+    }
+    let doubled = limits.firstBackoffSeconds * Double(1 << min(attempt - 1, 16))
+    let wait = max(afterSeconds, min(doubled, limits.backoffCapSeconds))
+    states[index] = .backingOff(attempt: attempt, until: now.adding(seconds: wait))
+    let action = nodes[index].action
+    effects += [
+      .record(
+        JournalEntry(.stepRetrying, action, attempt: attempt, code: error.code, message: error.message)),
+      .report(.stepRetrying(action, error, afterSeconds: wait)),
+    ]
+  }
+
+  mutating func fail(
+    _ index: Int, _ error: GatewayError, _ now: MonotonicTime, _ effects: inout [ReconcileEffect]
+  ) {
+    let action = nodes[index].action
+    states[index] = .failed(error)
+    effects += [
+      .record(JournalEntry(.stepFailed, action, code: error.code, message: error.message)),
+      .report(.stepFailed(action, error)),
+    ]
+    compensate(action, error)
+  }
+
+  /// A failure before the fence reverts, one after it stops and asks. An error that says "try again" was about the
+  /// way to the agent, not about the step: nothing is taken back, the next apply goes on.
+  private mutating func compensate(_ action: Action, _ error: GatewayError) {
+    guard let migration = action.migration, error.code != ApplyCode.leaseLost else { return }
+    if case .retry = error.disposition { return }
+    let answer: Action
+    switch action {
+    case .runHook(_, let point) where MigrationFacts.hooksBeforeFence.contains(point):
+      answer = .abandonFinalize(migration, why: "\(action.kind): \(error.message)")
+    case .closeTap, .prove:
+      answer = .abandonFinalize(migration, why: "\(action.kind): \(error.message)")
+    case .fence where error.code == ApplyCode.notApproved:
+      answer = .abandonFinalize(migration, why: error.message)
+    case .runHook, .release:
+      answer = .holdAfterFence(migration, why: "\(action.kind): \(error.message)")
+    default: return
+    }
+    nodes.append(ActionGraph.Node(action: answer, requires: [], after: [], migrations: [migration]))
+    states.append(.pending)
+    // The lease is given back only after that.
+    for index in nodes.indices {
+      if case .releaseLease(migration) = nodes[index].action { nodes[index].after.append(nodes.count - 1) }
+    }
+  }
+
+  mutating func park(_ index: Int, _ why: String, _ effects: inout [ReconcileEffect]) {
+    states[index] = .parked(why: why)
+    effects.append(.record(JournalEntry(.stepParked, nodes[index].action, message: why)))
+  }
+
+  mutating func interrupt(_ effects: inout [ReconcileEffect]) {
+    guard !interrupted else { return }
+    interrupted = true
+    effects += [.record(JournalEntry(.interrupted)), .report(.interrupted)]
+    for index in states.indices {
+      switch states[index] {
+      case .awaiting, .backingOff:
+        if case .releaseLease = nodes[index].action { continue }
+        park(index, "interrupted", &effects)
+      default: break
+      }
+    }
+  }
+
+  // MARK: Polls
+
+  private func awaitingNodes(of migration: MigrationName) -> [Int] {
+    nodes.indices.filter { index in
+      guard case .awaiting = states[index] else { return false }
+      return nodes[index].action.migration == migration
+    }
+  }
+
+  mutating func polled(
+    _ migration: MigrationName, _ pair: SessionPair, _ now: MonotonicTime, _ effects: inout [ReconcileEffect]
+  ) {
+    var poll = polls[migration] ?? Poll(nextAt: now)
+    poll.isRunning = false
+    poll.failures = 0
+    poll.nextAt = now.adding(seconds: limits.pollSeconds)
+    let error = pair.source?.lastError ?? pair.destination?.lastError
+    poll.errorSince = error == nil ? nil : poll.errorSince ?? now
+    polls[migration] = poll
+    let waiting = awaitingNodes(of: migration)
+    if !waiting.isEmpty {
+      effects.append(.report(.replication(migration, source: pair.source, destination: pair.destination)))
+    }
+    for index in waiting {
+      guard case .awaiting(let since, _) = states[index],
+        let milestone = Milestone(of: nodes[index].action, limits: limits)
+      else { continue }
+      if milestone.isReached(pair) {
+        finish(index, seconds: now.seconds(since: since), &effects)
+      } else if let hold = pair.hold {
+        park(index, "held by \(hold.who): \(hold.why)", &effects)
+      } else if pair.source == nil {
+        fail(
+          index,
+          GatewayError(
+            code: ApplyCode.sessionMissing, message: "the source's agent has no session for \(migration) any more",
+            advice: "run plan to see what is there", disposition: .needsOperator), now, &effects)
+      } else if let error, let since = poll.errorSince, now.seconds(since: since) >= limits.errorPatienceSeconds {
+        fail(
+          index,
+          GatewayError(
+            code: ApplyCode.agentReports, message: "\(migration): \(error.message)", advice: "",
+            disposition: .needsOperator), now, &effects)
+      }
+    }
+  }
+
+  mutating func pollFailed(
+    _ migration: MigrationName, _ error: GatewayError, _ now: MonotonicTime, _ effects: inout [ReconcileEffect]
+  ) {
+    var poll = polls[migration] ?? Poll(nextAt: now)
+    poll.isRunning = false
+    poll.failures += 1
+    poll.nextAt = now.adding(seconds: limits.pollSeconds * Double(1 << min(poll.failures, 5)))
+    polls[migration] = poll
+    guard poll.failures >= limits.pollFailures || error.disposition == .terminal else { return }
+    for index in awaitingNodes(of: migration) {
+      // Whatever it says of itself: this was about seeing, not about the step.
+      var seen = error
+      seen.disposition = .retry(afterSeconds: 0)
+      fail(index, seen, now, &effects)
+    }
+  }
+
+  // MARK: Leases
+
+  mutating func renewalFailed(
+    _ migration: MigrationName, _ error: GatewayError, _ now: MonotonicTime, _ effects: inout [ReconcileEffect]
+  ) {
+    guard var lease = leases[migration] else { return }
+    lease.isRenewing = false
+    lease.failures += 1
+    let isTransient = if case .retry = error.disposition { true } else { false }
+    if isTransient, lease.failures <= limits.leaseRenewalFailures {
+      lease.renewAt = now.adding(seconds: limits.pollSeconds * 5)
+      leases[migration] = lease
+      return
+    }
+    lease.isLost = true
+    leases[migration] = lease
+    for index in nodes.indices where nodes[index].action.migration == migration {
+      switch states[index] {
+      case .awaiting, .backingOff:
+        fail(
+          index,
+          GatewayError(
+            code: ApplyCode.leaseLost, message: "the lease of \(migration) was lost: \(error.message)",
+            advice: "see who runs another apply; running it again is safe", disposition: .needsOperator), now, &effects)
+      default: break
+      }
+    }
+  }
+
+  // MARK: How it ended
+
+  /// Every failed step, with the migrations that it was for.
+  package var failures: [StepFailure] {
+    nodes.indices.compactMap { index in
+      guard case .failed(let error) = states[index] else { return nil }
+      let action = nodes[index].action
+      return StepFailure(
+        step: action.kind, subject: action.subject, migrations: nodes[index].migrations, error: error)
+    }
+  }
+
+  /// Migrations with a step that was parked, and why.
+  package var parked: [MigrationName: String] {
+    var found: [MigrationName: String] = [:]
+    for index in nodes.indices {
+      guard case .parked(let why) = states[index] else { continue }
+      for migration in nodes[index].migrations where found[migration] == nil { found[migration] = why }
+    }
+    return found
+  }
+}

@@ -1,0 +1,55 @@
+import BlockModel
+import Diagnostics
+package import Planning
+
+/// For a pull request: warnings first, a table, folded details, always under `limitCharacters`.
+package func renderMarkdown(_ changes: ChangeSet) -> String {
+  let limitCharacters = 60_000
+  var text = "## cmcplan: \(escaped(changes.planName))\n\n\(escaped(summaryLine(changes)))\n\n"
+  for diagnostic in changes.allDiagnostics where diagnostic.severity != .note {
+    text += "- **\(diagnostic.severity.rawValue) \(diagnostic.code)** \(escaped(diagnostic.message))\n"
+  }
+  for entry in changes.migrations where entry.changes.contains(where: { $0.reversibility == .oneWay }) {
+    text += "- **one-way**: \(escaped(entry.migration.text)) → \(entry.target.rawValue)\n"
+  }
+  text += "\n| migration | is | will be | steps | waits for |\n|---|---|---|---|---|\n"
+  for entry in changes.migrations {
+    let waits = entry.waiting.map(waitingText).joined(separator: "; ")
+    text +=
+      "| \(escaped(entry.migration.text)) | \(entry.reached.word) | \(entry.target.rawValue) | \(entry.changes.count) | \(escaped(waits)) |\n"
+    if text.utf8.count > limitCharacters / 2 {
+      text += "\n…and more; see the text or JSON output.\n"
+      return text
+    }
+  }
+  for entry in changes.migrations where !entry.changes.isEmpty {
+    var details = "\n<details><summary>\(escaped(entry.migration.text))</summary>\n\n"
+    for change in entry.changes {
+      details += "- `\(symbol(of: change))` \(escaped(change.summary)): \(escaped(change.why))"
+      let price = priceText(change)
+      details += price.isEmpty ? "\n" : " (\(escaped(price)))\n"
+    }
+    details += "\n</details>\n"
+    guard text.utf8.count + details.utf8.count < limitCharacters else {
+      text += "\n…details of further migrations are left out; see the text or JSON output.\n"
+      break
+    }
+    text += details
+  }
+  return text
+}
+
+/// Nothing in a name or a message may become markup.
+private func escaped(_ text: String) -> String {
+  var result = ""
+  for character in safe(text) {
+    switch character {
+    case "<": result += "&lt;"
+    case ">": result += "&gt;"
+    case "&": result += "&amp;"
+    case "|", "*", "_", "`", "[", "]", "#", "\\": result += "\\\(character)"
+    default: result.append(character)
+    }
+  }
+  return result
+}

@@ -1,0 +1,73 @@
+/// How text looks: colours or not, how wide, whether lines may be drawn over.
+package struct TextStyle: Sendable, Equatable {
+  package var colours: Bool
+  /// Columns; text folds here.
+  package var width: Int
+  /// Whether this is a terminal on which bars may be redrawn.
+  package var live: Bool
+  package init(colours: Bool, width: Int, live: Bool) {
+    self.colours = colours
+    self.width = width
+    self.live = live
+  }
+  package static let plain = TextStyle(colours: false, width: 80, live: false)
+
+  /// NO_COLOR (https://no-color.org) and TERM=dumb turn colours off, as does anything that isn't a terminal.
+  package static func detected(environment: [String: String], isTerminal: Bool, columns: Int?) -> TextStyle {
+    let dumb = environment["TERM"] == "dumb"
+    let colours = isTerminal && !dumb && (environment["NO_COLOR"] ?? "").isEmpty
+    return TextStyle(colours: colours, width: min(max(columns ?? 80, 40), 200), live: isTerminal && !dumb)
+  }
+}
+
+/// Colours by meaning.
+enum Ink: String {
+  case bold = "1"
+  case dim = "2"
+  case good = "32"
+  case change = "33"
+  case bad = "31"
+  case oneWay = "1;31"
+  case name = "36"
+}
+
+extension TextStyle {
+  func paint(_ text: String, _ ink: Ink) -> String {
+    colours && !text.isEmpty ? "\u{1b}[\(ink.rawValue)m\(text)\u{1b}[0m" : text
+  }
+
+  /// Words of `text`, broken so that no line is wider than `width` (but for a longer word), each line after the first
+  /// indented by `indent`. The first begins with `lead`, which counts by `leadWidth` columns (it may hold colours).
+  func folded(_ lead: String, leadWidth: Int, _ text: String, indent: Int, ink: Ink? = nil) -> String {
+    var lines: [String] = []
+    var line = ""
+    var column = leadWidth
+    for word in text.split(separator: " ", omittingEmptySubsequences: true) {
+      let space = line.isEmpty ? 0 : 1
+      if !line.isEmpty, column + space + word.count > width {
+        lines.append(line)
+        line = String(word)
+        column = indent + word.count
+      } else {
+        line += (space == 1 ? " " : "") + word
+        column += space + word.count
+      }
+    }
+    lines.append(line)
+    let painted = lines.map { ink.map { ink in { paint($0, ink) } }?($0) ?? $0 }
+    return lead + painted.joined(separator: "\n" + String(repeating: " ", count: indent)) + "\n"
+  }
+}
+
+/// Words of others (errors, hook output, names) may hold anything: control characters are shown, not obeyed.
+func safe(_ text: String) -> String {
+  var result = ""
+  for scalar in text.unicodeScalars {
+    if scalar.value < 32 || (127...159).contains(scalar.value) {
+      result += scalar == "\n" || scalar == "\t" ? " " : "\\u{\(String(scalar.value, radix: 16))}"
+    } else {
+      result.unicodeScalars.append(scalar)
+    }
+  }
+  return result
+}

@@ -1,0 +1,234 @@
+import Foundation
+
+extension EmulatedCloud {
+  /// Everything that needs no token: signing in and discovery. Nil where the request is something else.
+  mutating func identityRoute(_ request: EmulatorRequest, now: Double) throws(Refusal) -> EmulatorResponse? {
+    let path = request.folded
+    switch (request.method, path.count) {
+    case ("POST", 4) where Array(path[1...]) == ["oauth2", "v2.0", "token"]: return signIn(request, now: now)
+    case ("GET", 4) where Array(path[1...]) == ["v2.0", ".well-known", "openid-configuration"]:
+      guard isTenant(path[0]) else { return unknownTenant(request.path[0]) }
+      return EmulatorResponse(200, openIDConfiguration(request.baseURL))
+    case ("GET", 2) where path == ["metadata", "endpoints"]:
+      return EmulatorResponse(200, endpoints(request.baseURL))
+    default: return nil
+    }
+  }
+
+  private func isTenant(_ name: String) -> Bool { name.lowercased() == configuration.tenant.lowercased() }
+
+  private func openIDConfiguration(_ base: String) -> JSONValue {
+    let tenant = configuration.tenant
+    return [
+      "token_endpoint": .string("\(base)/\(tenant)/oauth2/v2.0/token"),
+      "token_endpoint_auth_methods_supported": ["client_secret_post", "private_key_jwt"],
+      "jwks_uri": .string("\(base)/\(tenant)/discovery/v2.0/keys"),
+      "response_types_supported": ["code", "id_token", "code id_token", "id_token token"],
+      "scopes_supported": ["openid", "profile", "email", "offline_access"],
+      "issuer": .string("\(base)/\(tenant)/v2.0"),
+      "authorization_endpoint": .string("\(base)/\(tenant)/oauth2/v2.0/authorize"),
+      "device_authorization_endpoint": .string("\(base)/\(tenant)/oauth2/v2.0/devicecode"),
+      "end_session_endpoint": .string("\(base)/\(tenant)/oauth2/v2.0/logout"),
+      "tenant_region_scope": "EU",
+    ]
+  }
+
+  private func endpoints(_ base: String) -> JSONValue {
+    let url = JSONValue.string(base)
+    return [
+      "portal": url,
+      "authentication": [
+        "loginEndpoint": url, "audiences": [.string(base + "/")], "tenant": "common", "identityProvider": "AAD",
+      ],
+      "graphAudience": .string(base + "/"), "microsoftGraphResourceId": .string(base + "/"), "graph": url,
+      "name": "CmcplanEmulator", "suffixes": ["storage": "localhost", "keyVaultDns": "vault.localhost"],
+      "batch": url, "resourceManager": url, "media": url,
+    ]
+  }
+
+  /// The form of `application/x-www-form-urlencoded`.
+  static func form(_ body: [UInt8]) -> [String: String] {
+    var fields: [String: String] = [:]
+    for pair in String(decoding: body, as: UTF8.self).split(separator: "&").prefix(64) {
+      let parts = pair.split(separator: "=", maxSplits: 1).map {
+        $0.replacingOccurrences(of: "+", with: " ").removingPercentEncoding ?? ""
+      }
+      if let name = parts.first { fields[name] = parts.count > 1 ? parts[1] : "" }
+    }
+    return fields
+  }
+
+  private mutating func signIn(_ request: EmulatorRequest, now: Double) -> EmulatorResponse {
+    guard isTenant(request.path[0]) else { return unknownTenant(request.path[0]) }
+    let form = Self.form(request.body)
+    guard form["grant_type"] == "client_credentials" else {
+      return refuseToken(
+        400, "unsupported_grant_type",
+        "AADSTS70003: The app requested an unsupported grant type '\(form["grant_type"] ?? "")'.")
+    }
+    guard let client = form["client_id"], client.lowercased() == configuration.clientID.lowercased() else {
+      return refuseToken(
+        400, "unauthorized_client",
+        "AADSTS700016: Application with identifier '\(form["client_id"] ?? "")' was not found in the directory "
+          + "'\(configuration.tenant)'.")
+    }
+    guard form["scope"]?.hasSuffix("/.default") == true else {
+      return refuseToken(400, "invalid_scope", "AADSTS70011: The provided value for scope is not valid.")
+    }
+    guard Self.sameSecret(form["client_secret"] ?? "", configuration.clientSecret) else {
+      return refuseToken(
+        401, "invalid_client",
+        "AADSTS7000215: Invalid client secret provided. Ensure the secret being sent in the request is the client "
+          + "secret value, not the client secret ID, for a secret added to app '\(configuration.clientID)'.")
+    }
+    tokens = tokens.filter { $0.value > now }
+    guard tokens.count < Self.tokenLimit else {
+      return refuseToken(429, "temporarily_unavailable", "AADSTS90055: too many tokens were asked for.")
+    }
+    let token = makeToken(request.baseURL, now: now)
+    tokens[token] = now + Self.tokenSeconds
+    let life = JSONValue.int(Int(Self.tokenSeconds))
+    return EmulatorResponse(
+      200,
+      ["token_type": "Bearer", "expires_in": life, "ext_expires_in": life, "access_token": .string(token)])
+  }
+
+  /// Looks at every byte, whatever differs.
+  private static func sameSecret(_ left: String, _ right: String) -> Bool {
+    let (left, right) = (Array(left.utf8), Array(right.utf8))
+    var difference = left.count ^ right.count
+    for (index, byte) in right.enumerated() { difference |= Int(byte ^ (index < left.count ? left[index] : 0)) }
+    return difference == 0 && !right.isEmpty
+  }
+
+  /// Looks like a token to clients that read claims. Its worth is that it is in the list.
+  private func makeToken(_ base: String, now: Double) -> String {
+    let claims: JSONValue = [
+      "aud": "https://management.azure.com", "iss": .string("\(base)/\(configuration.tenant)/v2.0"),
+      "iat": .int(Int(now)), "nbf": .int(Int(now)), "exp": .int(Int(now + Self.tokenSeconds)),
+      "appid": .string(configuration.clientID), "tid": .string(configuration.tenant),
+      "oid": "33333333-3333-3333-3333-333333333333", "idtyp": "app", "ver": "1.0", "uti": .string(makeUUID()),
+    ]
+    let header: JSONValue = ["typ": "JWT", "alg": "none"]
+    return [header.bytes, claims.bytes, Array("emulator-\(makeUUID())".utf8)].map(Self.base64URL).joined(separator: ".")
+  }
+
+  private static func base64URL(_ bytes: [UInt8]) -> String {
+    Data(bytes).base64EncodedString().replacingOccurrences(of: "+", with: "-")
+      .replacingOccurrences(of: "/", with: "_").replacingOccurrences(of: "=", with: "")
+  }
+
+  private func unknownTenant(_ name: String) -> EmulatorResponse {
+    refuseToken(
+      400, "invalid_tenant",
+      "AADSTS90002: Tenant '\(name)' not found. Check to make sure you have the correct tenant ID and are signing "
+        + "into the correct cloud.")
+  }
+
+  private func refuseToken(_ status: Int, _ error: String, _ description: String) -> EmulatorResponse {
+    let number = description.drop { !$0.isNumber }.prefix { $0.isNumber }
+    return EmulatorResponse(
+      status,
+      [
+        "error": .string(error), "error_description": .string(description),
+        "error_codes": .array(Int(number).map { [.int($0)] } ?? []), "trace_id": .string(makeUUID()),
+        "correlation_id": .string(makeUUID()),
+      ])
+  }
+
+  func checkToken(_ request: EmulatorRequest, now: Double) throws(Refusal) {
+    func refuse(_ code: String, _ message: String) -> Refusal {
+      var refusal = Refusal(401, code, message)
+      refusal.headers = [
+        (
+          "WWW-Authenticate",
+          "Bearer authorization_uri=\"\(request.baseURL)/\(configuration.tenant)\", error=\"invalid_token\", "
+            + "error_description=\"\(message)\""
+        )
+      ]
+      return refusal
+    }
+    guard let header = request.headers["authorization"] else {
+      throw refuse("AuthenticationFailed", "Authentication failed. The 'Authorization' header is missing.")
+    }
+    guard header.lowercased().hasPrefix("bearer "), let end = tokens[String(header.dropFirst(7))] else {
+      throw refuse("InvalidAuthenticationToken", "The access token is invalid.")
+    }
+    guard now < end else {
+      throw refuse("ExpiredAuthenticationToken", "The access token expiry UTC time has passed.")
+    }
+  }
+
+  func checkVersion(_ request: EmulatorRequest) throws(Refusal) {
+    guard let version = request.query["api-version"], !version.isEmpty else {
+      throw Refusal(
+        400, "MissingApiVersionParameter",
+        "The api-version query parameter (?api-version=) is required for all requests.")
+    }
+    let parts = version.split(separator: "-")
+    let isDate =
+      parts.count >= 3 && parts.count <= 4 && parts[0].count == 4 && parts[1].count == 2 && parts[2].count == 2
+      && parts[0...2].allSatisfy { Int($0) != nil } && (parts.count == 3 || parts[3] == "preview")
+    guard isDate else {
+      throw Refusal(400, "InvalidApiVersionParameter", "The api-version '\(version)' is invalid.")
+    }
+  }
+
+  var subscription: JSONValue {
+    let id = configuration.subscription
+    return [
+      "id": .string("/subscriptions/\(id)"), "authorizationSource": "RoleBased", "managedByTenants": [],
+      "subscriptionId": .string(id), "tenantId": .string(configuration.tenant), "displayName": "cmcplan emulator",
+      "state": "Enabled",
+      "subscriptionPolicies": [
+        "locationPlacementId": "Internal_2014-09-01", "quotaId": "Internal_2014-09-01", "spendingLimit": "Off",
+      ],
+    ]
+  }
+
+  var resourceGroup: JSONValue {
+    let name = configuration.resourceGroup
+    return [
+      "id": .string("/subscriptions/\(configuration.subscription)/resourceGroups/\(name)"), "name": .string(name),
+      "type": "Microsoft.Resources/resourceGroups", "location": .string(configuration.location),
+      "properties": ["provisioningState": "Succeeded"],
+    ]
+  }
+
+  func listSKUs(_ request: EmulatorRequest) -> EmulatorResponse {
+    let location = configuration.location
+    func sku(_ type: String, _ name: String, _ more: [(String, JSONValue)], _ capabilities: [(String, String)])
+      -> JSONValue
+    {
+      var object = JSONObject([("resourceType", .string(type)), ("name", .string(name))])
+      for (name, value) in more { object[name] = value }
+      object["locations"] = [.string(location)]
+      object["locationInfo"] = [
+        ["location": .string(location), "zones": ["1", "2", "3"], "zoneDetails": []]
+      ]
+      object["capabilities"] = .array(
+        capabilities.map { ["name": .string($0.0), "value": .string($0.1)] })
+      object["restrictions"] = []
+      return .object(object)
+    }
+    if let filter = request.query["$filter"], filter.contains("location"), !filter.contains("'\(location)'") {
+      return EmulatorResponse(200, ["value": []])
+    }
+    let disks = DiskKinds.all.values.sorted { $0.name < $1.name }.map { kind in
+      sku(
+        "disks", kind.name, [("tier", .string(kind.tier))],
+        [
+          ("MaxSizeGiB", String(kind.sizesGiB.upperBound)), ("MinSizeGiB", String(kind.sizesGiB.lowerBound)),
+        ])
+    }
+    let machines = MachineSizes.all.sorted { $0.key < $1.key }.map { name, size in
+      sku(
+        "virtualMachines", name, [("tier", "Standard"), ("size", .string(String(name.dropFirst(9))))],
+        [
+          ("vCPUs", String(size.cores)), ("MemoryGB", String(size.memoryGiB)),
+          ("MaxDataDiskCount", String(size.maxDataDisks)), ("PremiumIO", "True"), ("UltraSSDAvailable", "True"),
+        ])
+    }
+    return EmulatorResponse(200, ["value": .array(disks + machines)])
+  }
+}

@@ -1,0 +1,254 @@
+import Foundation
+
+/// Azure Resource Manager as a value: requests in, answers and due work out. It has no clock and does no I/O.
+struct EmulatedCloud: Sendable {
+  let configuration: EmulatorConfiguration
+  var state: CloudState
+  var throttle: Throttle
+  var faults = FaultList()
+  /// Tokens that were given out and when they end. In memory only: after a restart clients get new ones.
+  var tokens: [String: Double] = [:]
+  var makeUUID: @Sendable () -> String
+  private var log: [JSONValue] = []
+
+  static let logLimit = 10_000
+  static let tokenLimit = 10_000
+  static let tokenSeconds = 3599.0
+  /// Finished operations are forgotten after so long, as Azure does.
+  static let operationMemorySeconds = 24 * 3600.0
+
+  init(_ configuration: EmulatorConfiguration, state: CloudState, makeUUID: @escaping @Sendable () -> String) {
+    self.configuration = configuration
+    self.state = state
+    self.makeUUID = makeUUID
+    throttle = Throttle(timeScale: configuration.timeScale, isActive: configuration.throttling)
+  }
+
+  /// What the server does with the answer.
+  struct Reply: Sendable {
+    var response: EmulatorResponse
+    var delaySeconds = 0.0
+    var dropsConnection = false
+  }
+
+  mutating func reply(to request: EmulatorRequest, now: Double) -> Reply {
+    if request.folded.first == "cmc-emulator" { return Reply(response: control(request)) }
+    var delay = 0.0
+    if case .delay(let seconds)? = faults.take(request, where: { if case .delay = $0 { true } else { false } }) {
+      delay = seconds
+    }
+    let early = faults.take(request) { kind in
+      switch kind {
+      case .answer, .dropBefore: true
+      default: false
+      }
+    }
+    var response: EmulatorResponse
+    var drops = false
+    switch early {
+    case .answer(let status, let code, let message, let retryAfter)?:
+      response = Refusal(status, code, message).response
+      if let retryAfter { response.headers.append(("Retry-After", Self.seconds(retryAfter))) }
+    case .dropBefore?:
+      response = EmulatorResponse(500)
+      drops = true
+    default:
+      response = handle(request, now: now)
+      drops = faults.take(request, where: { if case .dropAfter = $0 { true } else { false } }) != nil
+    }
+    finishHeaders(&response, request)
+    note(request, response, dropped: drops)
+    return Reply(response: response, delaySeconds: delay, dropsConnection: drops)
+  }
+
+  private mutating func handle(_ request: EmulatorRequest, now: Double) -> EmulatorResponse {
+    do throws(Refusal) {
+      return try route(request, now: now)
+    } catch {
+      var response = error.response
+      response.headers.append(("x-ms-failure-cause", error.status == 404 ? "gateway" : "service"))
+      return response
+    }
+  }
+
+  private mutating func route(_ request: EmulatorRequest, now: Double) throws(Refusal) -> EmulatorResponse {
+    if let answer = try identityRoute(request, now: now) { return answer }
+    try checkToken(request, now: now)
+    try checkVersion(request)
+    var remaining: [(name: String, value: String)] = []
+    let limit = Throttle.Rule.subscription(request.method)
+    switch throttle.take(limit.rule, now: now) {
+    case .success(let left): remaining = limit.headers.map { ($0, String(left)) }
+    case .failure(let empty): throw throttled(empty, "SubscriptionRequestsThrottled", request)
+    }
+    var response = try resourceRoute(request, now: now)
+    response.headers += remaining
+    return response
+  }
+
+  private mutating func resourceRoute(
+    _ request: EmulatorRequest, now: Double
+  ) throws(Refusal) -> EmulatorResponse {
+    let path = request.folded
+    guard path.first == "subscriptions" else { throw notFoundPath(request) }
+    if path.count == 1 { return EmulatorResponse(200, ["value": [subscription], "count": 1]) }
+    guard path[1] == configuration.subscription.lowercased() else {
+      throw Refusal(404, "SubscriptionNotFound", "The subscription '\(request.path[1])' could not be found.")
+    }
+    if path.count == 2 { return EmulatorResponse(200, subscription) }
+    switch path[2] {
+    case "resourcegroups": return try groupRoute(request, now: now)
+    case "providers":
+      guard path.count > 4, path[3] == "microsoft.compute" else { throw notFoundPath(request) }
+      switch path[4] {
+      case "disks" where path.count == 5 && request.method == "GET": return try listDisks(request, group: nil, now: now)
+      case "virtualmachines" where path.count == 5 && request.method == "GET": return listMachines(request)
+      case "skus" where path.count == 5 && request.method == "GET": return listSKUs(request)
+      case "locations" where path.count == 8 && request.method == "GET":
+        return try operationStatus(request, id: request.path[7], isDisk: path[6] == "diskoperations", now: now)
+      default: throw notFoundPath(request)
+      }
+    default: throw notFoundPath(request)
+    }
+  }
+
+  private mutating func groupRoute(_ request: EmulatorRequest, now: Double) throws(Refusal) -> EmulatorResponse {
+    let path = request.folded
+    if path.count == 3 { return EmulatorResponse(200, ["value": [resourceGroup]]) }
+    guard path[3] == configuration.resourceGroup.lowercased() else {
+      throw Refusal(404, "ResourceGroupNotFound", "Resource group '\(request.path[3])' could not be found.")
+    }
+    if path.count == 4 { return EmulatorResponse(200, resourceGroup) }
+    guard path.count > 6, path[4] == "providers", path[5] == "microsoft.compute" else { throw notFoundPath(request) }
+    let name = path.count > 7 ? request.path[7] : ""
+    switch (path[6], path.count, request.method) {
+    case ("disks", 7, "GET"): return try listDisks(request, group: configuration.resourceGroup, now: now)
+    case ("disks", 8, "GET"): return try getDisk(request, name: name, now: now)
+    case ("disks", 8, "PUT"): return try putDisk(request, name: name, now: now)
+    case ("disks", 8, "PATCH"): return try patchDisk(request, name: name, now: now)
+    case ("disks", 8, "DELETE"): return try deleteDisk(request, name: name, now: now)
+    case ("virtualmachines", 7, "GET"): return listMachines(request)
+    case ("virtualmachines", 8, "GET"): return try getMachine(request, name: name, now: now)
+    case ("virtualmachines", 9, "POST") where path[8] == "attachdetachdatadisks":
+      return try attachDetach(request, name: name, now: now)
+    default: throw notFoundPath(request)
+    }
+  }
+
+  private func notFoundPath(_ request: EmulatorRequest) -> Refusal {
+    Refusal(
+      404, "InvalidResourceType",
+      "The emulator serves nothing at \(request.method) \(request.rawPath.prefix(300)).")
+  }
+
+  // MARK: Limits
+
+  func throttled(_ empty: TokenBucket.Empty, _ code: String, _ request: EmulatorRequest) -> Refusal {
+    var refusal = Refusal(
+      429, code,
+      "Number of requests for subscription '\(configuration.subscription)' and operation "
+        + "'\(request.method)' exceeded the limit. Please try again later.")
+    refusal.headers = [("Retry-After", retryAfter(empty.secondsUntilNext))]
+    return refusal
+  }
+
+  /// Takes from Compute's buckets; the header that tells what is left.
+  mutating func takeCompute(
+    _ rules: [Throttle.Rule], now: Double
+  ) throws(Refusal) -> (name: String, value: String) {
+    var shown: [String] = []
+    for rule in rules {
+      switch throttle.take(rule, now: now) {
+      case .success(let left): shown.append("Microsoft.Compute/\(rule.headerName);\(left)")
+      case .failure(let empty):
+        var refusal = Refusal(
+          429, "OperationNotAllowed",
+          "The server rejected the request because too many requests have been received for this subscription.",
+          target: rule.headerName)
+        refusal.headers = [("Retry-After", retryAfter(empty.secondsUntilNext))]
+        throw refusal
+      }
+    }
+    return ("x-ms-ratelimit-remaining-resource", shown.joined(separator: ","))
+  }
+
+  /// Whole seconds as Azure sends them, or fractions where time runs faster here.
+  func retryAfter(_ seconds: Double) -> String {
+    configuration.timeScale == 1 ? String(Int(max(1, seconds.rounded(.up)))) : Self.seconds(max(0.01, seconds))
+  }
+
+  static func seconds(_ seconds: Double) -> String {
+    seconds == seconds.rounded() ? String(Int(seconds)) : String((seconds * 1000).rounded(.up) / 1000)
+  }
+
+  func scaled(_ seconds: Double) -> Double { seconds / configuration.timeScale }
+
+  // MARK: Headers and log
+
+  private mutating func finishHeaders(_ response: inout EmulatorResponse, _ request: EmulatorRequest) {
+    let id = makeUUID()
+    response.headers += [
+      ("cache-control", "no-cache"), ("pragma", "no-cache"), ("expires", "-1"),
+      ("strict-transport-security", "max-age=31536000; includeSubDomains"), ("x-content-type-options", "nosniff"),
+      ("x-ms-request-id", id), ("x-ms-correlation-request-id", id),
+      ("x-ms-routing-request-id", "EMULATOR:\(Self.timestamp(0)):\(id)"),
+    ]
+    if request.headers["x-ms-return-client-request-id"]?.lowercased() == "true",
+      let id = request.headers["x-ms-client-request-id"], id.utf8.count <= 128
+    {
+      response.headers.append(("x-ms-client-request-id", id))
+    }
+  }
+
+  private mutating func note(_ request: EmulatorRequest, _ response: EmulatorResponse, dropped: Bool) {
+    if log.count >= Self.logLimit { log.removeFirst(Self.logLimit / 2) }
+    log.append([
+      "method": .string(request.method), "path": .string(request.rawPath), "status": .int(response.status),
+      "dropped": .bool(dropped),
+    ])
+  }
+
+  /// The emulator's own endpoints; they need no token, because they rule no Azure.
+  private mutating func control(_ request: EmulatorRequest) -> EmulatorResponse {
+    switch (request.method, request.folded.dropFirst().joined(separator: "/")) {
+    case ("GET", "requests"): return EmulatorResponse(200, ["value": .array(log)])
+    case ("DELETE", "requests"):
+      log = []
+      return EmulatorResponse(204)
+    case ("DELETE", "tokens"):
+      tokens = [:]
+      return EmulatorResponse(204)
+    case ("DELETE", "faults"):
+      faults.removeAll()
+      return EmulatorResponse(204)
+    case ("POST", "faults"):
+      guard let body = JSONValue.parse(request.body) else {
+        return Refusal(400, "InvalidFault", "The body is no JSON.").response
+      }
+      let read = (body.items ?? [body]).map(Fault.read)
+      guard !read.contains(where: { $0 == nil }) else {
+        return Refusal(
+          400, "InvalidFault",
+          "A fault is {\"match\": \"PUT /sub…\", \"times\": 1} with one of \"status\": 400…599 (and \"code\", "
+            + "\"message\", \"retryAfter\"), \"drop\": \"before\" or \"after\", \"delay\": seconds, "
+            + "\"operation\": {\"code\": …, \"message\": …}."
+        ).response
+      }
+      for fault in read.compactMap({ $0 }) where !faults.add(fault) {
+        return Refusal(409, "TooManyFaults", "There are \(Fault.limit) faults already.").response
+      }
+      return EmulatorResponse(201, ["count": .int(read.count)])
+    default: return Refusal(404, "NotFound", "There is no such control endpoint.").response
+    }
+  }
+
+  /// "2024-10-31T16:15:09.5471773+00:00", as the service writes times.
+  static func timestamp(_ secondsSince1970: Double) -> String {
+    let whole = secondsSince1970.rounded(.down)
+    let date = Date(timeIntervalSince1970: whole)
+    let ticks = Int(((secondsSince1970 - whole) * 1e7).rounded(.down))
+    let text = date.formatted(.iso8601.dateSeparator(.dash).timeSeparator(.colon))
+    let fraction = String(String(ticks + 10_000_000).dropFirst())
+    return text.replacingOccurrences(of: "Z", with: ".\(fraction)+00:00")
+  }
+}

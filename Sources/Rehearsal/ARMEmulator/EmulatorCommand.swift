@@ -1,0 +1,100 @@
+package import ArgumentParser
+import Foundation
+
+/// `cmcplan emulator`: Azure without its cost.
+package struct EmulatorCommand: AsyncParsableCommand {
+  package static let configuration = CommandConfiguration(
+    commandName: "emulator",
+    abstract: "Run an emulator of Azure Resource Manager on this machine.",
+    discussion: """
+      Serves the token endpoint, managed disks and virtual machines over HTTP (or HTTPS with a certificate \
+      authority of its own, written to DIR/ca.pem). Attaching a disk to a machine that has a root makes \
+      ROOT/dev/disk/azure/scsi1/lunN. Runs until it gets SIGINT or SIGTERM; state survives in DIR.
+      """)
+
+  @Option(help: "Address and port to listen on; port 0 lets the system choose.")
+  package var listen = "127.0.0.1:0"
+
+  @Flag(help: "Serve HTTPS.")
+  package var https = false
+
+  @Option(help: ArgumentHelp("Directory that keeps disks and state.", valueName: "dir"))
+  package var state: String
+
+  @Option(
+    help: ArgumentHelp(
+      "A virtual machine: NAME[,size=Standard_D4s_v5][,zone=1][,root=DIR]. May be given many times.",
+      valueName: "machine"))
+  package var machine: [String] = []
+
+  @Option(help: ArgumentHelp("Run operations and rate limits N times faster than Azure does.", valueName: "n"))
+  package var timeScale = 1.0
+
+  @Option(help: ArgumentHelp("Client id that may sign in.", valueName: "id"))
+  package var clientId = EmulatorConfiguration.defaultClientID
+
+  @Option(help: ArgumentHelp("Environment variable that holds the client's secret.", valueName: "name"))
+  package var clientSecretEnv = "CMC_EMULATOR_CLIENT_SECRET"
+
+  @Option(help: ArgumentHelp("Tenant id.", valueName: "id"))
+  package var tenant = EmulatorConfiguration.defaultTenant
+
+  @Option(help: ArgumentHelp("Subscription id.", valueName: "id"))
+  package var subscription = EmulatorConfiguration.defaultSubscription
+
+  @Option(help: ArgumentHelp("The resource group that exists.", valueName: "name"))
+  package var resourceGroup = "rehearsal"
+
+  @Option(help: ArgumentHelp("Region of the machines.", valueName: "name"))
+  package var location = "westeurope"
+
+  @Option(help: ArgumentHelp("File that gets the base URL once the emulator listens.", valueName: "file"))
+  package var readyFile: String?
+
+  @Flag(help: "Answer as fast as asked: no 429.")
+  package var noThrottling = false
+
+  package init() {}
+
+  /// The options, checked and typed; `environment` holds the secret.
+  package func emulatorConfiguration(environment: [String: String]) throws(EmulatorError) -> EmulatorConfiguration {
+    guard let colon = listen.lastIndex(of: ":"), let port = UInt16(listen[listen.index(after: colon)...]) else {
+      throw EmulatorError("--listen '\(listen)' is not ADDRESS:PORT, such as 127.0.0.1:8443")
+    }
+    guard let secret = environment[clientSecretEnv], !secret.isEmpty else {
+      throw EmulatorError(
+        "environment variable \(clientSecretEnv) is not set: put the secret there that the client will send, "
+          + "or name another variable with --client-secret-env")
+    }
+    guard timeScale >= 0.01, timeScale <= 100_000 else {
+      throw EmulatorError("--time-scale \(timeScale) is out of range: 0.01 to 100000")
+    }
+    var machines: [EmulatorConfiguration.Machine] = []
+    for argument in machine {
+      let one = try EmulatorConfiguration.Machine(argument: argument)
+      guard !machines.contains(where: { $0.name.lowercased() == one.name.lowercased() }) else {
+        throw EmulatorError("machine '\(one.name)' is given twice")
+      }
+      machines.append(one)
+    }
+    return EmulatorConfiguration(
+      host: String(listen[..<colon]), port: Int(port), https: https, stateDirectory: state, machines: machines,
+      timeScale: timeScale, clientID: clientId, clientSecret: secret, tenant: tenant, subscription: subscription,
+      resourceGroup: resourceGroup, location: location, throttling: !noThrottling)
+  }
+
+  package func validate() throws {
+    do {
+      _ = try emulatorConfiguration(environment: [clientSecretEnv: "present"])
+    } catch {
+      throw ValidationError(error.message)
+    }
+  }
+
+  package func run() async throws {
+    let configuration = try emulatorConfiguration(environment: ProcessInfo.processInfo.environment)
+    try await EmulatorServer.runUntilSignalled(configuration, readyFile: readyFile) { line in
+      print(line)
+    }
+  }
+}

@@ -1,0 +1,96 @@
+import Foundation
+
+/// Everything that an emulator is told when it starts.
+package struct EmulatorConfiguration: Sendable, Equatable {
+  /// A virtual machine that exists from the start. Machines can't be created through the API.
+  package struct Machine: Sendable, Equatable {
+    package var name: String
+    package var size: String
+    package var zone: String?
+    /// Where the machine's host keeps its devices: attaching at LUN 3 makes ROOT/dev/disk/azure/scsi1/lun3.
+    package var root: String?
+    package init(name: String, size: String = "Standard_D4s_v5", zone: String? = nil, root: String? = nil) {
+      self.name = name
+      self.size = size
+      self.zone = zone
+      self.root = root
+    }
+  }
+
+  package var host: String
+  /// 0: the system picks one.
+  package var port: Int
+  package var https: Bool
+  package var stateDirectory: String
+  package var machines: [Machine]
+  /// Operations and token buckets run this many times faster than Azure's.
+  package var timeScale: Double
+  package var clientID: String
+  package var clientSecret: String
+  package var tenant: String
+  package var subscription: String
+  package var resourceGroup: String
+  package var location: String
+  package var throttling: Bool
+
+  package init(
+    host: String = "127.0.0.1", port: Int = 0, https: Bool = false, stateDirectory: String, machines: [Machine],
+    timeScale: Double = 1, clientID: String = EmulatorConfiguration.defaultClientID, clientSecret: String,
+    tenant: String = EmulatorConfiguration.defaultTenant,
+    subscription: String = EmulatorConfiguration.defaultSubscription, resourceGroup: String = "rehearsal",
+    location: String = "westeurope", throttling: Bool = true
+  ) {
+    self.host = host
+    self.port = port
+    self.https = https
+    self.stateDirectory = stateDirectory
+    self.machines = machines
+    self.timeScale = timeScale
+    self.clientID = clientID
+    self.clientSecret = clientSecret
+    self.tenant = tenant
+    self.subscription = subscription
+    self.resourceGroup = resourceGroup
+    self.location = location
+    self.throttling = throttling
+  }
+
+  package static let defaultTenant = "11111111-1111-1111-1111-111111111111"
+  package static let defaultSubscription = "00000000-0000-0000-0000-000000000001"
+  package static let defaultClientID = "22222222-2222-2222-2222-222222222222"
+}
+
+/// Why an emulator can't start, or had to stop.
+package struct EmulatorError: Error, Sendable, Equatable, CustomStringConvertible {
+  package let message: String
+  package init(_ message: String) { self.message = message }
+  package var description: String { message }
+}
+
+extension EmulatorConfiguration.Machine {
+  /// Reads `NAME[,size=SIZE][,zone=ZONE][,root=DIR]`.
+  package init(argument: String) throws(EmulatorError) {
+    var parts = argument.split(separator: ",", omittingEmptySubsequences: false).map(String.init)
+    let name = parts.removeFirst()
+    guard AzureName.isMachine(name) else {
+      throw EmulatorError("'\(name)' is no name for a virtual machine: 1 to 64 letters, digits, '-', '_' and '.'")
+    }
+    self.init(name: name)
+    for part in parts {
+      guard let equals = part.firstIndex(of: "=") else {
+        throw EmulatorError("'\(part)' of machine '\(name)' is not size=…, zone=… or root=…")
+      }
+      let value = String(part[part.index(after: equals)...])
+      switch part[..<equals] {
+      case "size": size = value
+      case "zone": zone = value
+      case "root": root = value
+      default: throw EmulatorError("'\(part[..<equals])' of machine '\(name)' is not one of size, zone and root")
+      }
+    }
+    guard MachineSizes.all[size] != nil else {
+      throw EmulatorError(
+        "machine size '\(size)' is unknown here; one of \(MachineSizes.all.keys.sorted().joined(separator: ", "))")
+    }
+  }
+}

@@ -1,0 +1,69 @@
+/// One request, as far as the emulated service looks at it.
+struct EmulatorRequest: Sendable {
+  var method: String
+  /// Decoded parts between the slashes.
+  var path: [String]
+  /// The path as it came, for the log and for faults.
+  var rawPath: String
+  /// Names in lower case; decoded.
+  var query: [String: String]
+  /// Names in lower case.
+  var headers: [String: String]
+  var body: [UInt8]
+
+  /// "https://host:port" as the client named this server.
+  var baseURL: String
+
+  /// Names of the path in lower case: Azure's paths have no case.
+  var folded: [String] { path.map { $0.lowercased() } }
+}
+
+struct EmulatorResponse: Sendable {
+  var status: Int
+  var headers: [(name: String, value: String)] = []
+  var body: JSONValue?
+
+  init(_ status: Int, _ body: JSONValue? = nil, headers: [(name: String, value: String)] = []) {
+    self.status = status
+    self.body = body
+    self.headers = headers
+  }
+
+  func with(_ name: String, _ value: String) -> EmulatorResponse {
+    var copy = self
+    copy.headers.append((name, value))
+    return copy
+  }
+}
+
+/// A refusal, on its way to being a response.
+struct Refusal: Error, Sendable {
+  var status: Int
+  var code: String
+  var message: String
+  var target: String?
+  var headers: [(name: String, value: String)] = []
+
+  init(_ status: Int, _ code: String, _ message: String, target: String? = nil) {
+    self.status = status
+    self.code = code
+    self.message = message
+    self.target = target
+  }
+
+  static func invalid(_ target: String, _ message: String) -> Refusal {
+    Refusal(400, "InvalidParameter", message, target: target)
+  }
+
+  static func missing(_ parameter: String) -> Refusal {
+    invalid(parameter, "Required parameter '\(parameter)' is missing (null).")
+  }
+
+  var error: JSONValue {
+    var object = JSONObject([("code", .string(code)), ("message", .string(message))])
+    if let target { object["target"] = .string(target) }
+    return .object(object)
+  }
+
+  var response: EmulatorResponse { EmulatorResponse(status, ["error": error], headers: headers) }
+}

@@ -1,0 +1,105 @@
+import BlockModel
+import Foundation
+import LinuxPlatform
+import Seams
+import Synchronization
+
+/// The emulated cloud with its clock, its files and its devices. Calls block.
+final class EmulatorService: Sendable {
+  private let cloud: Mutex<EmulatedCloud>
+  private let store: any StateStore
+  private let devices: HostDevices
+  private let time: any TimeSource
+
+  static let stateFile = "state.json"
+
+  /// Reads what an earlier run left and mends the links of what is attached.
+  init(_ configuration: EmulatorConfiguration, time: any TimeSource, random: any RandomSource) throws(EmulatorError) {
+    let store: DirectoryStateStore
+    let bytes: [UInt8]?
+    do {
+      try Files.makeDirectories(configuration.stateDirectory, mode: 0o700)
+      store = try DirectoryStateStore(path: configuration.stateDirectory)
+      bytes = try store.read(Self.stateFile)
+    } catch {
+      throw EmulatorError("the state directory \(configuration.stateDirectory) can't be used: \(error)")
+    }
+    var state = CloudState()
+    if let bytes {
+      guard let read = try? JSONDecoder().decode(CloudState.self, from: Data(bytes)), read.version == CloudState.version
+      else {
+        throw EmulatorError(
+          "\(configuration.stateDirectory)/\(Self.stateFile) isn't the state of this version's emulator: "
+            + "move it away, or give --state another directory")
+      }
+      state = read
+    }
+    var cloud = EmulatedCloud(configuration, state: state) { random.uuid() }
+    cloud.enterMachines(now: time.wallNow().secondsSince1970)
+    self.store = store
+    self.time = time
+    devices = HostDevices(stateDirectory: configuration.stateDirectory)
+    do {
+      for link in cloud.links { try devices.perform(link) }
+    } catch {
+      throw EmulatorError("a machine's device can't be made: \(error)")
+    }
+    self.cloud = Mutex(cloud)
+    try save()
+  }
+
+  private func save() throws(EmulatorError) {
+    let result: Result<Void, EmulatorError> = cloud.withLock { cloud in
+      do throws(EmulatorError) {
+        return .success(try save(cloud.state))
+      } catch {
+        return .failure(error)
+      }
+    }
+    try result.get()
+  }
+
+  private func save(_ state: CloudState) throws(EmulatorError) {
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes, .prettyPrinted]
+    do {
+      try store.replace(Self.stateFile, with: Array(try encoder.encode(state)))
+    } catch {
+      throw EmulatorError("the state can't be saved: \(error)")
+    }
+  }
+
+  /// Ends what is due, then answers. What the answer says is durable.
+  func reply(to request: EmulatorRequest) -> EmulatedCloud.Reply {
+    let now = time.wallNow().secondsSince1970
+    return cloud.withLock { cloud in
+      let ended = endDue(&cloud, now: now)
+      var next = cloud
+      let reply = next.reply(to: request, now: now)
+      if ended || request.method != "GET" {
+        do throws(EmulatorError) {
+          try save(next.state)
+        } catch {
+          // What can't be kept must not be promised: the old state stays.
+          return EmulatedCloud.Reply(response: Refusal(500, "InternalServerError", error.message).response)
+        }
+      }
+      cloud = next
+      return reply
+    }
+  }
+
+  private func endDue(_ cloud: inout EmulatedCloud, now: Double) -> Bool {
+    let due = cloud.due(now: now)
+    for operation in due {
+      var failure: StoredOperation.Failure?
+      do throws(SystemError) {
+        for effect in operation.effects { try devices.perform(effect) }
+      } catch {
+        failure = StoredOperation.Failure(code: "InternalExecutionError", message: error.description)
+      }
+      cloud.end(operation.id, failure: failure)
+    }
+    return !due.isEmpty
+  }
+}
