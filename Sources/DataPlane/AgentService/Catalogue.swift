@@ -7,6 +7,8 @@ package import Seams
 package struct SessionEntry: Codable, Sendable, Equatable {
   package var configuration: SessionConfiguration
   package var hold: Hold?
+  /// Which hold of the machine's was last taken over, so that a restart does not bring a cleared one back.
+  package var machineHold: String?
   package var approvals: [Approval]
   package var connectionProof: ConnectionProof?
   /// Whether the tap is to be served, so that a restarted agent serves it before anything else.
@@ -36,6 +38,12 @@ package struct HookEntry: Codable, Sendable, Equatable {
   package var point: String
   package var startedAt: WallTime
   package var outcome: HookOutcome?
+  package init(runID: String, point: String, startedAt: WallTime, outcome: HookOutcome?) {
+    self.runID = runID
+    self.point = point
+    self.startedAt = startedAt
+    self.outcome = outcome
+  }
 }
 
 /// The agent's durable memory: sessions, leases, hook runs and tombstones, each a small JSON file that is replaced
@@ -97,6 +105,16 @@ package struct Catalogue: Sendable {
 
   package func save(_ entry: SessionEntry) throws(AgentFault) {
     try store(entry, at: Self.directory(of: entry.configuration.session) + "/session.json", in: state)
+  }
+
+  /// The receipt outlives its session, beside the tombstone.
+  package func keepReceipt(of session: SessionID) throws(AgentFault) {
+    do throws(StateStoreError) {
+      guard let receipt = try state.read(SourceFiles.receipt(session)) else { return }
+      try tombstoneFiles.replace("receipts/\(Self.fileName(session.text))", with: receipt)
+    } catch {
+      throw AgentFault(storeError: error)
+    }
   }
 
   package func removeSession(_ session: SessionID) throws(AgentFault) {

@@ -5,6 +5,7 @@ internal import LinuxPlatform
 internal import NBDServer
 internal import Replication
 internal import Seams
+internal import Synchronization
 
 extension SourceSession {
   /// What is left of an effect when the lock is released.
@@ -57,9 +58,7 @@ extension SourceSession {
     case .transfer(let id): state.transfers[id]
     case .application(let id, let offset):
       state.applications[id].map { request in
-        ApplicationSlice(request, offset: Int(offset), count: frame.message.payloadBytes) { [weak self] request in
-          self?.answerLater(request)
-        }
+        ApplicationSlice(request, offset: Int(offset), count: frame.message.payloadBytes)
       }
     }
   }
@@ -81,21 +80,12 @@ extension SourceSession {
       if let payload, count <= payload.count, offset + count <= request.payload.bytes.count {
         request.piece(offset, count).copyMemory(from: UnsafeRawBufferPointer(rebasing: payload[..<count]))
       }
-      if request.drop() { answer(request, poster) }
-    case .answer(let request): answer(request, poster)
+      if request.drop() { request.answer() }
+    case .answer(let request): request.answer()
     case .refuse(let link, let status, let why): submit(local) { link.refuse(status, why: why) }
     case .effect(let effect): perform(effect)
     }
   }
-
-  private func answer(_ request: ApplicationRequest, _ poster: Poster) {
-    switch poster {
-    case .worker: request.answer()
-    case .lane: answerLater(request)
-    }
-  }
-
-  func answerLater(_ request: ApplicationRequest) { submit(answers) { request.answer() } }
 
   /// The pools take more than a session may have outstanding; where the host gives no thread, this one does the work.
   func submit(_ pool: ThreadPool, _ job: @escaping @Sendable () -> Void) {
@@ -107,12 +97,13 @@ extension SourceSession {
     case .readForCopy(let transfer, let volume, let range):
       submit(copying) { [self] in readForCopy(transfer, Int(volume), range) }
     case .storeIntent(let volume, let page, let revision, let bytes):
-      writer.replace(SourceFiles.intent(session, volumes[Int(volume)].name, page), with: bytes) { [weak self] isStored in
-        self?.post(.intentStored(volume: volume, page: page, revision: revision, isStored: isStored))
+      writer.replace(SourceFiles.intent(session, volumes[Int(volume)].name, page), with: bytes) {
+        [weak self] isStored in
+        self?.post(.intentStored(volume: volume, page: page, revision: revision, isStored: isStored), from: .lane)
       }
     case .store(let revision, let record):
       writer.replace(SourceFiles.record(session), with: record.encoded()) { [weak self] isStored in
-        self?.post(.stored(revision: revision, isStored: isStored))
+        self?.post(.stored(revision: revision, isStored: isStored), from: .lane)
       }
     case .flushLocal(let checkpoint):
       submit(local) { [self] in
@@ -168,12 +159,14 @@ extension SourceSession {
   private func readForCopy(_ transfer: UInt64, _ volume: Int, _ range: ByteRange) {
     let device = volumes[volume].device
     do throws(BlockDeviceError) {
-      if try device.allocation(of: range).allSatisfy(\.isZero) {
+      let lastWasZero = volumes[volume].counters.lastCopyWasZero.load(ordering: .relaxed)
+      if lastWasZero, try device.allocation(of: range).allSatisfy(\.isZero) {
         return post(.copyRead(transfer: transfer, .ok, isZero: true))
       }
       let buffer = PooledBuffer(from: buffers, count: Int(range.length))
       try device.read(at: range.offset, into: buffer.target)
       let isZero = isAllZero(buffer.bytes)
+      volumes[volume].counters.lastCopyWasZero.store(isZero, ordering: .relaxed)
       if !isZero { state.withLock { $0.transfers[transfer] = buffer } }
       post(.copyRead(transfer: transfer, .ok, isZero: isZero))
     } catch {
@@ -213,10 +206,22 @@ extension SourceSession {
     post(.hostFenced(isFenced: isFenced))
   }
 
+  /// A machine that starts repeats the hold of its record, which somebody may have cleared since.
   private func keepHold(_ cause: HoldCause, _ why: String) {
+    let now = resources.time.monotonicNow()
+    let (key, isKnown) = state.withLock { state in
+      let key = "\(state.machine.observation(at: now).swings) \(cause.rawValue) \(why)"
+      return (key, state.isStarting && state.entry.machineHold == key)
+    }
+    if isKnown { return }
     let hold = Hold(
       cause: cause == .reverted ? .reverted : .failure, who: "cmcagent", why: why, at: resources.time.wallNow())
-    submit(local) { [self] in change { $0.hold = hold } }
+    submit(local) { [self] in
+      change { entry in
+        entry.hold = hold
+        entry.machineHold = key
+      }
+    }
   }
 
   /// Changes what the catalogue keeps, one at a time, so that no older entry overwrites a newer.
