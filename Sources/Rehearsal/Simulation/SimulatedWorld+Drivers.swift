@@ -185,8 +185,13 @@ extension SimulatedWorld {
   // MARK: work is performed
 
   mutating func stepWork() {
+    if let index = lingering.firstIndex(where: { $0.due <= time }) { work.append(lingering.remove(at: index).item) }
     guard !work.isEmpty else { return }
     let item = work.remove(at: chance.below(work.count))
+    if !isCalm && chance.oneIn(30) {
+      lingering.append((item, time + 50 + chance.below(500)))
+      return
+    }
     switch item {
     case .tellSource(let event): tellSource(event)
     case .tellDestination(let event): tellDestination(event)
@@ -202,6 +207,12 @@ extension SimulatedWorld {
     case .destinationLocal(let link, let requestID, let operation):
       performAtDestination(link, requestID, operation)
     }
+  }
+
+  /// Nothing lingers any more.
+  mutating func hurry() {
+    work += lingering.map(\.item)
+    lingering = []
   }
 
   private mutating func performAtSource(_ item: Work) {

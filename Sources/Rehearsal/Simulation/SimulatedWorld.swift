@@ -81,6 +81,9 @@ struct SimulatedWorld {
   var lastGenerations: [UInt64] = [0, 0]
 
   var work: [Work] = []
+  /// Slow: performed long after what was begun later.
+  var lingering: [(item: Work, due: Int)] = []
+  var lastDestinationPowerCut = 0
   var link: SimulatedLink?
   var linkCounter: UInt64 = 0
   /// Payloads that drivers keep: by transfer at the source, by frame at the destination.
@@ -165,6 +168,8 @@ struct SimulatedWorld {
 
   mutating func crash(_ side: Side, powerCut: Bool) throws(SimulationFailure) {
     report.faults[powerCut ? "power cut" : "process kill", default: 0] += 1
+    if powerCut && side == .destination { lastDestinationPowerCut = time }
+    hurry()
     // What was under way may have happened in part; nobody is told.
     let lost = work.filter { $0.side == side }
     work.removeAll { $0.side == side }

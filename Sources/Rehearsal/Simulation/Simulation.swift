@@ -153,6 +153,7 @@ extension SimulatedWorld {
 
   mutating func calm() throws(SimulationFailure) {
     isCalm = true
+    hurry()
     if source == nil { startSource() }
     if destination == nil { startDestination() }
     try until("a connection") { $0.source?.observation(at: $0.clock).isConnected ?? false }
