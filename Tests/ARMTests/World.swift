@@ -38,7 +38,8 @@ final class ScriptedTransport: HTTPTransport {
     asked.withLock { $0.append(request) }
     let step = steps.withLock { $0.isEmpty ? nil : $0.removeFirst() }
     guard let step else {
-      throw HTTPTransportError(.closed, "the script has no answer to \(request.method) \(request.url)", mayHaveArrived: false)
+      throw HTTPTransportError(
+        .closed, "the script has no answer to \(request.method) \(request.url)", mayHaveArrived: false)
     }
     return try step(request)
   }
@@ -65,7 +66,9 @@ enum World {
   static let secretValue = "s3cret-of-the-test"
   static let plan = PlanID("6f1c0c9e-6c1e-4f0e-9d1c-2f6b5a0d7e11")
 
-  static func integration(_ base: String, tenant: String = EmulatorConfiguration.defaultTenant, authorityFile: String? = nil)
+  static func integration(
+    _ base: String, tenant: String = EmulatorConfiguration.defaultTenant, authorityFile: String? = nil
+  )
     -> AzureIntegration
   {
     AzureIntegration(
@@ -80,7 +83,9 @@ enum World {
     ["cmcplan-id": plan.text, "cmcplan-migration": migration, "cmcplan-volume": volume, "cmcplan-state": "prepared"]
   }
 
-  static func request(_ name: String, sku: String = "Premium_LRS", sizeGiB: Int = 1, zone: String? = nil, tags: [String: String] = tags())
+  static func request(
+    _ name: String, sku: String = "Premium_LRS", sizeGiB: Int = 1, zone: String? = nil, tags: [String: String] = tags()
+  )
     -> DiskRequest
   {
     DiskRequest(
@@ -88,16 +93,24 @@ enum World {
       megabytesPerSecond: nil, encryptionSet: nil, networkAccess: nil, tags: tags)
   }
 
-  static func gateway(_ base: String, secret: String = secretValue, waits: Waits = Waits(), tenant: String = EmulatorConfiguration.defaultTenant, authorityFile: String? = nil)
+  static func gateway(
+    _ base: String, secret: String = secretValue, waits: Waits = Waits(),
+    tenant: String = EmulatorConfiguration.defaultTenant, authorityFile: String? = nil
+  )
     throws -> AzureGateway
   {
     try AzureGateway(
-      integration: integration(base, tenant: tenant, authorityFile: authorityFile), time: SystemTime(), random: SystemRandom(),
+      integration: integration(base, tenant: tenant, authorityFile: authorityFile), time: SystemTime(),
+      random: SystemRandom(),
       environment: ["LAB_SECRET": secret], onWait: { waits.note($0) })
   }
 
+  static func isAccepted(_ base: String) -> Bool { (try? gateway(base)) != nil }
+
   /// A gateway over a script, with time that passes at once.
-  static func scripted(_ steps: [ScriptedTransport.Step], waits: Waits = Waits()) throws -> (AzureGateway, ScriptedTransport, InstantPauses) {
+  static func scripted(_ steps: [ScriptedTransport.Step], waits: Waits = Waits()) throws -> (
+    AzureGateway, ScriptedTransport, InstantPauses
+  ) {
     let time = ManualTime()
     let pauses = InstantPauses(time)
     let transport = ScriptedTransport(steps)
@@ -115,16 +128,19 @@ enum World {
   ) async throws -> Value {
     let directory = FileManager.default.temporaryDirectory.path + "/cmc-arm-" + SystemRandom().uuid()
     defer { try? Files.removeTree(directory) }
-    return try await withEmulator(in: directory, machines: machines, https: https, timeScale: timeScale, throttling: throttling, body)
+    return try await withEmulator(
+      in: directory, machines: machines, https: https, timeScale: timeScale, throttling: throttling, body)
   }
 
   static func withEmulator<Value: Sendable>(
-    in directory: String, machines: [String] = ["erp-db", "other"], https: Bool = false, timeScale: Double = 500, throttling: Bool = true,
+    in directory: String, machines: [String] = ["erp-db", "other"], https: Bool = false, timeScale: Double = 500,
+    throttling: Bool = true,
     _ body: @escaping @Sendable (Lab) async throws -> Value
   ) async throws -> Value {
     let configuration = EmulatorConfiguration(
       https: https, stateDirectory: directory + "/state",
-      machines: machines.map { EmulatorConfiguration.Machine(name: $0, root: "\(directory)/\($0)") }, timeScale: timeScale,
+      machines: machines.map { EmulatorConfiguration.Machine(name: $0, root: "\(directory)/\($0)") },
+      timeScale: timeScale,
       clientSecret: secretValue, throttling: throttling)
     return try await EmulatorServer.withServer(configuration) { url in
       try await body(Lab(url: url, directory: directory, authorityFile: https ? "\(directory)/state/ca.pem" : nil))
@@ -138,19 +154,25 @@ struct Lab: Sendable {
   let directory: String
   let authorityFile: String?
 
-  func gateway(secret: String = World.secretValue, waits: Waits = Waits(), tenant: String = EmulatorConfiguration.defaultTenant) throws -> AzureGateway {
+  func gateway(
+    secret: String = World.secretValue, waits: Waits = Waits(), tenant: String = EmulatorConfiguration.defaultTenant
+  ) throws -> AzureGateway {
     try World.gateway(url, secret: secret, waits: waits, tenant: tenant, authorityFile: authorityFile)
   }
 
   func control(_ method: HTTPRequest.Method, _ path: String, _ body: String? = nil) async throws -> HTTPResponse {
     let transport = try CurlTransport(CurlSettings(certificateAuthorityFile: authorityFile, environment: [:]))
     return try await transport.send(
-      HTTPRequest(method, "\(url)/cmc-emulator/\(path)", headers: [HTTPHeader("Content-Type", "application/json")], body: body.map { Array($0.utf8) }))
+      HTTPRequest(
+        method, "\(url)/cmc-emulator/\(path)", headers: [HTTPHeader("Content-Type", "application/json")],
+        body: body.map { Array($0.utf8) }))
   }
 
   func fault(_ json: String) async throws {
     let answer = try await control(.post, "faults", json)
-    guard answer.status == 201 else { throw EmulatorError("fault refused: \(String(decoding: answer.body, as: UTF8.self))") }
+    guard answer.status == 201 else {
+      throw EmulatorError("fault refused: \(String(decoding: answer.body, as: UTF8.self))")
+    }
   }
 
   private struct Log: Decodable {

@@ -1,3 +1,4 @@
+import BlockModel
 import Glibc
 import LinuxPlatform
 package import NBDServer
@@ -26,7 +27,16 @@ package final class ThreadParking: NBDParking {
 extension NBDServer {
   /// A server that waits as threads of this platform do.
   package convenience init(limits: NBDLimits = .standard) {
-    self.init(limits: limits, makeParking: { ThreadParking() })
+    self.init(
+      limits: limits, makeParking: { ThreadParking() },
+      startThread: { body in
+        do throws(SystemError) {
+          try PlatformThread.start(name: "tap-replies", body: body)
+          return true
+        } catch {
+          return false
+        }
+      })
   }
 }
 
@@ -60,10 +70,11 @@ package final class TapListener: Sendable {
       guard let channel = try listener.accept() else { return false }
       let peer = try channel.peerCredentials()
       guard peer.userID == 0 || peer.userID == geteuid() else { return true }
+      let local = try LocalChannel(channel)
       clients.change { $0 += 1 }
       do throws(SystemError) {
         try PlatformThread.start(name: "tap-client") { [server, clients] in
-          server.serve(channel: channel)
+          server.serve(channel: local)
           clients.change { $0 -= 1 }
         }
       } catch {
@@ -79,11 +90,15 @@ package final class TapListener: Sendable {
     }
   }
 
-  /// Lets nobody in any more, has the server finish, and waits until every client's thread has left.
-  package func stop() {
+  /// Lets nobody in any more, has the server finish, and waits until every client's thread has left. A client that takes
+  /// longer than `graceSeconds` to take its replies is cut off; what the export has in flight is waited for in any case.
+  package func stop(graceSeconds: Double = 2) {
     listener.cancel()
     server.shutDown()
     _ = thread.withLock { $0 }?.join()
-    _ = clients.wait { $0 == 0 ? true : nil }
+    if clients.wait(until: MonotonicTime.now.adding(seconds: graceSeconds), { $0 == 0 ? true : nil }) == nil {
+      server.hangUp()
+      _ = clients.wait { $0 == 0 ? true : nil }
+    }
   }
 }
