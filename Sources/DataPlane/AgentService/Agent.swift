@@ -132,6 +132,10 @@ package final class Agent: AgentCalls {
       observation.lastError = fault
       observations.append(observation)
     }
+    for index in observations.indices {
+      observations[index].hookRuns = catalogue.hookRuns(
+        of: observations[index].session, agentStart: card.startedAt)
+    }
     let (tombstones, faults) = catalogue.tombstones()
     for fault in faults { log(fault) }
     return AgentObservation(
