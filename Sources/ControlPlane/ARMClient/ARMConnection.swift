@@ -110,6 +110,7 @@ struct ARMConnection: Sendable {
   ) async throws(GatewayError) -> ARMOperation.Outcome {
     var (operation, effect) = ARMOperation.begin(
       exchange.response, resourceURL: resourceURL, minimumPollSeconds: endpoints.minimumPollSeconds,
+      defaultPollSeconds: endpoints.defaultPollSeconds,
       now: services.time.monotonicNow(), deadline: deadline, clientRequestID: exchange.clientRequestID)
     while true {
       switch effect {

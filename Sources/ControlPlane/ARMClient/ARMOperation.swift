@@ -55,13 +55,11 @@ package struct ARMOperation: Sendable {
   private var failedReads = 0
   private var lastPollSeconds: Double
 
-  /// Without a `Retry-After` the service is asked this often.
-  package static let defaultPollSeconds = 4.0
-
-  /// Reads the first answer (a success: 200, 201, 202 or 204).
+  /// Reads the first answer (a success: 200, 201, 202 or 204). Without a `Retry-After` the service is asked every
+  /// `defaultPollSeconds`, and never more often than `minimumPollSeconds`.
   package static func begin(
-    _ answer: HTTPResponse, resourceURL: String, minimumPollSeconds: Double, now: MonotonicTime,
-    deadline: MonotonicTime, clientRequestID: String? = nil
+    _ answer: HTTPResponse, resourceURL: String, minimumPollSeconds: Double, defaultPollSeconds: Double,
+    now: MonotonicTime, deadline: MonotonicTime, clientRequestID: String? = nil
   ) -> (ARMOperation, Effect) {
     var operation = ARMOperation(
       resourceURL: resourceURL, minimumPollSeconds: minimumPollSeconds, deadline: deadline,

@@ -10,10 +10,13 @@ package struct AzureEndpoints: Sendable, Equatable {
   package var audience: String
   /// The real service has a bucket of 15 status reads a minute and VM; an emulator or a private cloud says its own pace.
   package var minimumPollSeconds: Double
+  /// How often to ask where an answer has no `Retry-After`.
+  package var defaultPollSeconds: Double
 
   package init(_ cloud: AzureIntegration.Cloud) {
     certificateAuthorityFile = nil
     minimumPollSeconds = 4
+    defaultPollSeconds = 4
     switch cloud {
     case .public:
       authority = "https://login.microsoftonline.com"
@@ -29,6 +32,7 @@ package struct AzureEndpoints: Sendable, Equatable {
       self.resourceManager = Self.withoutSlash(resourceManager)
       certificateAuthorityFile = file
       minimumPollSeconds = 0.05
+      defaultPollSeconds = 0.5
     }
     audience = resourceManager
     if case .custom = cloud { audience = "https://management.azure.com" }

@@ -23,7 +23,10 @@ enum URLText {
 
   static func isLoopback(_ url: String) -> Bool {
     guard let host = host(of: url) else { return false }
-    return host == "localhost" || host == "::1" || host.hasPrefix("127.")
+    if host == "localhost" || host == "::1" { return true }
+    // "127.0.0.1.example.com" is a name, not an address.
+    let parts = host.split(separator: ".", omittingEmptySubsequences: false)
+    return parts.count == 4 && parts[0] == "127" && parts.allSatisfy { UInt8($0) != nil }
   }
 
   /// Whether a token for `base` may be sent to `url`: the same origin, or (over HTTPS) a regional name below its host.

@@ -90,7 +90,8 @@ private struct EmulatorApplication: Sendable {
     let readiness = Readiness()
     self.readiness = readiness
     var logger = Logger(label: "emulator")
-    logger.logLevel = .error
+    // A client that went away is no event here.
+    logger.logLevel = .critical
     application = Application(
       responder: EmulatorResponder(service: service, scheme: scheme, host: settings.host),
       server: server,
