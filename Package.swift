@@ -48,7 +48,7 @@ let package = Package(
     systemLibrary("CYAML", "yaml-0.1", "libyaml-dev"),
     systemLibrary("CCurl", "libcurl", "libcurl4-openssl-dev"),
     systemLibrary("COpenSSL", "openssl", "libssl-dev"),
-    systemLibrary("CFUSE", "fuse3", "libfuse3-dev"),
+    systemLibrary("CFUSE"),
     systemLibrary("CLinux"),
 
     room("Base", "Diagnostics"),
@@ -122,7 +122,7 @@ let package = Package(
     tests("NBDServerTests", ["NBDServer", "VolumeTap", "TapHarness", "LinuxPlatform", "Seams", "BlockModel", "TestSupport"]),
     tests(
       "VolumeTapTests",
-      ["VolumeTap", "TapHarness", "NBDServer", "LinuxPlatform", "Seams", "BlockModel", "TestSupport"]),
+      ["VolumeTap", "TapHarness", "NBDServer", "LinuxPlatform", "CFUSE", "Seams", "BlockModel", "TestSupport"]),
     tests(
       "AgentServiceTests",
       [

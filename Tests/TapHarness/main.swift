@@ -39,12 +39,32 @@ func serve(_ arguments: [String]) throws {
   listener.stop()
 }
 
+/// attach DIR SOCKET EXPORT | status DIR | detach DIR
+func control(_ arguments: [String]) throws {
+  let holder = HolderControl(executable: try ProcessSetup.executablePath())
+  switch arguments[0] {
+  case "attach" where arguments.count == 4:
+    print(
+      try holder.attach(
+        HolderSettings(directory: arguments[1], agentSocket: arguments[2], exportName: arguments[3])))
+  case "status": print(try holder.status(directory: arguments[1]).map { "\($0)" } ?? "none")
+  default: try holder.detach(directory: arguments[1])
+  }
+}
+
 let arguments = Array(CommandLine.arguments.dropFirst())
 switch arguments.first {
 case "holder": exit(HolderProcess.run(arguments: Array(arguments.dropFirst())))
 case "serve" where arguments.count >= 3:
   do {
     try serve(Array(arguments.dropFirst()))
+  } catch {
+    print(error)
+    exit(1)
+  }
+case "attach", "status", "detach":
+  do {
+    try control(arguments)
   } catch {
     print(error)
     exit(1)

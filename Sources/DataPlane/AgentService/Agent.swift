@@ -233,13 +233,7 @@ package final class Agent: AgentCalls {
     let ends = call.command == .retire || call.command == .cancel
     if ends { try claim(call.session) }
     defer { if ends { release(call.session) } }
-    let session: any AgentSession
-    do throws(AgentFault) {
-      session = try find(call.session)
-    } catch {
-      // Deleting what is gone already is done already, where its tombstone says so.
-      throw error
-    }
+    let session = try find(call.session)
     let before = session.observation()
     guard before.role == call.role else {
       throw AgentFault(
@@ -255,6 +249,7 @@ package final class Agent: AgentCalls {
   private func delete(_ session: any AgentSession) throws(AgentFault) {
     if let tombstone = session.tombstone(at: time.wallNow()) { try catalogue.save(tombstone) }
     session.park()
+    try catalogue.keepReceipt(of: session.session)
     try catalogue.removeSession(session.session)
     sessions.change { $0.running[session.session] = nil }
   }

@@ -65,7 +65,8 @@ private struct Options {
   private(set) var operands: [String] = []
 
   init(
-    _ arguments: [String], of verb: String, values known: Set<String>, flags knownFlags: Set<String>, operands count: Int
+    _ arguments: [String], of verb: String, values known: Set<String>, flags knownFlags: Set<String>,
+    operands count: Int
   ) throws(UsageError) {
     self.verb = verb
     var rest = arguments[...]

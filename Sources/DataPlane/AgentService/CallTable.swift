@@ -44,7 +44,8 @@ package struct CallTable: Sendable {
     default:
       head.id.map {
         JSONRPC.faultLine(
-          AgentFault(.protocolMismatch, "this agent knows no call \"\(head.method)\"; deploy the agent that came with cmcplan"),
+          AgentFault(
+            .protocolMismatch, "this agent knows no call \"\(head.method)\"; deploy the agent that came with cmcplan"),
           id: $0)
       }
     }

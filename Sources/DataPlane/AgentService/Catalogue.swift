@@ -99,6 +99,16 @@ package struct Catalogue: Sendable {
     try store(entry, at: Self.directory(of: entry.configuration.session) + "/session.json", in: state)
   }
 
+  /// The receipt outlives its session, beside the tombstone.
+  package func keepReceipt(of session: SessionID) throws(AgentFault) {
+    do throws(StateStoreError) {
+      guard let receipt = try state.read(SourceFiles.receipt(session)) else { return }
+      try tombstoneFiles.replace("\(Self.fileName(session.text)).receipt", with: receipt)
+    } catch {
+      throw AgentFault(storeError: error)
+    }
+  }
+
   package func removeSession(_ session: SessionID) throws(AgentFault) {
     do {
       // The entry goes first: a crash half way leaves a directory that no longer counts as a session.

@@ -98,7 +98,8 @@ package enum ConfigurationRules {
       (volume.name.text, volume.devicePath, volume.sizeBytes, volume.tracking)
     }
     let sameVolumes =
-      old.volumes.count == new.volumes.count && zip(old.volumes, new.volumes).allSatisfy { comparable($0) == comparable($1) }
+      old.volumes.count == new.volumes.count
+      && zip(old.volumes, new.volumes).allSatisfy { comparable($0) == comparable($1) }
     guard sameVolumes || !hasData else { throw refuse("a volume's device, size or tracking") }
     guard new.peerFingerprint == old.peerFingerprint || !hasData else { throw refuse("its peer's key") }
   }

@@ -126,7 +126,8 @@ extension DestinationSession {
       case .cancel: try ask(.cancel)
       case .proveConnection, .synchronize, .stopSynchronizing, .openTap, .resync, .swing, .revert, .confirmSwing,
         .closeTap, .prove, .fence:
-        throw AgentFault(.badRequest, "\(session): \(command.rawValue) is for the source's agent; this is the destination's")
+        throw AgentFault(
+          .badRequest, "\(session): \(command.rawValue) is for the source's agent; this is the destination's")
       }
     }
   }

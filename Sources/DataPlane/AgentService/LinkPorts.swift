@@ -139,7 +139,8 @@ package final class LinkPorts: Sendable {
         all.first { $0.link == hello.link }
         ?? Gathering(link: hello.link, lanes: [], state: hello.state, expected: Int(hello.lanes), since: now)
       all.removeAll { $0.link == hello.link }
-      guard gathering.expected == Int(hello.lanes), !gathering.lanes.contains(where: { $0.number == lane.number }) else {
+      guard gathering.expected == Int(hello.lanes), !gathering.lanes.contains(where: { $0.number == lane.number })
+      else {
         throw LinkFailure("its lanes contradict each other")
       }
       gathering.lanes.append(lane)

@@ -13,6 +13,9 @@ package struct RateGovernor: Sendable {
   package static let floorBytesPerSecond = 4.0 * 1024 * 1024
   package static let windowSeconds = 30.0
   package static let sampleSeconds = 0.5
+  /// Grants are multiples of one transfer, because a copier with any budget left sends a whole one.
+  private let unitBytes: Double
+  private var carried = 0.0
 
   private var limits: RateLimits
   private var last: MonotonicTime
@@ -25,8 +28,9 @@ package struct RateGovernor: Sendable {
   /// Bytes that a measuring took beyond the share, to be withheld from grants.
   private var debt = 0.0
 
-  package init(limits: RateLimits, now: MonotonicTime) {
+  package init(limits: RateLimits, transferBytes: Int, now: MonotonicTime) {
     self.limits = limits
+    unitBytes = Double(max(1, transferBytes))
     last = now
     sampleStart = now
   }
@@ -34,6 +38,7 @@ package struct RateGovernor: Sendable {
   package mutating func change(limits: RateLimits) {
     self.limits = limits
     debt = 0
+    carried = 0
     lastRate = nil
   }
 
@@ -55,11 +60,14 @@ package struct RateGovernor: Sendable {
     let grant = rate * min(elapsed, Self.sampleSeconds)
     let repaid = min(debt, grant * 0.5)
     debt -= repaid
-    return .grant(bytes: UInt64(grant - repaid))
+    carried += grant - repaid
+    let whole = (carried / unitBytes).rounded(.down) * unitBytes
+    carried -= whole
+    return .grant(bytes: UInt64(whole))
   }
 
   private func allowedBytesPerSecond(now: MonotonicTime) -> Double? {
-    var allowed = limits.networkLimitBytesPerSecond.map(Double.init)
+    var allowed = limits.networkLimitBytesPerSecond.map { Double($0) }
     let young = samples.filter { now.seconds(since: $0.at) <= Self.windowSeconds }
     if let share = limits.share, let capacity = young.map(\.rate).max() {
       allowed = min(allowed ?? .infinity, max(Self.floorBytesPerSecond, share * capacity))
@@ -73,7 +81,9 @@ package struct RateGovernor: Sendable {
     samples.removeAll { now.seconds(since: $0.at) > Self.windowSeconds }
     let rate = Double(total &- min(sampleFrom, total)) / elapsed
     // An idle or broken stretch says nothing about the link.
-    if elapsed < 4 * Self.sampleSeconds, !sampleWasLimited, rate > Self.floorBytesPerSecond { samples.append((now, rate)) }
+    if elapsed < 4 * Self.sampleSeconds, !sampleWasLimited, rate > Self.floorBytesPerSecond {
+      samples.append((now, rate))
+    }
     sampleStart = now
     sampleFrom = total
     sampleWasLimited = false

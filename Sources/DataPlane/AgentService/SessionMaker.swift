@@ -56,7 +56,8 @@ package struct SessionMaker: SessionFactory {
     let users = topology.users(of: status, path: path)
     if role == .destination, !users.isEmpty {
       throw AgentFault(
-        .inUse, "volume \(volume.name): the destination \(path) is mounted at \(users.joined(separator: ", ")); unmount it")
+        .inUse,
+        "volume \(volume.name): the destination \(path) is mounted at \(users.joined(separator: ", ")); unmount it")
     }
   }
 
@@ -136,7 +137,9 @@ package struct SessionMaker: SessionFactory {
     let directory = SourceFiles.intentDirectory(session, volume)
     var pages: [Int: [UInt8]] = [:]
     for name in (try? resources.catalogue.state.list(directory)) ?? [] {
-      guard let page = Int(name), let bytes = try? resources.catalogue.state.read("\(directory)/\(name)") else { continue }
+      guard let page = Int(name), let bytes = try? resources.catalogue.state.read("\(directory)/\(name)") else {
+        continue
+      }
       pages[page] = bytes
     }
     return pages
@@ -154,7 +157,8 @@ package struct SessionMaker: SessionFactory {
     for (volume, opened) in zip(configuration.volumes, opened) {
       guard let layout = WithheldLayout(sizeBytes: volume.sizeBytes) else {
         throw AgentFault(
-          .refused, "volume \(volume.name) is smaller than \(WithheldLayout.smallestVolumeBytes) bytes; copy it by hand")
+          .refused, "volume \(volume.name) is smaller than \(WithheldLayout.smallestVolumeBytes) bytes; copy it by hand"
+        )
       }
       var isKnownZero = false
       if isNew {

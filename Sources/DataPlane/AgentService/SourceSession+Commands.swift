@@ -183,7 +183,8 @@ extension SourceSession {
     }
     for id in ids {
       guard probes.wait(until: until, { $0.removeValue(forKey: id) }) == true else {
-        throw AgentFault(.failed, "\(session): the other agent did not answer a probe in time; repeat when the link is up")
+        throw AgentFault(
+          .failed, "\(session): the other agent did not answer a probe in time; repeat when the link is up")
       }
     }
     return MonotonicTime.now.seconds(since: begin)

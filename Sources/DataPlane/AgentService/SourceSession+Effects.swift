@@ -107,7 +107,8 @@ extension SourceSession {
     case .readForCopy(let transfer, let volume, let range):
       submit(copying) { [self] in readForCopy(transfer, Int(volume), range) }
     case .storeIntent(let volume, let page, let revision, let bytes):
-      writer.replace(SourceFiles.intent(session, volumes[Int(volume)].name, page), with: bytes) { [weak self] isStored in
+      writer.replace(SourceFiles.intent(session, volumes[Int(volume)].name, page), with: bytes) {
+        [weak self] isStored in
         self?.post(.intentStored(volume: volume, page: page, revision: revision, isStored: isStored))
       }
     case .store(let revision, let record):

@@ -90,7 +90,8 @@ final class SourceSession: AgentSession, LinkOwner {
     let now = resources.time.monotonicNow()
     state = Monitor(
       State(
-        machine: machine, entry: entry, governor: RateGovernor(limits: configuration.limits, now: now)))
+        machine: machine, entry: entry,
+        governor: RateGovernor(limits: configuration.limits, transferBytes: limits.transferBytes, now: now)))
     let journal = journal
     do throws(SystemError) {
       writer = try StateWriter(store: resources.catalogue.state) { journal.append("stateNotStored", $0.message) }
@@ -215,6 +216,7 @@ final class SourceSession: AgentSession, LinkOwner {
   func start() {
     let wall = resources.time.wallNow()
     post(.start(wall: wall))
+    if let budget = nextBudget() { post(.copyBudget(budget)) }
     if state.withLock({ $0.entry.tapIsOpen }) { reopenTap() }
     let configuration = configuration
     openLink(configuration)

@@ -19,18 +19,21 @@ package struct ReplicationLimits: Sendable, Equatable {
   package var retrySeconds = 1.0
   /// An idle link is pinged this often per `linkLossTimeout`.
   package var pingsPerTimeout = 4.0
+  /// Granularity of the dirty map and of the intent map. Powers of two; an extent is at least a block.
+  package var smallestBlockBytes: UInt64 = 64 << 10
+  package var smallestExtentBytes: UInt64 = 4 << 20
   package init() {}
 
   /// 64 KiB up to 4 TiB, then growing so that a map never has more than 64 Mi blocks.
-  package static func blockBytes(forVolumeBytes size: UInt64) -> UInt64 {
-    var block: UInt64 = 64 << 10
+  func blockBytes(forVolumeBytes size: UInt64) -> UInt64 {
+    var block = smallestBlockBytes
     while size / block > 64 << 20 { block *= 2 }
     return block
   }
 
   /// 4 MiB up to 4 TiB, then growing so that a volume never has more than 1 Mi extents. A multiple of the block size.
-  package static func extentBytes(forVolumeBytes size: UInt64) -> UInt64 {
-    var extent: UInt64 = 4 << 20
+  func extentBytes(forVolumeBytes size: UInt64) -> UInt64 {
+    var extent = smallestExtentBytes
     while size / extent > 1 << 20 { extent *= 2 }
     return extent
   }

@@ -16,6 +16,24 @@ extension SourceMachine {
       requestsInFlight: slotOfRequest.count, lastError: lastError)
   }
 
+  /// Whether the block is certainly equal on both copies: not dirty, nothing in flight, covered by a flush. For checks;
+  /// too slow for anything else.
+  package func isSettled(volume: Int, block: Int) -> Bool {
+    let range = volumes[volume].bytes(ofBlocks: block..<block + 1)
+    if volumes[volume].dirty.contains(block) { return false }
+    if transfers.contains(where: { $0.volume == volume && $0.blocks.contains(block) }) { return false }
+    if unflushed.contains(where: { $0.volume == volume && $0.blocks.contains(block) }) { return false }
+    return !locks.contains {
+      $0.isWrite && $0.volume == volume && $0.start < range.end && range.offset < $0.end
+    }
+  }
+
+  /// Whether the destination's copy is the one whose differences are known here.
+  package var copyIsKnown: Bool { copyID != 0 && adoptingCopy == nil }
+
+  /// In bytes: how finely differences of a volume are known.
+  package func blockBytes(ofVolume volume: Int) -> UInt64 { volumes[volume].blockBytes }
+
   private func wallTime(of time: MonotonicTime) -> WallTime {
     guard let started else { return WallTime(secondsSince1970: 0) }
     return started.wall.adding(seconds: time.seconds(since: started.at))

@@ -140,7 +140,7 @@ package struct SourceMachine: Sendable {
     unknownLines = record?.unknown ?? []
     volumes = configuration.volumes.enumerated().map { index, volume in
       VolumeState(
-        volume, intentPages: intentPages.indices.contains(index) ? intentPages[index] : [:],
+        volume, configuration.limits, intentPages: intentPages.indices.contains(index) ? intentPages[index] : [:],
         isChangedUnknown: record?.initialSynchronizationAt != nil)
     }
     if let cause = record?.holdCause, let why = record?.holdWhy { pendingHold = (cause, why) }
@@ -342,12 +342,15 @@ struct VolumeState: Sendable {
   var cursor = 0
   var counters = SourceVolumeObservation()
 
-  init(_ volume: SourceConfiguration.Volume, intentPages: [Int: [UInt8]], isChangedUnknown: Bool) {
+  init(
+    _ volume: SourceConfiguration.Volume, _ limits: ReplicationLimits, intentPages: [Int: [UInt8]],
+    isChangedUnknown: Bool
+  ) {
     name = volume.name
     sizeBytes = volume.sizeBytes
-    blockBytes = ReplicationLimits.blockBytes(forVolumeBytes: sizeBytes)
+    blockBytes = limits.blockBytes(forVolumeBytes: sizeBytes)
     blockCount = Int((sizeBytes + blockBytes - 1) / blockBytes)
-    let extentBytes = ReplicationLimits.extentBytes(forVolumeBytes: sizeBytes)
+    let extentBytes = limits.extentBytes(forVolumeBytes: sizeBytes)
     intent = IntentMap(sizeBytes: sizeBytes, extentBytes: extentBytes, stored: intentPages)
     extentCount = intent.count
     dirty = BitSet(count: blockCount)

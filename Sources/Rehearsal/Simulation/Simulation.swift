@@ -1,0 +1,187 @@
+import BlockModel
+import H2HProtocol
+import Replication
+
+/// What one run did.
+package struct SimulationReport: Sendable {
+  package var events = 0
+  package var requests = 0
+  package var links = 0
+  package var swings = 0
+  /// By kind.
+  package var faults: [String: Int] = [:]
+  package init() {}
+
+  package mutating func add(_ other: SimulationReport) {
+    events += other.events
+    requests += other.requests
+    links += other.links
+    swings += other.swings
+    faults.merge(other.faults, uniquingKeysWith: +)
+  }
+}
+
+/// An invariant that did not hold, and after how many events.
+package struct SimulationFailure: Error, Sendable, CustomStringConvertible {
+  package let what: String
+  package let event: Int
+  package var description: String { "event \(event): \(what)" }
+}
+
+package enum Simulation {
+  /// Runs the world of this seed: chaos, then calm in which everything has to succeed.
+  package static func run(seed: UInt64, isTracing: Bool = false) throws(SimulationFailure) -> SimulationReport {
+    var world = SimulatedWorld(seed: seed)
+    world.isTracing = isTracing
+    try world.chaos(events: 600 + world.chance.below(2400))
+    try world.calm()
+    world.report.events = world.time
+    return world.report
+  }
+}
+
+extension SimulatedWorld {
+  mutating func step() throws(SimulationFailure) {
+    time += 1
+    clock = clock.adding(nanoseconds: UInt64(chance.below(1_000_000)))
+    switch chance.below(100) {
+    case 0..<45: stepWork()
+    case 45..<80: stepLink()
+    case 80..<94: stepApplication()
+    default:
+      clock = clock.adding(nanoseconds: 50_000_000)
+      tellSource(.tick)
+      tellDestination(.tick)
+    }
+    if let failure { throw failure }
+    try checkSafety()
+  }
+
+  mutating func chaos(events: Int) throws(SimulationFailure) {
+    var isPartitioned = 0
+    for _ in 0..<events {
+      try step()
+      if isPartitioned > 0 { isPartitioned -= 1 }
+      switch chance.below(700) {
+      case 0: try crash(.source, powerCut: chance.oneIn(2))
+      case 1: try crash(.destination, powerCut: chance.oneIn(2))
+      case 2, 3:
+        if link?.isBroken == false { report.faults["link lost", default: 0] += 1 }
+        breakLink(knownAt: nil)
+      case 4..<40: command()
+      default: break
+      }
+      if source == nil, chance.oneIn(30) {
+        startSource()
+        try checkSettled()
+      }
+      if destination == nil, chance.oneIn(30) { startDestination() }
+    }
+  }
+
+  private mutating func command() {
+    let commands: [SourceCommand] = [
+      .synchronize, .synchronize, .synchronize, .swing, .swing, .swing, .revert, .resync, .confirmSwing, .closeTap,
+      .openTap, .openTap, .prove,
+    ]
+    tellSource(.command(commands[chance.below(commands.count)], id: UInt64(time)))
+  }
+
+  // MARK: what has to hold
+
+  private mutating func checkSafety() throws(SimulationFailure) {
+    if time % 25 == 0 { try checkSettled() }
+    if destination?.mayOpenLocally ?? false {
+      guard let bytes = records[0], let record = try? SessionRecord(decoding: bytes), record.authority == .destination
+      else { throw fail("the destination may be opened, and the source is not fenced") }
+    }
+  }
+
+  /// What the source believes to be equal and durable there is.
+  private func checkSettled() throws(SimulationFailure) {
+    guard let source, source.copyIsKnown else { return }
+    for volume in disks[0].indices {
+      let perBlock = Int(source.blockBytes(ofVolume: volume) / SimulatedDisk.cellBytes)
+      let count = disks[0][volume].current.count
+      for block in 0..<(count + perBlock - 1) / perBlock where source.isSettled(volume: volume, block: block) {
+        let cells = block * perBlock..<min((block + 1) * perBlock, count)
+        if disks[0][volume].current[cells] != disks[1][volume].current[cells] {
+          throw fail("block \(block) of volume \(volume) differs and is not marked")
+        }
+        if disks[1][volume].durable[cells] != disks[1][volume].current[cells] {
+          throw fail("block \(block) of volume \(volume) is not durable at the destination and not marked")
+        }
+      }
+    }
+  }
+
+  // MARK: calm
+
+  private mutating func until(
+    _ what: String, _ isDone: (SimulatedWorld) -> Bool
+  ) throws(SimulationFailure) {
+    for _ in 0..<60_000 {
+      if isDone(self) { return }
+      try step()
+    }
+    let state = source?.observation(at: clock)
+    throw fail("\(what) was not reached: \(String(describing: state))")
+  }
+
+  private mutating func command(
+    _ command: SourceCommand, until stage: SourceStage
+  ) throws(SimulationFailure) {
+    var isAsked = 0
+    try until("\(stage) after \(command)") {
+      $0.source?.stage == stage
+    } repeating: { world in
+      if isAsked % 200 == 0 { world.tellSource(.command(command, id: 0)) }
+      isAsked += 1
+    }
+  }
+
+  private mutating func until(
+    _ what: String, _ isDone: (SimulatedWorld) -> Bool, repeating: (inout SimulatedWorld) -> Void
+  ) throws(SimulationFailure) {
+    for _ in 0..<60_000 {
+      if isDone(self) { return }
+      repeating(&self)
+      try step()
+    }
+    throw fail("\(what) was not reached: \(String(describing: source?.observation(at: clock)))")
+  }
+
+  mutating func calm() throws(SimulationFailure) {
+    isCalm = true
+    if source == nil { startSource() }
+    if destination == nil { startDestination() }
+    try until("a connection") { $0.source?.observation(at: $0.clock).isConnected ?? false }
+    tellSource(.command(.openTap, id: 0))
+    if source?.stage == .prepared { tellSource(.command(.synchronize, id: 0)) }
+    try until("the end of initial synchronization") {
+      $0.source?.stage == .tracking || $0.source?.stage == .standIn || $0.source?.stage == .swinging
+    }
+    try command(.swing, until: .standIn)
+    try command(.revert, until: .tracking)
+    try command(.swing, until: .standIn)
+    mayWrite = false
+    try until("the last request") { $0.requests.isEmpty }
+    try command(.closeTap, until: .tapClosed)
+    try command(.prove, until: .proven)
+    try command(.fence, until: .fenced)
+    if disks[0].map(\.current) != disks[1].map(\.current) { throw fail("fenced with copies that differ") }
+    for volume in histories.indices {
+      for cell in histories[volume].indices
+      where !histories[volume][cell].read(disks[1][volume].current[cell], start: time, end: time) {
+        throw fail("an acknowledged write is missing at the end: volume \(volume) cell \(cell)")
+      }
+    }
+    try until("the release") {
+      $0.destination?.mayOpenLocally ?? false
+    } repeating: { world in
+      if world.time % 100 == 0 { world.tellDestination(.command(.release, id: 0)) }
+    }
+    report.swings = source?.observation(at: clock).swings ?? 0
+    try checkSettled()
+  }
+}
