@@ -31,17 +31,19 @@ struct ObjectReading {
   }
 
   private static func title(_ shape: Shape, _ label: String?) -> String {
-    label.map { "\(shape.noun) '\($0)'" } ?? "'\(shape.noun)'"
+    if let label { return "\(shape.noun) '\(label)'" }
+    return shape.noun.hasPrefix("the ") ? shape.noun : "'\(shape.noun)'"
   }
 
   /// "volume 'data'", for messages.
   var title: String { Self.title(shape, label) }
 
   private mutating func takeEntries() {
+    var unknown: [(key: YAMLNode, value: YAMLNode)] = []
     for (key, value) in node.entries where key.isScalar {
       let name = key.text
       guard let index = shape.indexes[name] else {
-        reading.report("CMC1101", at: key.position, "\(title) has no key '\(name.shortened())'", adviceForUnknown(name))
+        unknown.append((key, value))
         continue
       }
       if case .later(let instead) = shape.fields[index].availability {
@@ -49,19 +51,31 @@ struct ObjectReading {
       }
       values[index] = value
     }
+    for (key, value) in unknown { takeUnknown(key, value) }
   }
 
-  private func adviceForUnknown(_ name: String) -> String {
-    let known = shape.fields.map(\.name)
-    if let synonym = Self.synonyms[name.lowercased()], known.contains(synonym) { return "did you mean '\(synonym)'?" }
-    for field in shape.fields {
-      if let child = shape.child(field), child.indexes[name] != nil, shape.indexes[name] == nil {
-        return "'\(name)' belongs below '\(field.name)'"
-      }
+  /// Reports the key and, where it is clear which one was meant, goes on as if that had been written: its value may
+  /// have faults too, and "lacks 'device'" below "did you mean 'device'?" would say the same twice.
+  private mutating func takeUnknown(_ key: YAMLNode, _ value: YAMLNode) {
+    let name = key.text
+    let message = "\(title) has no key '\(name.shortened())'"
+    if let meant = meant(by: name) {
+      reading.report("CMC1101", at: key.position, message, "did you mean '\(meant)'?")
+      if let index = shape.indexes[meant], values[index] == nil { values[index] = value }
+      return
     }
-    if let nearest = Suggestion.nearest(to: name, among: known) { return "did you mean '\(nearest)'?" }
-    let list = known.sorted().joined(separator: ", ")
-    return list.utf8.count <= 200 ? "the keys are \(list)" : "is it indented under the right key?"
+    let known = shape.fields.filter { $0.availability == .available }.map(\.name).sorted().joined(separator: ", ")
+    let parent = shape.fields.first { shape.child($0)?.indexes[name] != nil }
+    let advice =
+      parent.map { "'\(name)' belongs below '\($0.name)'" }
+      ?? (known.utf8.count <= 200 ? "the keys are \(known)" : "is it indented under the right key?")
+    reading.report("CMC1101", at: key.position, message, advice)
+  }
+
+  private func meant(by name: String) -> String? {
+    if let synonym = Self.synonyms[name.lowercased()], shape.indexes[synonym] != nil { return synonym }
+    if shape.fields.contains(where: { shape.child($0)?.indexes[name] != nil }) { return nil }
+    return Suggestion.nearest(to: name, among: shape.fields.map(\.name))
   }
 
   /// Words of other tools for the same thing.
@@ -80,20 +94,24 @@ struct ObjectReading {
 
   private func checkRequired() {
     for (index, field) in shape.fields.enumerated() where field.isRequired && values[index] == nil {
-      let example = field.examples.first ?? field.defaultText
-      let advice = example.map { "add '\(field.name): \($0)'" } ?? "add '\(field.name):'"
+      let example = field.examples.first.map { "add it, as in '\(field.name): \($0)'" }
+      let advice = field.adviceIfMissing ?? example ?? "add '\(field.name):'"
       reading.report("CMC1102", at: node.position, "\(title) lacks '\(field.name)'", advice)
     }
-    for group in shape.exactlyOneOf {
-      let present = group.filter { shape.indexes[$0].flatMap { values[$0] } != nil }
-      if present.isEmpty {
-        reading.report(
-          "CMC1110", at: node.position, "\(title) needs one of \(alternatives(group))", "add one of them")
-      } else if present.count > 1 {
-        reading.report(
-          "CMC1110", at: node.position, "\(title) has \(alternatives(present).replacing(" or ", with: " and "))",
-          "keep one of them")
-      }
+    for group in shape.exactlyOneOf where present(group).isEmpty {
+      reading.report("CMC1110", at: node.position, "\(title) needs one of \(alternatives(group))", "add one of them")
+    }
+    for group in shape.exactlyOneOf + shape.atMostOneOf {
+      let present = present(group)
+      guard present.count > 1, let second = present.last else { continue }
+      let both = alternatives(present.map(\.name)).replacing(" or ", with: " and ")
+      reading.report("CMC1110", at: second.value.position, "\(title) has both \(both)", "keep one of them")
+    }
+  }
+
+  private func present(_ group: [String]) -> [(name: String, value: YAMLNode)] {
+    group.compactMap { name in
+      shape.indexes[name].flatMap { values[$0] }.map { (name, $0) }
     }
   }
 

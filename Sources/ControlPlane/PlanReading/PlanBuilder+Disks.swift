@@ -101,8 +101,8 @@ struct DiskRules {
     }
     if sizeGiB < smallestGiB || sizeGiB > largestGiB {
       reading.report(
-        "CMC1244", at: position, "a \(disk.sku.rawValue) disk can't have \(Quantities.sizeText(bytes))",
-        "it has \(smallestGiB) to \(Quantities.grouped(largestGiB)) GiB"
+        "CMC1244", at: position, "\(disk.sku.rawValue) disks can't have \(Quantities.sizeText(bytes))",
+        "they have \(smallestGiB) to \(Quantities.grouped(largestGiB)) GiB"
           + (sizeGiB > largestGiB && !isProvisioned ? "; PremiumV2_LRS and UltraSSD_LRS go to 65,536" : ""))
     }
   }
@@ -112,7 +112,7 @@ struct DiskRules {
     let position = object.position(DiskShape.the.caching)
     if isProvisioned {
       reading.report(
-        "CMC1245", at: position, "there is no host caching on \(disk.sku.rawValue)", "write 'caching: none'")
+        "CMC1245", at: position, "there is no host caching on \(disk.sku.rawValue) disks", "write 'caching: none'")
     } else if let sizeGiB, sizeGiB >= Self.cachingLimitGiB {
       reading.report(
         "CMC1245", at: position, "there is no host caching on disks of 4 TiB and more",
@@ -125,12 +125,12 @@ struct DiskRules {
     let isZoneRedundant = disk.sku == .premiumZoneRedundant || disk.sku == .standardSSDZoneRedundant
     if isZoneRedundant, disk.zone != nil {
       reading.report(
-        "CMC1246", at: position, "a \(disk.sku.rawValue) disk is in all zones, and one is named",
+        "CMC1246", at: position, "\(disk.sku.rawValue) disks are in all zones, and one is named",
         "remove 'zone', or use \(disk.sku == .premiumZoneRedundant ? "Premium_LRS" : "StandardSSD_LRS")")
     }
     if isProvisioned, disk.zone == nil, disk.existingID == nil {
       reading.warn(
-        "CMC1247", at: position, "in most regions a \(disk.sku.rawValue) disk needs a zone, and none is named",
+        "CMC1247", at: position, "in most regions \(disk.sku.rawValue) disks need a zone, and none is named",
         "add 'zone:' with the zone of the virtual machine")
     }
   }
@@ -144,7 +144,7 @@ struct DiskRules {
         ("throughput", throughput != nil, object.position(shape.throughput)),
       ] where isWritten {
         reading.report(
-          "CMC1248", at: position, "'\(name)' can't be chosen on \(disk.sku.rawValue): its size decides",
+          "CMC1248", at: position, "'\(name)' can't be chosen on \(disk.sku.rawValue) disks: their size decides",
           "remove it, or use PremiumV2_LRS or UltraSSD_LRS")
       }
       return
@@ -164,7 +164,7 @@ struct DiskRules {
     }
     guard iops < least || iops > most else { return }
     reading.report(
-      "CMC1250", at: position, "\(disk.sku.rawValue) can't have \(Quantities.grouped(iops)) IOPS",
+      "CMC1250", at: position, "\(disk.sku.rawValue) disks can't have \(Quantities.grouped(iops)) IOPS",
       "write \(least) to \(most) for this size (\(why))")
   }
 
@@ -182,7 +182,7 @@ struct DiskRules {
     guard megabytes < least || megabytes > most else { return }
     let basis = iops.map { "0.25 MB/s for each of \(Quantities.grouped($0)) IOPS, at most \(cap)" } ?? "at most \(cap)"
     reading.report(
-      "CMC1251", at: position, "\(disk.sku.rawValue) can't have \(Quantities.grouped(megabytes)) MB/s",
+      "CMC1251", at: position, "\(disk.sku.rawValue) disks can't have \(Quantities.grouped(megabytes)) MB/s",
       "write '\(least) MB/s' to '\(most) MB/s' (\(basis))" + (megabytes <= cap ? ", or raise 'iops'" : ""))
   }
 }

@@ -32,15 +32,11 @@ extension PlanBuilder {
     let machine = object.value(shape.azureVirtualMachine)
     let isLocal = object.has(shape.local)
     var reach: Host.Reach?
+    let ssh = object.node(shape.ssh).map { readSSH($0) }
     if let local = object.node(shape.local) {
-      if object.has(shape.ssh) {
-        reading.report(
-          "CMC1110", at: object.position(shape.ssh), "host '\(name)' has both 'ssh' and 'local'", "keep one of them")
-      }
       reach = readLocal(local)
     } else {
-      let ssh = object.node(shape.ssh)
-      reach = (ssh.map { readSSH($0) } ?? SSHAccess(user: nil, port: nil, identityFile: nil, jump: nil, sudo: false))
+      reach = (ssh ?? SSHAccess(user: nil, port: nil, identityFile: nil, jump: nil, sudo: false))
         .map { .ssh($0) }
       if !object.has(shape.address) {
         reading.report(
@@ -72,10 +68,11 @@ extension PlanBuilder {
   /// The host that a migration names, reported where there is none.
   func resolveHost(_ object: ObjectReading, _ field: Field<String>) -> String? {
     guard let node = object.node(field), let name = reading.text(node, expected: "the name of a host") else {
+      hasUnresolvedHost = true
       return nil
     }
     guard hosts[name] != nil else {
-      // An empty list of hosts has its own fault.
+      hasUnresolvedHost = true
       let near = Suggestion.phrase(for: name, among: hostNames)
       let known = hostNames.count <= 8 ? alternatives(hostNames) : "one of the names under 'hosts:'"
       reading.report(

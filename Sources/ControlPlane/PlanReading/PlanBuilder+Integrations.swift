@@ -91,6 +91,13 @@ enum SecretReader {
       )
       return nil
     }
+    if let entry = node.entries.first, !["env", "file"].contains(entry.key.text), node.count == 1,
+      !entry.value.isNull, let near = Suggestion.nearest(to: entry.key.text, among: ["env", "file"])
+    {
+      reading.report(
+        "CMC1120", at: entry.key.position, "a secret's source is 'env' or 'file'", "did you mean '\(near)'?")
+      return nil
+    }
     guard node.count == 1, let entry = node.entries.first, ["env", "file"].contains(entry.key.text) else {
       reading.report(
         "CMC1120", at: node.position, "a secret's source is exactly one of 'env' and 'file'",

@@ -18,6 +18,7 @@ final class PlanBuilder {
   var hosts: [String: HostDraft] = [:]
   var hostNames: [String] = []
   var usedHosts: Set<String> = []
+  var hasUnresolvedHost = false
   var defaults = Defaults()
   var uses = DeviceUses()
   var listeners: [ListenerKey: String] = [:]
@@ -42,6 +43,12 @@ final class PlanBuilder {
 
   func plan(_ root: YAMLNode, variables: [String: String]) -> MigrationPlan? {
     let shape = DocumentShape.the
+    if let kind = root["kind"], kind.text == "Guardrails" {
+      reading.report(
+        "CMC1113", at: kind.position, "this is a guardrails file, and a migration plan is needed",
+        "give it with --guardrails FILE, beside a plan")
+      return nil
+    }
     guard let document = ObjectReading(root, shape.shape, reading) else { return nil }
     let isPlan = checkKind(document)
     readVariables(document, given: variables)
@@ -64,12 +71,6 @@ final class PlanBuilder {
   private func checkKind(_ document: ObjectReading) -> Bool {
     let shape = DocumentShape.the
     let version = document.value(shape.apiVersion)
-    if let node = document.node(shape.kind), node.text == "Guardrails" {
-      reading.report(
-        "CMC1113", at: node.position, "this is a guardrails file, and a migration plan is needed",
-        "give it with --guardrails, and the plan as the plan")
-      return false
-    }
     let kind = document.value(shape.kind)
     return version != nil && kind != nil
   }
@@ -113,6 +114,8 @@ final class PlanBuilder {
   }
 
   private func warnOfUnusedHosts() {
+    // A reference that could not be resolved was meant for one of them.
+    guard !hasUnresolvedHost else { return }
     for name in hostNames where !usedHosts.contains(name) {
       reading.warn(
         "CMC1222", at: hosts[name]?.position, "no migration uses the host '\(name)'",

@@ -33,7 +33,7 @@ enum Quantities {
 
   /// Bytes, from "64 MiB", "1.5TiB" or "100 GB".
   static func size(_ text: String) throws(ValueFault) -> UInt64 {
-    guard let parts = split(text) else {
+    guard let parts = split(text), !parts.unit.hasPrefix(",") else {
       throw ValueFault("CMC1106", "'\(text.shortened())' is no size", sizeAdvice(text))
     }
     if parts.unit.isEmpty {
@@ -57,7 +57,7 @@ enum Quantities {
   /// For "256G", "256gb": both readings, if the letter says which.
   private static func unitAdvice(_ digits: String, _ unit: String) -> String {
     guard let letter = unit.first?.uppercased(), "KMGTP".contains(letter), unit.count <= 3, !unit.contains("/") else {
-      return unit.contains(",") ? sizeAdvice(unit) : "use B, KiB, MiB, GiB, TiB, or kB, MB, GB, TB"
+      return "use B, KiB, MiB, GiB, TiB, or kB, MB, GB, TB"
     }
     let decimal = letter == "K" ? "kB" : letter + "B"
     return "write '\(digits) \(letter)iB' (powers of 1024), or '\(digits) \(decimal)' (powers of 1000)"
@@ -77,7 +77,7 @@ enum Quantities {
 
   /// Bytes a second, from "400 Mbit/s" or "400 MB/s".
   static func rate(_ text: String) throws(ValueFault) -> UInt64 {
-    guard let parts = split(text) else {
+    guard let parts = split(text), !parts.unit.hasPrefix(",") else {
       throw ValueFault(
         "CMC1106", "'\(text.shortened())' is no rate",
         text.contains(",")
@@ -112,6 +112,10 @@ enum Quantities {
     while !rest.isEmpty {
       let digits = rest.prefix { $0.isASCII && $0.isNumber }
       rest = rest.dropFirst(digits.count)
+      if rest.first == " ", !digits.isEmpty {
+        let name = rest.drop { $0 == " " }
+        throw ValueFault("CMC1106", "'\(text.shortened())' is no duration", durationUnitAdvice(digits, name))
+      }
       let name = rest.prefix { $0.isLetter }
       rest = rest.dropFirst(name.count)
       guard let number = Double(String(digits)), number <= 1e9 else {
@@ -141,7 +145,8 @@ enum Quantities {
       "sec": "s", "second": "s", "seconds": "s", "min": "m", "mins": "m", "minute": "m", "minutes": "m",
       "hour": "h", "hours": "h", "hr": "h", "day": "d", "days": "d", "H": "h", "M": "m", "S": "s",
     ]
-    return words[String(name)].map { "write '\(digits)\($0)'" } ?? durationAdvice
+    let unit = words[String(name)] ?? (["d", "h", "m", "s", "ms"].contains(name) ? String(name) : nil)
+    return unit.map { "write '\(digits)\($0)'" } ?? durationAdvice
   }
 
   /// A fraction, from "20%": 0.2.

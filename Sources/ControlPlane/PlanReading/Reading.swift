@@ -41,7 +41,8 @@ final class Reading {
         report(
           "CMC1103", at: node.position, "without quotes YAML takes '{var:\(name)}' for a mapping",
           "write \"{var:\(name)}\" in quotes")
-      } else {
+      } else if !(node.isMapping && node.entries.contains { !$0.key.isScalar }) {
+        // A key that is no text was reported when the document was parsed: '{{ name }}'.
         let found = node.isMapping ? "a mapping" : "a list"
         report("CMC1103", at: node.position, "\(expected) belongs here, not \(found)", "write one value")
       }

@@ -7,11 +7,13 @@ indirect enum SchemaType: Sendable {
   /// Text with a form, as an ECMA 262 regular expression.
   case pattern(String)
   case boolean
+  /// Nothing after the ':'.
+  case null
   case integer(ClosedRange<Int>)
   case choice([String])
   /// As `choice`, written as a number too: a zone.
   case numericChoice([String])
-  case list(SchemaType)
+  case list(SchemaType, minimum: Int)
   /// A mapping whose keys the user chooses.
   case map(keyPattern: String, SchemaType)
   case shape(Shape)
@@ -22,6 +24,7 @@ indirect enum SchemaType: Sendable {
     switch self {
     case .text, .pattern: "a text"
     case .boolean: "true or false"
+    case .null: "nothing"
     case .integer: "a whole number"
     case .choice(let words), .numericChoice(let words): "one of " + words.joined(separator: ", ")
     case .list: "a list"

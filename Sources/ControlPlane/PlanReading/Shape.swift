@@ -15,6 +15,8 @@ struct FieldSpec: Sendable {
   /// As they would be written.
   var examples: [String]
   var availability: Availability
+  /// In place of an example that nobody should copy.
+  var adviceIfMissing: String?
 }
 
 /// A handle on a row of the field table that knows the type of what is read.
@@ -34,6 +36,8 @@ final class Shape: Sendable {
   let fields: [FieldSpec]
   /// Keys of which exactly one must be there.
   let exactlyOneOf: [[String]]
+  /// Keys that exclude each other.
+  let atMostOneOf: [[String]]
   let indexes: [String: Int]
 
   init(_ table: FieldTable) {
@@ -42,6 +46,7 @@ final class Shape: Sendable {
     description = table.description
     fields = table.fields
     exactlyOneOf = table.exactlyOneOf
+    atMostOneOf = table.atMostOneOf
     indexes = Dictionary(uniqueKeysWithValues: table.fields.enumerated().map { ($1.name, $0) })
   }
 
@@ -51,7 +56,7 @@ final class Shape: Sendable {
   private static func shape(in schema: SchemaType) -> Shape? {
     switch schema {
     case .shape(let shape): shape
-    case .list(let element), .map(_, let element): shape(in: element)
+    case .list(let element, _), .map(_, let element): shape(in: element)
     case .either(let types): types.lazy.compactMap { shape(in: $0) }.first
     default: nil
     }
@@ -65,6 +70,7 @@ struct FieldTable {
   let description: String
   private(set) var fields: [FieldSpec] = []
   var exactlyOneOf: [[String]] = []
+  var atMostOneOf: [[String]] = []
 
   init(_ name: String, noun: String? = nil, _ description: String) {
     self.name = name
@@ -75,12 +81,12 @@ struct FieldTable {
   /// Adds a row. `defaultText` goes through the type's own parser, so that the table can't promise what isn't so.
   mutating func add<Value>(
     _ name: String, _ type: ValueType<Value>, required: Bool = false, default defaultText: String? = nil,
-    examples: [String] = [], availability: FieldSpec.Availability = .available, _ description: String
+    examples: [String] = [], adviceIfMissing: String? = nil, _ description: String
   ) -> Field<Value> {
     fields.append(
       FieldSpec(
         name: name, schema: type.schema, isRequired: required, defaultText: defaultText, description: description,
-        examples: examples, availability: availability))
+        examples: examples, availability: .available, adviceIfMissing: adviceIfMissing))
     var defaultValue: Value?
     if let defaultText, let parse = type.parse {
       defaultValue = try? parse(defaultText)

@@ -14,6 +14,7 @@ struct MetadataShape: Sendable {
     var table = FieldTable("metadata", "What the plan is.")
     id = table.add(
       "id", .uuid, required: true, examples: ["6f1c0c9e-6c1e-4f0e-9d1c-2f6b5a0d7e11"],
+      adviceIfMissing: "add 'id:' with a UUID of this plan's own ('uuidgen' makes one)",
       "Owns tags, disk names and sessions, so that two plans never prune each other. Written by `cmcplan init`; never change it."
     )
     name = table.add("name", .name, required: true, examples: ["erp-to-azure"], "Name of the plan.")
@@ -111,7 +112,7 @@ struct DocumentShape: Sendable {
     metadata = table.add("metadata", .shape(MetadataShape.the.shape), required: true, "What the plan is.")
     variables = table.add(
       "variables",
-      .node(.map(keyPattern: "^[A-Za-z_][A-Za-z0-9_]*$", .either([.text, .shape(VariableShape.the.shape)]))),
+      .node(.map(keyPattern: "^[A-Za-z_][A-Za-z0-9_]*$", .either([.text, .null, .shape(VariableShape.the.shape)]))),
       examples: ["{phase: synchronized}"], "Values that may differ from run to run, and their defaults.")
     integrations = table.add(
       "integrations", .named(IntegrationShape.the.shape),
@@ -132,13 +133,13 @@ struct DocumentShape: Sendable {
       "guardrails", object, instead: "put them in a file of their own and name it with --guardrails FILE",
       "What the plan may do.")
     table.addLater(
-      "waves", .list(object), instead: "remove it, and apply in order with --only MIGRATION",
+      "waves", .list(object, minimum: 0), instead: "remove it, and apply in order with --only MIGRATION",
       "Order and bake time between migrations.")
     table.addLater(
-      "groups", .map(keyPattern: "", .list(name)),
+      "groups", .map(keyPattern: "", .list(name, minimum: 0)),
       instead: "remove it; volumes that must swing together belong to one migration",
       "Migrations that swing together.")
-    table.addLater("moved", .list(object), instead: "remove it; keep the old names meanwhile", "Renames.")
+    table.addLater("moved", .list(object, minimum: 0), instead: "remove it; keep the old names meanwhile", "Renames.")
     table.addLater(
       "notifications", object, instead: "remove it, and act on the exit code of 'cmcplan apply'",
       "Whom to tell when a human is needed.")

@@ -46,6 +46,7 @@ struct HostShape: Sendable {
     azureVirtualMachine = table.add(
       "azureVirtualMachine", .virtualMachine, examples: ["erp-db"],
       "The Azure VM that this host is: its name in the integration's resource group, or its resource id.")
+    table.atMostOneOf = [["ssh", "local"]]
     shape = Shape(table)
   }
 }

@@ -167,7 +167,8 @@ struct CutoverShape: Sendable {
     approval = table.add(
       "approval", .choice, default: "manual",
       "`manual`: the one-way step waits for `cmcplan approve`; `automatic`: the reviewed phase is enough.")
-    windows = table.add("windows", .list(of: WindowShape.window.shape), "When cMotion and finalize may start.")
+    windows = table.add(
+      "windows", .list(of: WindowShape.window.shape, minimum: 1), "When cMotion and finalize may start.")
     confirmWithin = table.add(
       "confirmWithin", .duration(1...604_800, "1s to 7d"), examples: ["30m"],
       "The agents revert cMotion by themselves unless it is confirmed in this time.")

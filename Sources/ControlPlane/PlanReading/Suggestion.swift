@@ -15,10 +15,18 @@ enum Suggestion {
       let distance = distance(plainWord, other)
       if distance <= allowed, distance < best?.distance ?? .max { best = (candidate, distance) }
     }
-    return best?.candidate
+    return best?.candidate ?? abbreviated(plainWord, candidates)
   }
 
-  /// ", did you mean 'x'?" ready to be appended, or nothing.
+  /// "saturday" for "sat", "auto" for "automatic".
+  private static func abbreviated(_ word: [UInt8], _ candidates: some Sequence<String>) -> String? {
+    candidates.first { candidate in
+      let other = plain(candidate)
+      return min(word.count, other.count) >= 3 && (word.starts(with: other) || other.starts(with: word))
+    }
+  }
+
+  /// "did you mean 'x'?", or nothing.
   static func phrase(for word: String, among candidates: some Sequence<String>) -> String {
     nearest(to: word, among: candidates).map { "did you mean '\($0)'?" } ?? ""
   }

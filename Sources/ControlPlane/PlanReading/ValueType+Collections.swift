@@ -5,7 +5,7 @@ extension ValueType where Value == YAMLNode {
   /// A collection that its own reading function goes on with.
   static func node(_ schema: SchemaType) -> ValueType { ValueType(schema: schema) { node, _ in node } }
   static func shape(_ shape: Shape) -> ValueType { node(.shape(shape)) }
-  static func list(of shape: Shape) -> ValueType { node(.list(.shape(shape))) }
+  static func list(of shape: Shape, minimum: Int = 0) -> ValueType { node(.list(.shape(shape), minimum: minimum)) }
   /// A mapping from names that the user chooses.
   static func named(_ shape: Shape) -> ValueType {
     node(.map(keyPattern: ValueType<String>.namePattern, .shape(shape)))
@@ -16,7 +16,7 @@ extension ValueType {
   /// A list of scalars; every wrong one is reported.
   static func list<Element: Sendable>(of element: ValueType<Element>, minimum: Int = 1) -> ValueType
   where Value == [Element] {
-    ValueType(schema: .list(element.schema)) { node, reading in
+    ValueType(schema: .list(element.schema, minimum: minimum)) { node, reading in
       guard let elements = reading.elements(of: node, expected: element.schema.noun) else { return nil }
       if elements.count < minimum {
         reading.report("CMC1107", at: node.position, "the list is empty", "write at least one item in it")

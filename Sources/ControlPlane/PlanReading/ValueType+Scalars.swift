@@ -128,7 +128,10 @@ extension ValueType where Value == Bool {
       ["yes", "on", "y", "1", "true"].contains(word)
       ? "write 'true', without quotes"
       : ["no", "off", "n", "0", "false"].contains(word) ? "write 'false', without quotes" : "write 'true' or 'false'"
-    reading.report("CMC1111", at: node.position, "'\(text.shortened())' is neither true nor false", advice)
+    let isQuoted = node.isExplicitText && ["true", "false"].contains(word)
+    reading.report(
+      "CMC1111", at: node.position,
+      isQuoted ? "\"\(text)\" is a text here" : "'\(text.shortened())' is neither true nor false", advice)
     return nil
   }
 }

@@ -52,7 +52,7 @@ struct MigrationDiff {
     holdBack()
     let phase = reached.phase
     if phase == .cmotion || facts.sourceStage == .swinging || isClosing, target < .cmotion { revert() }
-    if target == .prepared, facts.sourceStage.map({ $0 != .prepared && $0 != .cancelled }) ?? false { stop() }
+    if target == .prepared, let stage = facts.sourceStage, stage != .prepared, stage != .cancelled { stop() }
     prepare()
     if target >= .synchronized { synchronize() }
     if target >= .cmotion, facts.canSwing, !isClosing { swing() }

@@ -84,6 +84,20 @@ struct SyntaxProblem {
       return Diagnostic(
         code: "CMC1003", at: start, "the quote that opens here is never closed", advice: "close it on the same line")
     }
+    if problem == "could not find expected ':'" {
+      // libyaml notices on a later line; the key that lacks it is where it began to look.
+      let start = SourcePosition(file: file, line: contextLine, column: contextColumn)
+      return Diagnostic(
+        code: "CMC1003", at: start, "there is no ': ' after this key",
+        advice: "write 'key: value', with a space after the ':'")
+    }
+    if problem.hasPrefix("did not find expected ',' or"), contextLine != line {
+      let start = SourcePosition(file: file, line: contextLine, column: contextColumn)
+      let bracket = problem.hasSuffix("'}'") ? "{" : "["
+      return Diagnostic(
+        code: "CMC1003", at: start, "the '\(bracket)' that opens here is not closed before line \(line)",
+        advice: "close it with '\(bracket == "{" ? "}" : "]")', and put a ',' between entries")
+    }
     let (message, advice) = explanation
     return Diagnostic(code: "CMC1003", at: position, message, advice: advice)
   }
@@ -100,8 +114,6 @@ struct SyntaxProblem {
         "no key was found here, in the mapping that starts on line \(contextLine)",
         "start all keys of a mapping in the same column; put quotes around the whole of a value, not a part of it"
       )
-    case "could not find expected ':'":
-      return ("a key without ':'", "write 'key: value', with a space after the ':'")
     case "found character that cannot start any token":
       let character = byte.map { String(UnicodeScalar($0)) } ?? ""
       return ("no value can start with '\(character)'", "put quotes around the value")
