@@ -59,6 +59,14 @@ import Testing
     #expect(try Files.list(scratch("state")).isEmpty)
   }
 
+  @Test func aRemovalThatACrashCutShortIsFinished() throws {
+    try store.replace("session/bitmap", with: [1])
+    try Files.rename(scratch("state/session"), to: scratch("state/.session.12.3.removed"))
+    #expect(try store.list("") == [])
+    try store.remove("session")
+    #expect(try Files.list(scratch("state")).isEmpty)
+  }
+
   @Test(arguments: ["../outside", "/etc/passwd", "a/../b", "a//b", "", ".", "..", ".hidden", "a/", "x\0y"])
   func noPathLeadsOut(_ path: String) throws {
     func isDenied(_ error: any Error) -> Bool { (error as? StateStoreError)?.code == .denied }

@@ -92,22 +92,34 @@ package final class DirectoryStateStore: StateStore {
     let parts = try split(path)
     guard let directory = try openDirectory(parts.directories, creating: false) else { return }
     let result = cmc_unlinkat(directory.number, parts.name, 0)
-    if result == -Int(ENOENT) { return }
+    if result == -Int(ENOENT) { return try finishRemovals(of: parts.name, in: directory, path) }
     if result == -Int(EISDIR) || result == -Int(EPERM) {
       // Renamed away first, so that a crash halfway leaves no directory with a part of its files.
       let serial = removals.add(1, ordering: .relaxed).newValue
-      let doomed = ".\(parts.name).\(getpid()).\(serial).removed"
+      let doomed = ".\(parts.name).\(getpid()).\(serial)\(Self.removedSuffix)"
       _ = try stored(cmc_renameat(directory.number, parts.name, doomed), "remove", path)
       _ = try stored(cmc_fsync(directory.number), "flush the directory of", path)
-      do {
-        try Files.removeTree(in: directory, doomed, depth: Self.depthLimit * 2)
-      } catch {
-        throw StateStoreError(.failed, "\(error)")
-      }
+      try finishRemovals(of: parts.name, in: directory, path)
     } else {
       _ = try stored(result, "remove", path)
     }
     _ = try stored(cmc_fsync(directory.number), "flush the directory of", path)
+  }
+
+  private static let removedSuffix = ".removed"
+
+  /// Deletes what was renamed away, by this call or by one that a crash cut short.
+  private func finishRemovals(
+    of name: String, in directory: FileDescriptor, _ path: String
+  ) throws(StateStoreError) {
+    do throws(SystemError) {
+      for entry in try Files.names(in: directory, path)
+      where entry.hasPrefix(".\(name).") && entry.hasSuffix(Self.removedSuffix) {
+        try Files.removeTree(in: directory, entry, depth: Self.depthLimit * 2)
+      }
+    } catch {
+      throw StateStoreError(.failed, "\(error)")
+    }
   }
 
   package func list(_ path: String) throws(StateStoreError) -> [String] {

@@ -136,12 +136,12 @@ package final class FileBlockDevice: BlockDevice {
   }
 
   package func dropCache(of range: ByteRange) {
+    guard range.fits(in: sizeBytes) else { return }
     // Only whole pages are dropped, so the range grows to page boundaries.
     let page = UInt64(AlignedBuffer.defaultAlignment)
     let start = range.offset / page * page
-    let (end, overflows) = range.end.addingReportingOverflow(page - 1)
-    guard !overflows else { return }
-    _ = cmc_drop_cache(descriptor.number, start, end / page * page - start)
+    let end = (range.end + page - 1) / page * page
+    _ = cmc_drop_cache(descriptor.number, start, end - start)
   }
 
   // MARK: plain reads and writes

@@ -14,8 +14,10 @@ package final class Monitor<State: Sendable>: @unchecked Sendable {
     self.state = state
     mutex = .allocate(capacity: 1)
     condition = .allocate(capacity: 1)
+    let mutexResult = pthread_mutex_init(mutex, nil)
+    let conditionResult = cmc_condition_init(condition)
     // Both fail only for lack of memory, which Swift does not survive either.
-    precondition(pthread_mutex_init(mutex, nil) == 0 && cmc_condition_init(condition) == 0)
+    precondition(mutexResult == 0 && conditionResult == 0)
   }
 
   deinit {

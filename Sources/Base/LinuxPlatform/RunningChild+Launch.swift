@@ -23,6 +23,10 @@ extension RunningChild {
     let output = try StreamEnds(options.output, isInput: false, inheriting: 1)
     let errorOutput = try StreamEnds(options.errorOutput, isInput: false, inheriting: 2)
     let state = try ChildState()
+    var channel: PipeChannel?
+    if !splitsPipes, let toChild = input.ours, let fromChild = output.ours {
+      channel = try PipeChannel(input: fromChild, output: toChild, label: label, isOwned: true)
+    }
     let outcome = Monitor<Result<Int32, SystemError>?>(nil)
     // Handed over, so that the thread does not keep the child's ends of the pipes open while the child lives.
     let order = Monitor<SpawnOrder?>(
@@ -39,10 +43,6 @@ extension RunningChild {
     // The thread always answers, for exec either happens or fails.
     guard let result = outcome.wait({ $0 }) else { throw SystemError("run \(executable)", errorNumber: EAGAIN) }
     let processID = try result.get()
-    var channel: PipeChannel?
-    if !splitsPipes, let toChild = input.ours, let fromChild = output.ours {
-      channel = try PipeChannel(input: fromChild, output: toChild, label: label, isOwned: true)
-    }
     let child = RunningChild(
       command: executable, processID: processID, startTime: ProcessTable.startTime(of: processID), channel: channel,
       errorOutput: errorOutput.ours, state: state)
