@@ -233,4 +233,39 @@ private func served(_ limits: NBDLimits = .standard) -> (NBDServer, PatientExpor
       #expect(busy.hasLeft)
     }
   }
+
+  @Test("whoever completes a request never waits for a client that doesn't read") func deafClient() async throws {
+    try await onBlockingThread {
+      let (server, export) = served()
+      let deaf = try RawClient(server)
+      let other = try RawClient(server)
+      for cookie in 1...3 as ClosedRange<UInt64> { try deaf.request(0, cookie: cookie, length: 8 << 20) }
+      // 24 MiB of replies, which no socket buffer holds; nobody reads them.
+      for held in export.take(3) { held.completion(.success(())) }
+      try other.request(3, cookie: 1, length: 0)
+      export.take(1).first?.completion(.success(()))
+      #expect(try other.reply() == (1, 0))
+      deaf.channel.shutDown()
+      #expect(deaf.hasLeft)
+    }
+  }
+
+  @Test(
+    "nbdinfo draws the changed data map, neighbours joined and cut to the volume",
+    .enabled(if: Program.are(.nbdinfo))) func dirtyMap() async throws
+  {
+    try await onBlockingThread {
+      let server = NBDServer()
+      server.add(PatientExport())
+      let directory = try TemporaryDirectory.make()
+      defer { try? Files.removeTree(directory) }
+      let listener = try TapListener(path: directory + "/nbd.sock", server: server)
+      defer { listener.stop() }
+      let uri = "nbd+unix:///disk?socket=\(directory)/nbd.sock"
+      let rows = try Program.nbdinfo.run("--map=cmc:dirty", uri).text.split(separator: "\n").map {
+        $0.split(separator: " ").prefix(3).joined(separator: " ")
+      }
+      #expect(rows == ["0 131072 1", "131072 1073610752 0"])
+    }
+  }
 }

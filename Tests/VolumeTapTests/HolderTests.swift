@@ -197,4 +197,14 @@ private let fileSystemPrograms = TapRig.hasPrograms(
       #expect(try rig.remains() == [])
     }
   }
+
+  @Test("an export of 4 KiB blocks becomes a device of 4 KiB sectors") func largeBlocks() async throws {
+    try await withRig { rig in
+      rig.killServer()
+      try rig.serve(minimumBlockBytes: 4096)
+      let status = try rig.control.attach(rig.settings)
+      let name = Files.lastPart(of: status.device)
+      #expect(try Files.readText("/sys/block/\(name)/queue/logical_block_size") == "4096\n")
+    }
+  }
 }

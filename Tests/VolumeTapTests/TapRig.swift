@@ -43,14 +43,15 @@ final class TapRig: Sendable {
   }
 
   /// Starts a server and waits until it listens.
-  func serve(_ other: String? = nil) throws {
+  func serve(_ other: String? = nil, minimumBlockBytes: Int = 1) throws {
     var options = RunningChild.Options()
     options.input = .pipe
     options.output = .pipe
     options.errorOutput = .inherited
     options.diesWithParent = true
     let child = try RunningChild.start(
-      executable: Self.harness, arguments: ["serve", other ?? file, socket], environment: [:], options)
+      executable: Self.harness, arguments: ["serve", other ?? file, socket, "--minimum-block", "\(minimumBlockBytes)"],
+      environment: [:], options)
     var answer = [UInt8](repeating: 0, count: 64)
     let count = try answer.withUnsafeMutableBytes { try child.channel?.read(into: $0) ?? 0 }
     guard String(decoding: answer[..<count], as: UTF8.self).hasPrefix("ready") else {

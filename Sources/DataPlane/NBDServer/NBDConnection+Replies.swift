@@ -1,8 +1,9 @@
 import Seams
 import Synchronization
 
-/// Replies. Whoever settles a request while nobody writes becomes the writer, and takes along what others settle
-/// meanwhile; while the connection's own thread has requests at hand, it gathers replies and writes them together.
+/// Replies. While the connection's own thread has requests at hand, it gathers replies and writes them together before
+/// it waits. What is settled meanwhile it waits, a second thread writes, which starts when it is first needed: the thread
+/// that settled the request belongs to somebody else (to other volumes' replies, say) and must not wait for this client.
 extension NBDConnection {
   /// The request is answered. Any thread.
   func completed(_ transaction: NBDTransaction, _ result: Result<Void, NBDErrorCode>) {
@@ -13,7 +14,38 @@ extension NBDConnection {
       box.isWriting = true
       return true
     }
-    if mustWrite { writeReplies() }
+    if mustWrite { wakeWriter() }
+  }
+
+  /// `isWriting` is set; the writer thread, or for want of one this thread, writes.
+  private func wakeWriter() {
+    let mustStart = outbox.withLock { box in
+      defer { box.hasWriterThread = true }
+      box.isWriterAsked = true
+      return !box.hasWriterThread
+    }
+    if mustStart, !server.startThread({ self.writeAsAsked() }) {
+      outbox.withLock { box in
+        box.hasWriterThread = false
+        box.isWriterAsked = false
+      }
+      writeReplies()
+      return
+    }
+    writerParking.unpark()
+  }
+
+  /// The writer thread's life.
+  private func writeAsAsked() {
+    while true {
+      writerParking.park()
+      let (ends, isAsked) = outbox.withLock { box in
+        defer { box.isWriterAsked = false }
+        return (box.writerThreadEnds, box.isWriterAsked)
+      }
+      if isAsked { writeReplies() }
+      if ends { return }
+    }
   }
 
   /// Before the connection's thread waits for anything.
@@ -41,7 +73,9 @@ extension NBDConnection {
     outbox.withLock { box in
       for transaction in box.free { transaction.completion = nil }
       box.free = []
+      box.writerThreadEnds = true
     }
+    writerParking.unpark()
   }
 
   private func writeReplies() {

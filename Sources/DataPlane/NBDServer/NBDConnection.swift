@@ -25,11 +25,16 @@ final class NBDConnection: @unchecked Sendable {
     var isAwaited = false
     /// Shut the channel down when nothing is in flight.
     var closesWhenIdle = false
+    var hasWriterThread = false
+    /// `isWriting` was set for the writer thread.
+    var isWriterAsked = false
+    var writerThreadEnds = false
   }
 
   let channel: any ByteChannel
   unowned let server: NBDServer
   let parking: any NBDParking
+  let writerParking: any NBDParking
   let outbox = Mutex(Outbox())
   let send: UnsafeMutableRawBufferPointer
   private let receive: UnsafeMutableRawBufferPointer
@@ -39,10 +44,13 @@ final class NBDConnection: @unchecked Sendable {
   private let chosen = Mutex<String?>(nil)
   private(set) var structuredReplies = false
 
-  init(channel: any ByteChannel, server: NBDServer, parking: any NBDParking) {
+  init(
+    channel: any ByteChannel, server: NBDServer, parking: any NBDParking, writerParking: any NBDParking
+  ) {
     self.channel = channel
     self.server = server
     self.parking = parking
+    self.writerParking = writerParking
     receive = .allocate(byteCount: NBDLimits.receiveBufferBytes, alignment: PayloadBuffer.alignmentBytes)
     send = .allocate(byteCount: NBDLimits.sendBufferBytes, alignment: PayloadBuffer.alignmentBytes)
   }

@@ -88,8 +88,8 @@ package protocol NBDExport: AnyObject, Sendable {
 
   /// Carries `request` out, now or later, and calls `completion` exactly once, from any thread, possibly before this
   /// returns. `payload.bytes` has the range's length for reads (to be filled) and writes (to be written), and is empty
-  /// otherwise; it belongs to the export until it calls `completion`, and not a moment longer. The server writes the
-  /// reply on the thread that calls `completion`, so that one blocks while this client's socket is full.
+  /// otherwise; it belongs to the export until it calls `completion`, and not a moment longer. `completion` never blocks
+  /// for the client.
   /// Overlapping requests in flight are the export's to order; those of different clients too.
   /// A flush covers every write answered, on any connection, before it was submitted.
   func submit(_ request: NBDRequest, payload: PayloadBuffer, completion: @escaping NBDCompletion)

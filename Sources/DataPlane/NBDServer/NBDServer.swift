@@ -3,8 +3,8 @@ import Synchronization
 
 /// Serves exports to NBD clients.
 ///
-/// It owns no thread and makes no system call: whoever accepts a connection calls `serve(channel:)` on a thread of its
-/// own, where it stays until the client has left. Safe to use from any thread.
+/// It makes no system call: whoever accepts a connection calls `serve(channel:)` on a thread of its own, where it stays
+/// until the client has left. Safe to use from any thread.
 package final class NBDServer: Sendable {
   private struct State {
     var exports: [any NBDExport] = []
@@ -15,12 +15,20 @@ package final class NBDServer: Sendable {
   let limits: NBDLimits
   let pool: PayloadPool
   private let makeParking: @Sendable () -> any NBDParking
+  let startThread: @Sendable (@escaping @Sendable () -> Void) -> Bool
   private let state = Mutex(State())
 
-  /// - Parameter makeParking: a new waiting place for each connection (the platform has semaphores, this room doesn't).
-  package init(limits: NBDLimits = .standard, makeParking: @escaping @Sendable () -> any NBDParking) {
+  /// - Parameters:
+  ///   - makeParking: a new waiting place (the platform has semaphores, this room doesn't).
+  ///   - startThread: runs the body on a thread of its own, or answers false. Called at most once a connection, when an
+  ///     export first completes a request on another thread: replies to a slow client then hold up only themselves.
+  package init(
+    limits: NBDLimits = .standard, makeParking: @escaping @Sendable () -> any NBDParking,
+    startThread: @escaping @Sendable (@escaping @Sendable () -> Void) -> Bool
+  ) {
     self.limits = limits
     self.makeParking = makeParking
+    self.startThread = startThread
     pool = PayloadPool(budgetBytes: limits.payloadBudgetBytes, idleLimitBytes: limits.idlePayloadBytes)
   }
 
@@ -58,7 +66,8 @@ package final class NBDServer: Sendable {
   /// Talks to one client, from the greeting until it has left or broke the protocol. Blocks. The channel is shut down
   /// on return, and nothing of this client is in flight any more.
   package func serve(channel: any ByteChannel) {
-    let connection = NBDConnection(channel: channel, server: self, parking: makeParking())
+    let connection = NBDConnection(
+      channel: channel, server: self, parking: makeParking(), writerParking: makeParking())
     let admitted = state.withLock { state in
       guard !state.isShuttingDown, state.connections.count < limits.maxConnections else { return false }
       state.connections[ObjectIdentifier(connection)] = connection

@@ -19,7 +19,7 @@ final class HolderLink: @unchecked Sendable {
 
   struct Connection: Sendable {
     /// What the reply thread reads from; nil while there is none.
-    var channel: SocketChannel?
+    var channel: LocalChannel?
     /// Set by whoever saw `channel` fail.
     var isBroken = false
     var isStopping = false
@@ -37,7 +37,7 @@ final class HolderLink: @unchecked Sendable {
   private let table = Monitor(PendingRequests(arenaBytes: arenaBytes))
   private let connection: Monitor<Connection>
   /// Who sends; the channel that new requests go to, once all older ones were sent again.
-  private let sending: Monitor<SocketChannel?> = Monitor(nil)
+  private let sending: Monitor<LocalChannel?> = Monitor(nil)
 
   /// Takes over a mounted FUSE descriptor. `first` is the connection that told the size.
   init(
@@ -133,7 +133,7 @@ final class HolderLink: @unchecked Sendable {
   }
 
   /// The holder of `sending` only. A failure is noticed by the reply thread: the request stays and is sent again.
-  private func send(_ entry: PendingRequests.Entry, _ number: UInt64, _ channel: SocketChannel) {
+  private func send(_ entry: PendingRequests.Entry, _ number: UInt64, _ channel: LocalChannel) {
     // The header goes right before the data, over what FUSE said of the request: one piece, one system call.
     let start = entry.payloadStart - NBDWire.requestBytes
     let payloadBytes = entry.command == .write ? Int(entry.length) : 0
@@ -150,7 +150,7 @@ final class HolderLink: @unchecked Sendable {
 
   private func readReplies() {
     while true {
-      let channel = connection.wait { connection -> SocketChannel?? in
+      let channel = connection.wait { connection -> LocalChannel?? in
         if connection.isStopping { return .some(nil) }
         return connection.isBroken ? nil : connection.channel.map { .some($0) }
       }
@@ -170,7 +170,7 @@ final class HolderLink: @unchecked Sendable {
   }
 
   /// Returns when the agent says that it shuts down.
-  private func readReplies(from channel: SocketChannel) throws(ChannelError) {
+  private func readReplies(from channel: LocalChannel) throws(ChannelError) {
     let buffer = UnsafeMutableRawBufferPointer(rebasing: replyData[FuseVolume.maxTransferBytes...])
     var received = 0
     var consumed = 0
@@ -244,7 +244,7 @@ final class HolderLink: @unchecked Sendable {
   }
 
   /// Until it works or the holder stops.
-  private func reconnect() -> SocketChannel? {
+  private func reconnect() -> LocalChannel? {
     var backoff = 5
     var lastProblem = ""
     while true {

@@ -80,11 +80,9 @@ package enum HolderProcess {
   ) throws(TapError) {
     protect(log)
     let first = try NBDClient.connect(socket: settings.agentSocket, exportName: settings.exportName)
-    guard first.minimumBlockBytes <= settings.logicalBlockBytes else {
-      throw TapError(
-        .invalid,
-        "the export takes blocks of \(first.minimumBlockBytes) bytes at least; say --logical-block \(first.minimumBlockBytes)"
-      )
+    let blockBytes = max(settings.logicalBlockBytes, first.minimumBlockBytes)
+    guard blockBytes <= 4096 else {
+      throw TapError(.invalid, "the export takes blocks of \(blockBytes) bytes at least; a device has at most 4096")
     }
     let fuse = try mount(directory)
     let link = HolderLink(
@@ -97,7 +95,7 @@ package enum HolderProcess {
       } catch {
         throw TapError(.systemFailed, error.description)
       }
-      let device = try HolderHelper.run(["--attach-loop", directory.filePath, "\(settings.logicalBlockBytes)"])
+      let device = try HolderHelper.run(["--attach-loop", directory.filePath, "\(blockBytes)"])
       let record = try write(settings, directory, device, first.sizeBytes)
       log.say("\(device) holds export \(settings.exportName) of \(settings.agentSocket), \(first.sizeBytes) bytes")
       try HolderControlSocket(listener: listener, directory: directory, record: record, link: link, log: log).serve()

@@ -5,7 +5,8 @@ package struct HolderSettings: Sendable, Equatable {
   /// The agent's NBD server: a Unix socket.
   package var agentSocket: String
   package var exportName: String
-  /// What the loop device shows as its sector, in bytes: 512 to 4096, a power of two.
+  /// What the loop device shows as its sector, in bytes: 512 to 4096, a power of two. The export's own minimum counts
+  /// where that is larger.
   package var logicalBlockBytes: UInt32
 
   package init(directory: String, agentSocket: String, exportName: String, logicalBlockBytes: UInt32 = 512) {

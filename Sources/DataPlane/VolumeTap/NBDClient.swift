@@ -5,7 +5,7 @@ import Seams
 /// An NBD client's handshake with the agent (document section "Newstyle negotiation"), and the bytes of its requests.
 enum NBDClient {
   struct Connected: Sendable {
-    var channel: SocketChannel
+    var channel: LocalChannel
     var sizeBytes: UInt64
     var minimumBlockBytes: UInt32
   }
@@ -16,9 +16,9 @@ enum NBDClient {
 
   /// Simple replies are enough: the holder asks for no block status, and they are shorter.
   static func connect(socket: String, exportName: String) throws(TapError) -> Connected {
-    let channel: SocketChannel
+    let channel: LocalChannel
     do throws(SystemError) {
-      channel = try SocketConnector.unix(path: socket, timeoutSeconds: connectTimeoutSeconds)
+      channel = try LocalChannel(SocketConnector.unix(path: socket, timeoutSeconds: connectTimeoutSeconds))
     } catch {
       throw TapError(.serverUnreachable, error.description)
     }
@@ -30,7 +30,7 @@ enum NBDClient {
     }
   }
 
-  private static func shakeHands(_ channel: SocketChannel, _ exportName: String) throws(ChannelError) -> Connected {
+  private static func shakeHands(_ channel: LocalChannel, _ exportName: String) throws(ChannelError) -> Connected {
     let greeting = try receive(18, channel)
     guard Array(greeting.prefix(16)) == Array(NBDHandshake.greeting.prefix(16)), greeting[17] & 3 == 3 else {
       throw ChannelError(.untrustedPeer, "it is no fixed newstyle NBD server")
@@ -77,7 +77,7 @@ enum NBDClient {
     }
   }
 
-  private static func send(_ bytes: [UInt8], _ channel: SocketChannel) throws(ChannelError) {
+  private static func send(_ bytes: [UInt8], _ channel: LocalChannel) throws(ChannelError) {
     let outcome: Result<Void, ChannelError> = bytes.withUnsafeBytes { raw in
       do throws(ChannelError) {
         try channel.write(raw)
@@ -89,7 +89,7 @@ enum NBDClient {
     try outcome.get()
   }
 
-  private static func receive(_ count: Int, _ channel: SocketChannel) throws(ChannelError) -> [UInt8] {
+  private static func receive(_ count: Int, _ channel: LocalChannel) throws(ChannelError) -> [UInt8] {
     var bytes = [UInt8](repeating: 0, count: count)
     let outcome: Result<Void, ChannelError> = bytes.withUnsafeMutableBytes { raw in
       do throws(ChannelError) {

@@ -26,7 +26,16 @@ package final class ThreadParking: NBDParking {
 extension NBDServer {
   /// A server that waits as threads of this platform do.
   package convenience init(limits: NBDLimits = .standard) {
-    self.init(limits: limits, makeParking: { ThreadParking() })
+    self.init(
+      limits: limits, makeParking: { ThreadParking() },
+      startThread: { body in
+        do throws(SystemError) {
+          try PlatformThread.start(name: "tap-replies", body: body)
+          return true
+        } catch {
+          return false
+        }
+      })
   }
 }
 
@@ -60,10 +69,11 @@ package final class TapListener: Sendable {
       guard let channel = try listener.accept() else { return false }
       let peer = try channel.peerCredentials()
       guard peer.userID == 0 || peer.userID == geteuid() else { return true }
+      let local = try LocalChannel(channel)
       clients.change { $0 += 1 }
       do throws(SystemError) {
         try PlatformThread.start(name: "tap-client") { [server, clients] in
-          server.serve(channel: channel)
+          server.serve(channel: local)
           clients.change { $0 -= 1 }
         }
       } catch {

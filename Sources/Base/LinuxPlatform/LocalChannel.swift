@@ -1,0 +1,57 @@
+import CLinux
+import Glibc
+package import Seams
+
+/// A connected Unix socket whose calls wait in the kernel: one system call for a read that has to wait, where
+/// `SocketChannel` takes three. For the I/O path on one host; there is no idle timeout, `shutDown` wakes both directions.
+package final class LocalChannel: ByteChannel {
+  private let socket: SocketChannel
+
+  /// Takes over a connected channel: nobody may use `socket` any more.
+  package init(_ socket: SocketChannel) throws(SystemError) {
+    self.socket = socket
+    let operation = "use the socket of \(socket.label)"
+    let flags = fcntl(socket.descriptor.number, F_GETFL)
+    guard flags >= 0, fcntl(socket.descriptor.number, F_SETFL, flags & ~O_NONBLOCK) >= 0 else {
+      throw SystemError(operation, errorNumber: errno)
+    }
+  }
+
+  package func read(into buffer: UnsafeMutableRawBufferPointer) throws(ChannelError) -> Int {
+    precondition(!buffer.isEmpty)
+    let count = cmc_receive(socket.descriptor.number, buffer.baseAddress, buffer.count)
+    if count > 0 { return count }
+    throw failure(count)
+  }
+
+  package func write(_ buffer: UnsafeRawBufferPointer) throws(ChannelError) {
+    var sent = 0
+    while sent < buffer.count {
+      let count = cmc_send(socket.descriptor.number, buffer.baseAddress.map { $0 + sent }, buffer.count - sent)
+      guard count > 0 else { throw failure(count) }
+      sent += count
+    }
+  }
+
+  package func write(_ first: UnsafeRawBufferPointer, _ second: UnsafeRawBufferPointer) throws(ChannelError) {
+    var sent = 0
+    while sent < first.count {
+      let rest = UnsafeRawBufferPointer(rebasing: first[sent...])
+      let count = cmc_send_both(
+        socket.descriptor.number, rest.baseAddress, rest.count, second.baseAddress, second.count)
+      guard count > 0 else { throw failure(count) }
+      sent += count
+    }
+    try write(UnsafeRawBufferPointer(rebasing: second[(sent - first.count)...]))
+  }
+
+  package func shutDown() { socket.shutDown() }
+
+  private func failure(_ result: Int) -> ChannelError {
+    if socket.wasShutDown {
+      return ChannelError(.broken, "connection with \(socket.label) was shut down from this end")
+    }
+    if result == 0 { return ChannelError(.closed, "\(socket.label) closed the connection") }
+    return ChannelError(.broken, "connection with \(socket.label) broke: \(SystemError.text(of: Int32(-result)))")
+  }
+}
