@@ -139,14 +139,17 @@ package struct ARMFault: Sendable, Equatable {
   }
 }
 
-/// `Retry-After` in seconds. Azure sends integers; an emulator that runs faster than time sends fractions.
+/// How long a service asks to wait, in seconds: `Retry-After` (integers), or the milliseconds of `retry-after-ms` and
+/// `x-ms-retry-after-ms`, which an emulator that runs faster than time sends beside it.
 enum RetryAfter {
   /// Longer than a day is taken as a day.
   static let limitSeconds = 86_400.0
 
   static func seconds(_ response: HTTPResponse) -> Double? {
-    guard let text = response.header("retry-after"), let seconds = Double(text), seconds.isFinite, seconds >= 0
-    else { return nil }
-    return min(seconds, limitSeconds)
+    for (name, unit) in [("retry-after-ms", 0.001), ("x-ms-retry-after-ms", 0.001), ("retry-after", 1)] {
+      guard let text = response.header(name), let number = Double(text), number.isFinite, number >= 0 else { continue }
+      return min(number * unit, limitSeconds)
+    }
+    return nil
   }
 }

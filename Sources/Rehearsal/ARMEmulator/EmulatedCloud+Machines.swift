@@ -155,8 +155,8 @@ extension EmulatedCloud {
       200, storageProfile(machine),
       headers: [
         header, ("Azure-AsyncOperation", url), ("azure-asyncnotification", "Enabled"),
-        ("ETag", "\"\(machine.etag)\""), ("Retry-After", retryAfter(scaled(Durations.machinePoll))),
-      ])
+        ("ETag", "\"\(machine.etag)\""),
+      ] + retryAfter(scaled(Durations.machinePoll)))
   }
 
   /// Key of the disk that a resource id names.

@@ -32,10 +32,9 @@ extension EmulatedCloud {
   func accepted(
     _ operation: StoredOperation, _ request: EmulatorRequest, folder: String, _ body: JSONValue?
   ) -> EmulatorResponse {
-    EmulatorResponse(202, body)
+    EmulatorResponse(202, body, headers: retryAfter(scaled(Durations.diskPoll)))
       .with("Azure-AsyncOperation", operationURL(operation, request, folder: folder, isMonitor: false))
       .with("Location", operationURL(operation, request, folder: folder, isMonitor: true))
-      .with("Retry-After", retryAfter(scaled(Durations.diskPoll)))
   }
 
   /// Signed and long, as the service's are: clients must take them as they come.
@@ -66,7 +65,7 @@ extension EmulatedCloud {
     if request.query["monitor"] == "true" {
       switch operation.state {
       case .inProgress:
-        return EmulatorResponse(202, nil, headers: [header]).with("Retry-After", wait)
+        return EmulatorResponse(202, nil, headers: [header] + wait)
           .with("Location", request.baseURL + request.rawPath)
       case .succeeded:
         let output = output(operation)
@@ -86,8 +85,8 @@ extension EmulatedCloud {
       body["error"] = ["code": .string(failure.code), "message": .string(failure.message)]
     }
     body["name"] = .string(operation.id)
-    let response = EmulatorResponse(200, .object(body), headers: [header])
-    return operation.state == .inProgress ? response.with("Retry-After", wait) : response
+    return EmulatorResponse(
+      200, .object(body), headers: operation.state == .inProgress ? [header] + wait : [header])
   }
 
   /// The whole disk, where the operation made or changed one. Machines' operations have none.

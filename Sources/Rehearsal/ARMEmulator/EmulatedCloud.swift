@@ -48,7 +48,7 @@ struct EmulatedCloud: Sendable {
     switch early {
     case .answer(let status, let code, let message, let retryAfter)?:
       response = Refusal(status, code, message).response
-      if let retryAfter { response.headers.append(("Retry-After", Self.seconds(retryAfter))) }
+      if let retryAfter { response.headers += Self.retryAfter(retryAfter) }
     case .dropBefore?:
       response = EmulatorResponse(500)
       drops = true
@@ -148,7 +148,7 @@ struct EmulatedCloud: Sendable {
       429, code,
       "Number of requests for subscription '\(configuration.subscription)' and operation "
         + "'\(request.method)' exceeded the limit. Please try again later.")
-    refusal.headers = [("Retry-After", retryAfter(empty.secondsUntilNext))]
+    refusal.headers = retryAfter(empty.secondsUntilNext)
     return refusal
   }
 
@@ -163,22 +163,32 @@ struct EmulatedCloud: Sendable {
       case .failure(let empty):
         var refusal = Refusal(
           429, "OperationNotAllowed",
-          "The server rejected the request because too many requests have been received for this subscription.",
-          target: rule.headerName)
-        refusal.headers = [("Retry-After", retryAfter(empty.secondsUntilNext))]
+          "The server rejected the request because too many requests have been received for this subscription.")
+        refusal.details = [
+          (
+            "TooManyRequests", rule.headerName,
+            "{\"operationGroup\":\"\(rule.headerName)\",\"allowedRequestCount\":\(Int(rule.capacity))}"
+          )
+        ]
+        refusal.isBare = true
+        refusal.headers = retryAfter(empty.secondsUntilNext)
         throw refusal
       }
     }
     return ("x-ms-ratelimit-remaining-resource", shown.joined(separator: ","))
   }
 
-  /// Whole seconds as Azure sends them, or fractions where time runs faster here.
-  func retryAfter(_ seconds: Double) -> String {
-    configuration.timeScale == 1 ? String(Int(max(1, seconds.rounded(.up)))) : Self.seconds(max(0.01, seconds))
+  /// Whole seconds as Azure sends them: some clients read nothing else, and take 0 for "not said". Where time runs
+  /// faster here, milliseconds go beside them, in the header that Azure's own clients know.
+  func retryAfter(_ seconds: Double) -> [(name: String, value: String)] {
+    if configuration.timeScale == 1 { return Self.retryAfter(max(1, seconds.rounded(.up))) }
+    return Self.retryAfter(max(0.01, seconds))
   }
 
-  static func seconds(_ seconds: Double) -> String {
-    seconds == seconds.rounded() ? String(Int(seconds)) : String((seconds * 1000).rounded(.up) / 1000)
+  static func retryAfter(_ seconds: Double) -> [(name: String, value: String)] {
+    let whole = seconds.rounded(.up)
+    let header = ("Retry-After", String(Int(whole)))
+    return whole == seconds ? [header] : [header, ("retry-after-ms", String(Int((seconds * 1000).rounded(.up))))]
   }
 
   func scaled(_ seconds: Double) -> Double { seconds / configuration.timeScale }

@@ -43,6 +43,9 @@ struct Refusal: Error, Sendable {
   var message: String
   var target: String?
   var headers: [(name: String, value: String)] = []
+  var details: [(code: String, target: String, message: String)] = []
+  /// Compute's 429 has no "error" around it (FACTS: errors).
+  var isBare = false
 
   init(_ status: Int, _ code: String, _ message: String, target: String? = nil) {
     self.status = status
@@ -62,8 +65,12 @@ struct Refusal: Error, Sendable {
   var error: JSONValue {
     var object = JSONObject([("code", .string(code)), ("message", .string(message))])
     if let target { object["target"] = .string(target) }
+    if !details.isEmpty {
+      object["details"] = .array(
+        details.map { ["code": .string($0.code), "target": .string($0.target), "message": .string($0.message)] })
+    }
     return .object(object)
   }
 
-  var response: EmulatorResponse { EmulatorResponse(status, ["error": error], headers: headers) }
+  var response: EmulatorResponse { EmulatorResponse(status, isBare ? error : ["error": error], headers: headers) }
 }
