@@ -84,6 +84,22 @@ import Testing
     #expect { try pool.submit {} } throws: { ($0 as? SystemError)?.errorNumber == Errno.shutDown }
   }
 
+  @Test func noJobWaitsBehindABusyThreadWhileAnotherMayStart() throws {
+    // Jobs that wait for each other: each needs a thread of its own, in a pool that is warm from the round before.
+    let pool = ThreadPool(name: "pool", threadLimit: 8, waitingLimit: 8)
+    for _ in 0..<100 {
+      let arrived = Monitor(0)
+      for _ in 0..<8 {
+        try pool.submit {
+          arrived.change { $0 += 1 }
+          _ = arrived.wait(until: soon) { $0 == 8 ? true : nil }
+        }
+      }
+      #expect(arrived.wait(until: soon) { $0 == 8 ? true : nil } == true)
+    }
+    pool.shutDown(until: soon)
+  }
+
   @Test func aFullPoolSaysSoAtOnce() throws {
     let gate = Monitor(false)
     let pool = ThreadPool(name: "pool", threadLimit: 1, waitingLimit: 1)

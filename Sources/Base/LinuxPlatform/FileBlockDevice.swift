@@ -53,7 +53,7 @@ package final class FileBlockDevice: BlockDevice {
   /// What direct I/O must be aligned to: offset, length and memory.
   let alignment: UInt64
   let bounce: BufferPool?
-  let partialBlocks = Monitor(())
+  let partialBlocks = Monitor(Turn())
 
   /// Opens an existing device or file.
   package init(path: String, _ options: Options = Options()) throws(SystemError) {

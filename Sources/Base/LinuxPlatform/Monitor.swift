@@ -2,6 +2,13 @@ package import BlockModel
 import CLinux
 import Glibc
 
+/// What a monitor guards where it is only a lock, for things whose users take turns. Not `Void`: the address of an empty
+/// state is the monitor's own, which the thread sanitizer takes for a race.
+package struct Turn: Sendable {
+  private let mark: UInt8 = 0
+  package init() {}
+}
+
 /// A value under a lock, with a way to wait for it to change. Synchronization.Mutex can't wait.
 /// Any thread, but never Swift's cooperative pool: every call may block.
 package final class Monitor<State: Sendable>: @unchecked Sendable {

@@ -9,7 +9,7 @@ package final class PipeChannel: ByteChannel {
   package let idleTimeoutSeconds: Double
   private let input: FileDescriptor
   private let output: FileDescriptor
-  private let writing = Monitor(())
+  private let writing = Monitor(Turn())
   private let stop: CancelSignal
   /// Largest write that can't block once poll said that there is room: PIPE_BUF where the descriptor may block.
   private let writeLimitBytes: Int
@@ -66,6 +66,8 @@ package final class PipeChannel: ByteChannel {
   package func shutDown() {
     stop.cancel()
     output.close()
+    // Who goes on writing to us gets an error in place of a pipe that fills up.
+    input.close()
   }
 
   /// Closes the output: the reader at its other end sees the end of the stream. Reading goes on.

@@ -18,7 +18,7 @@ package final class SocketChannel: ByteChannel {
   package let label: String
   /// Longest wait for one read or write to make progress, in seconds; infinite by default.
   package let idleTimeoutSeconds: Double
-  private let writing = Monitor(())
+  private let writing = Monitor(Turn())
   private let isShutDown = Monitor(false)
 
   /// Takes over a connected stream socket.

@@ -91,8 +91,12 @@ package final class ThreadPool: Sendable {
     while true {
       let deadline = MonotonicTime.afterNow(seconds: idleSeconds)
       work.withLock { $0.idle += 1 }
+      // Whoever takes a job stops being idle in the same step, or the next submitter would count on a busy thread.
       let next: Job?? = work.wait(until: deadline) { work -> Job?? in
-        if !work.waiting.isEmpty { return .some(work.waiting.removeFirst()) }
+        guard work.waiting.isEmpty else {
+          work.idle -= 1
+          return .some(work.waiting.removeFirst())
+        }
         return work.isShutDown ? .some(nil) : nil
       }
       guard let job = next ?? nil else {
@@ -106,7 +110,7 @@ package final class ThreadPool: Sendable {
         if leaves { return }
         continue
       }
-      work.change { $0.idle -= 1 }
+      work.notifyAll()
       job()
     }
   }

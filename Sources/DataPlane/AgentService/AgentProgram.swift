@@ -84,6 +84,11 @@ package enum AgentProgram {
   private static func runDetached(_ root: AgentRoot) throws(AgentFault) -> Int32 {
     do {
       try Files.makeDirectories(root.path, mode: 0o700)
+      // Asked here too, because an agent that runs already would answer in the new one's place.
+      guard let lock = try FileLock.take(root.lock) else {
+        throw AgentFault(.inUse, "another agent runs in \(root.path); stop that one, or choose another --root")
+      }
+      lock.release()
       let child = try RunningChild.startDetached(
         executable: try ProcessSetup.executablePath(), arguments: ["run", "--root", root.path, "--foreground"],
         environment: [

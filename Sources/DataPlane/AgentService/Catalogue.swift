@@ -7,6 +7,8 @@ package import Seams
 package struct SessionEntry: Codable, Sendable, Equatable {
   package var configuration: SessionConfiguration
   package var hold: Hold?
+  /// Which hold of the machine's was last taken over, so that a restart does not bring a cleared one back.
+  package var machineHold: String?
   package var approvals: [Approval]
   package var connectionProof: ConnectionProof?
   /// Whether the tap is to be served, so that a restarted agent serves it before anything else.

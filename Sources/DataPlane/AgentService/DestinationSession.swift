@@ -209,6 +209,7 @@ final class DestinationSession: AgentSession, LinkOwner, EntryKeeper {
     }
     local.shutDown()
     writer.stop()
+    journal.close()
     for volume in volumes { volume.close() }
   }
 

@@ -10,7 +10,8 @@ package final class Journal: Sendable {
   private let store: any StateStore
   private let time: any TimeSource
   private let path: String
-  private let size: Mutex<Int>
+  /// Bytes in the current file; nil once closed.
+  private let size: Mutex<Int?>
 
   /// One journal a path; `append` may be called from any thread and blocks on the disk.
   package init(store: any StateStore, path: String, time: any TimeSource) {
@@ -30,13 +31,17 @@ package final class Journal: Sendable {
     let line = Line(at: time.wallNow().secondsSince1970, event: event, detail: String(detail.prefix(4096)))
     guard let bytes = try? JSONEncoder().encode(line) else { return }
     size.withLock { size in
-      if size + bytes.count + 1 > Self.fileLimitBytes {
+      guard let before = size else { return }
+      if before + bytes.count + 1 > Self.fileLimitBytes {
         if let old = try? store.read(path) { try? store.replace("\(path).1", with: old) }
         try? store.remove(path)
         size = 0
       }
       try? store.append(path, [UInt8](bytes) + [10])
-      size += bytes.count + 1
+      size = (size ?? 0) + bytes.count + 1
     }
   }
+
+  /// Nothing is written any more: a session that was deleted must not come back as a directory with a journal in it.
+  package func close() { size.withLock { $0 = nil } }
 }

@@ -28,6 +28,8 @@ final class Link: Sendable {
     var answers: [Int: HelloState] = [:]
     var endedBecause: String?
     var readers: Int
+    /// The owner was told of the end.
+    var isOver = false
     var nextBulkLane = 0
   }
 
@@ -143,7 +145,7 @@ final class Link: Sendable {
   func discard(why: String) {
     state.change { state in
       state.endedBecause = state.endedBecause ?? why
-      state.readers = 0
+      state.isOver = true
     }
     for lane in lanes { lane.close() }
   }
@@ -151,15 +153,17 @@ final class Link: Sendable {
   var isClosed: Bool { state.withLock { $0.endedBecause != nil } }
   var isUp: Bool { state.withLock { $0.isUp } }
   var whyEnded: String? { state.withLock { $0.endedBecause } }
-  /// Blocks until no reader is left.
-  func waitForEnd() { _ = state.wait { $0.readers == 0 ? true : nil } }
+  /// Blocks until no reader is left and the owner was told.
+  func waitForEnd() { _ = state.wait { $0.isOver ? true : nil } }
 
   private func readerEnded() {
     let why: String? = state.change { state in
       state.readers -= 1
       return state.readers == 0 ? state.endedBecause ?? "" : nil
     }
-    if let why { owner.ended(self, why: why) }
+    guard let why else { return }
+    owner.ended(self, why: why)
+    state.change { $0.isOver = true }
   }
 
   private func read(_ lane: FrameLane) {

@@ -214,10 +214,22 @@ extension SourceSession {
     post(.hostFenced(isFenced: isFenced))
   }
 
+  /// A machine that starts repeats the hold of its record, which somebody may have cleared since.
   private func keepHold(_ cause: HoldCause, _ why: String) {
+    let now = resources.time.monotonicNow()
+    let (key, isKnown) = state.withLock { state in
+      let key = "\(state.machine.observation(at: now).swings) \(cause.rawValue) \(why)"
+      return (key, state.isStarting && state.entry.machineHold == key)
+    }
+    if isKnown { return }
     let hold = Hold(
       cause: cause == .reverted ? .reverted : .failure, who: "cmcagent", why: why, at: resources.time.wallNow())
-    submit(local) { [self] in change { $0.hold = hold } }
+    submit(local) { [self] in
+      change { entry in
+        entry.hold = hold
+        entry.machineHold = key
+      }
+    }
   }
 
   /// Changes what the catalogue keeps, one at a time, so that no older entry overwrites a newer.

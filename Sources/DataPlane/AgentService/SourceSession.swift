@@ -26,6 +26,7 @@ final class SourceSession: AgentSession, LinkOwner {
     var receiptPath: String?
     /// Why the last link ended or could not be had.
     var linkTrouble: String?
+    var isStarting = false
     var isParked = false
   }
 
@@ -215,7 +216,9 @@ final class SourceSession: AgentSession, LinkOwner {
 
   func start() {
     let wall = resources.time.wallNow()
+    state.withLock { $0.isStarting = true }
     post(.start(wall: wall))
+    state.withLock { $0.isStarting = false }
     if let budget = nextBudget() { post(.copyBudget(budget)) }
     if state.withLock({ $0.entry.tapIsOpen }) { reopenTap() }
     let configuration = configuration
@@ -274,6 +277,7 @@ final class SourceSession: AgentSession, LinkOwner {
     copying.shutDown()
     answers.shutDown()
     writer.stop()
+    journal.close()
     for volume in volumes { volume.close() }
   }
 
