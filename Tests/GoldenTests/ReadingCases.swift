@@ -25,6 +25,7 @@ import Testing
     if plan != nil { text += "plan read\n" }
     #expect((plan == nil) == diagnostics.hasErrors)
     #expect(name.hasPrefix("good-") == (plan != nil))
+    if name.hasPrefix("secret-") { #expect(!text.contains("hunter2")) }
     let expectedFile = directory.appending(path: "expected.txt")
     if ProcessInfo.processInfo.environment["UPDATE_GOLDEN"] == "1" {
       try Data(text.utf8).write(to: expectedFile)

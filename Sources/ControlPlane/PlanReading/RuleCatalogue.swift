@@ -1,0 +1,214 @@
+/// What each diagnostic of a document means: the text of `cmcplan validate --explain CODE`.
+package enum RuleCatalogue {
+  package struct Rule: Sendable {
+    /// "CMC1203"; never reused for another rule.
+    package let code: String
+    /// The rule, as a sentence without a period.
+    package let rule: String
+    /// Why it is one.
+    package let reason: String
+    /// What is right, as it would be written; may be empty.
+    package let example: String
+  }
+
+  /// In the order of their codes.
+  package static let rules: [Rule] = yaml + fields + plan + disks + conditions
+
+  /// Nil where there is no such rule. The code may be written in lower case.
+  package static func rule(_ code: String) -> Rule? { rules.first { $0.code == code.uppercased() } }
+
+  /// Rule, reason and example as lines; for an unknown code, the nearest ones.
+  package static func explain(_ code: String) -> String {
+    guard let rule = rule(code) else {
+      let near = Suggestion.phrase(for: code, among: rules.map(\.code))
+      return "There is no rule \(code.shortened()); \(orDefault(near, "codes are CMC and four digits")).\n"
+    }
+    var text = "\(rule.code): \(rule.rule).\n\n\(rule.reason)\n"
+    if !rule.example.isEmpty {
+      text += "\n" + rule.example.split(separator: "\n").map { "    \($0)\n" }.joined()
+    }
+    return text
+  }
+
+  private static func rule(_ code: String, _ rule: String, _ reason: String, _ example: String = "") -> Rule {
+    Rule(code: code, rule: rule, reason: reason, example: example)
+  }
+
+  private static let yaml: [Rule] = [
+    rule("CMC1001", "a document is UTF-8, without control characters", "Other encodings turn names into other names."),
+    rule(
+      "CMC1002", "indentation is of spaces", "YAML forbids tabs there: editors show them with different widths.",
+      "hosts:\n  erp-db:\n    address: 192.0.2.10"),
+    rule(
+      "CMC1003", "a document is YAML", "What can't be parsed can't be checked; further faults may show up once it can."),
+    rule(
+      "CMC1004", "a document has limits",
+      "256 MiB, 32 million values, 1 MiB a text: far beyond any plan, and short of trouble."),
+    rule("CMC1005", "values nest at most 64 deep", "A plan needs 12 levels. Deeper ones are an accident or an attack."),
+    rule(
+      "CMC1006", "a file holds one document", "Of a second one it would not be clear whether it adds or replaces."),
+    rule(
+      "CMC1007", "a document is not empty",
+      "An empty plan would mean that nothing is wanted; that is written as 'migrations: {}'."),
+    rule(
+      "CMC1008", "a key is plain text", "Braces without quotes are a mapping to YAML, and a mapping can't be a key.",
+      "run: \"mount {device:data} /mnt\""),
+    rule(
+      "CMC1009", "a key stands once in its mapping", "Most parsers keep the last one and drop the other without a word."
+    ),
+    rule(
+      "CMC1010", "an alias names an anchor above it", "'*name' repeats what '&name' marked before.",
+      "data: &disk {sku: Premium_LRS}\nlog: *disk"),
+    rule(
+      "CMC1011", "aliases repeat at most a million values", "A few lines of nested aliases can mean billions of values."
+    ),
+    rule(
+      "CMC1012", "'<<' merges mappings", "It puts the entries of a mapping into this one.",
+      "log: {<<: *disk, size: 64 GiB}"),
+    rule("CMC1013", "there are no tags but YAML's own", "A tag such as '!Ref' asks for a program that isn't here."),
+  ]
+
+  private static let fields: [Rule] = [
+    rule("CMC1100", "the first thousand faults are shown", "More would hide what to begin with."),
+    rule(
+      "CMC1101", "every key is one that has a meaning",
+      "A misspelled key would be ignored, and its default would be used.",
+      "address: 192.0.2.10"),
+    rule("CMC1102", "what has no default is written", "A guess here could be the wrong disk or the wrong host."),
+    rule(
+      "CMC1103", "a value has the kind that its key needs",
+      "One value, a list ('- item') and a mapping ('key: value') are different things."),
+    rule(
+      "CMC1104", "a value is one of those that exist", "Words are compared exactly, letters' case included.",
+      "phase: synchronized"),
+    rule(
+      "CMC1105", "a quantity has a unit", "256 of what? A thousandfold difference is easily missed in review.",
+      "size: 256 GiB\ninterval: 15m\nnetworkLimit: 400 Mbit/s\nlatencyBound: 20%"),
+    rule(
+      "CMC1106", "a quantity is a number and a known unit",
+      "Sizes: B, KiB to PiB (1024), kB to PB (1000). Rates: those with /s, and bit/s to Tbit/s. Durations: d, h, m, s, ms.",
+      "size: 1.5 TiB\ninterval: 1h30m\nthroughput: 400 MB/s"),
+    rule("CMC1107", "a value is in its range", "The range is that of Azure, TCP or the agent."),
+    rule(
+      "CMC1108", "a text has the form that its key needs",
+      "Names are a-z, 0-9 and '-': they become parts of tags, files and disks' names."),
+    rule(
+      "CMC1109", "what this version does not carry out is refused",
+      "To ignore it would be to promise what won't happen."),
+    rule(
+      "CMC1110", "keys that exclude each other don't stand together",
+      "A volume has a disk or an existing destination, a host ssh or local."),
+    rule(
+      "CMC1111", "numbers and booleans are written so that every YAML reads them alike",
+      "'yes', '012' and '1_000' mean different things in YAML 1.1 and 1.2; a number in quotes is a text.",
+      "sudo: true\nport: 22"),
+    rule(
+      "CMC1112", "a variable is declared and has a value",
+      "Values come from the plan's defaults, --set, or CMCPLAN_VAR_name.",
+      "variables: {phase: prepared}\nphase: \"{var:phase}\""),
+    rule(
+      "CMC1113", "the document says what it is", "So that a later version can read older plans.",
+      "apiVersion: cmcplan/v1\nkind: MigrationPlan"),
+    rule(
+      "CMC1114", "a time zone is an IANA name, or UTC",
+      "Abbreviations are ambiguous and follow no daylight-saving rules.", "timeZone: Europe/Berlin"),
+    rule(
+      "CMC1120", "a secret is never written in a document",
+      "Plans are reviewed, copied and kept for good. A secret that was in one must be replaced.",
+      "clientSecret: {env: AZURE_CLIENT_SECRET}"),
+    rule(
+      "CMC1121", "a client id is a UUID", "It is not repeated in messages, because secrets are pasted there by mistake."
+    ),
+  ]
+
+  private static let plan: [Rule] = [
+    rule(
+      "CMC1201", "the plan has an id of its own",
+      "It owns tags, disks' names and sessions: two plans with one id would undo each other's work."),
+    rule("CMC1202", "a variable is used", "One that nothing uses is often one that is misspelled where it is used."),
+    rule(
+      "CMC1203", "a device belongs to one volume",
+      "Two volumes would overwrite each other. Spellings such as '//' and '/./' are the same device."),
+    rule(
+      "CMC1210", "a host that is named exists", "Hosts are described under 'hosts:', by the names that migrations use."),
+    rule(
+      "CMC1211", "disks come from an integration", "The only integration is everyone's; of several, one must be named."),
+    rule("CMC1212", "a migration has a volume", "There would be nothing to move."),
+    rule(
+      "CMC1213", "a device has a name that stays",
+      "/dev/sdb is the second disk that was found at boot, and may be another one next time.",
+      "device: /dev/disk/by-id/wwn-0x5000c500a1b2c3d4"),
+    rule("CMC1220", "a host has an address", "The other agent, and SSH, must find it."),
+    rule(
+      "CMC1221", "local hosts have directories of their own", "Two agents in one directory would share their state."),
+    rule("CMC1222", "a host is used", "One that no migration names gets no agent."),
+    rule("CMC1225", "a device is a path", "From '/' on; only local hosts (demos) have paths below their root."),
+    rule(
+      "CMC1227", "a port serves one migration of a host", "Only one listener can have it.", "connection: {port: 4997}"),
+    rule(
+      "CMC1228", "a window can open", "One that ends before it starts never does. Midnight is crossed by two windows.",
+      "windows:\n  - {days: [sat], from: \"22:00\", to: \"24:00\", timeZone: Europe/Berlin}\n  - {days: [sun], from: \"00:00\", to: \"04:00\", timeZone: Europe/Berlin}"
+    ),
+    rule("CMC1229", "a day stands once in a window", "The other one was probably meant to be another day."),
+    rule(
+      "CMC1230", "cMotion needs a tap",
+      "With 'tracking: checksum' nothing sees the application's writes as they happen."),
+    rule(
+      "CMC1231", "a host that gets disks names its virtual machine",
+      "Disks are attached to an Azure VM, which is not known by the host's address.", "azureVirtualMachine: erp-db"),
+    rule("CMC1232", "a hook runs on a host of its migration", "Only those two have an agent that knows of it."),
+    rule(
+      "CMC1233", "a hook's placeholder names a volume", "{device:NAME} and {lun:NAME} are replaced on the host.",
+      "run: \"mount {device:data} /mnt\""),
+    rule(
+      "CMC1234", "a LUN is that of a disk", "An existing destination device has none that is known.",
+      "run: \"mount {device:data} /mnt\""),
+  ]
+
+  private static let disks: [Rule] = [
+    rule("CMC1240", "tags named 'cmcplan-…' are cmcplan's own", "By them a later run finds what an earlier one made."),
+    rule(
+      "CMC1241", "an existing disk keeps what was decided when it was made",
+      "Its name, group, encryption and network access are its own."),
+    rule("CMC1242", "a disk belongs to one volume", "Azure compares names without regard to case."),
+    rule("CMC1243", "a disk has whole GiB", "Azure takes no other size. 500 GB are 465.7 GiB.", "size: 466 GiB"),
+    rule(
+      "CMC1244", "a disk has a size that its kind can have",
+      "Up to 32,767 GiB; PremiumV2 up to 65,536; Ultra from 4 to 65,536."),
+    rule(
+      "CMC1245", "host caching is only where Azure has it", "None on PremiumV2 and Ultra, and none from 4 TiB on.",
+      "caching: none"),
+    rule("CMC1246", "a zone-redundant disk has no zone", "It is in all of them."),
+    rule(
+      "CMC1247", "PremiumV2 and Ultra disks name a zone",
+      "In most regions they exist only in zones, and must be in the VM's.", "zone: \"1\""),
+    rule(
+      "CMC1248", "only PremiumV2 and Ultra disks have IOPS and throughput of choice",
+      "Of other kinds, the size decides."),
+    rule(
+      "CMC1249", "a virtual machine has at most 64 data disks",
+      "LUNs are 0 to 63; small sizes allow far fewer, which 'cmcplan plan' checks."),
+    rule(
+      "CMC1250", "IOPS are what the disk's kind and size allow",
+      "PremiumV2: 3,000 to 500 a GiB, at most 80,000. Ultra: 100 to 1,000 a GiB, at most 400,000."),
+    rule(
+      "CMC1251", "throughput is what the disk's IOPS allow",
+      "Whole MB/s (10^6 bytes), 0.25 for each of its IOPS. PremiumV2: 125 to 2,000. Ultra: 1 to 10,000."),
+  ]
+
+  private static let conditions: [Rule] = [
+    rule(
+      "CMC1260", "somebody has answered for the licences", "No API can tell whether they allow Azure.",
+      "attestations: {operatingSystemLicensed: true, applicationLicensed: true}"),
+    rule(
+      "CMC1261", "a final cutover is proven", "With 'verify: none' nothing shows that both copies are the same.",
+      "verify: full"),
+    rule(
+      "CMC1290", "a cloud that isn't Microsoft's is allowed by guardrails",
+      "Whoever owns the endpoint gets the credential. A plan can't allow itself that, not even on this machine.",
+      "allow: {endpoints: [\"https://localhost:8443\"]}"),
+    rule(
+      "CMC1291", "a secret that goes to such a cloud is allowed by guardrails",
+      "So that a plan can't send a runner's secrets away.", "allow: {secrets: [{env: AZURE_CLIENT_SECRET}]}"),
+  ]
+}

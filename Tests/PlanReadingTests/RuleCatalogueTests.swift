@@ -1,0 +1,34 @@
+import Foundation
+import PlanReading
+import Testing
+
+@Suite struct RuleCatalogueTests {
+  @Test func everyCodeThatIsReportedIsExplained() throws {
+    var used: Set<String> = []
+    for room in ["YAMLTree", "PlanReading"] {
+      let directory = Files.package.appending(path: "Sources/ControlPlane/\(room)")
+      for name in try FileManager.default.contentsOfDirectory(atPath: directory.path)
+      where name.hasSuffix(".swift") && name != "RuleCatalogue.swift" {
+        let text = try String(contentsOf: directory.appending(path: name), encoding: .utf8)
+        used.formUnion(text.matches(of: /"(CMC1[0-9]{3})"/).map { String($0.1) })
+      }
+    }
+    let explained = RuleCatalogue.rules.map(\.code)
+    #expect(Set(explained) == used)
+    #expect(explained == explained.sorted())
+    #expect(Set(explained).count == explained.count)
+  }
+
+  @Test func explanationsAreForPeople() {
+    #expect(
+      RuleCatalogue.explain("cmc1243") == """
+        CMC1243: a disk has whole GiB.
+
+        Azure takes no other size. 500 GB are 465.7 GiB.
+
+            size: 466 GiB
+
+        """)
+    #expect(RuleCatalogue.explain("CMC124").hasPrefix("There is no rule CMC124"))
+  }
+}
