@@ -6,8 +6,7 @@ import sys
 
 def counters(text):
     found = {}
-    for line in text.splitlines():
-        migration = json.loads(line)
+    for migration in json.loads(text)["migrations"]:
         for role in ("source", "destination"):
             for volume in (migration.get(role) or {}).get("volumes", []):
                 found[role, volume["name"]] = volume["applicationIO"]
