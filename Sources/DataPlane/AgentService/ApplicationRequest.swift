@@ -49,7 +49,7 @@ final class ApplicationRequest: Sendable {
     }
   }
 
-  /// Tells the client. Blocks while its socket is full.
+  /// Tells the client; never waits for it.
   func answer() {
     guard let status = state.withLock({ $0.status }) else { return }
     completion(status == .ok ? .success(()) : .failure(Self.code(status)))
@@ -71,16 +71,11 @@ final class ApplicationSlice: FramePayload {
   private let request: ApplicationRequest
   private let offset: Int
   private let count: Int
-  private let answer: @Sendable (ApplicationRequest) -> Void
 
-  /// `answer` is called where this was the last use of a request that is finished; it must not block.
-  init(
-    _ request: ApplicationRequest, offset: Int, count: Int, answer: @escaping @Sendable (ApplicationRequest) -> Void
-  ) {
+  init(_ request: ApplicationRequest, offset: Int, count: Int) {
     self.request = request
     self.offset = offset
     self.count = count
-    self.answer = answer
     request.hold()
   }
 
@@ -88,7 +83,7 @@ final class ApplicationSlice: FramePayload {
     UnsafeRawBufferPointer(request.piece(offset, count))
   }
 
-  func release() { if request.drop() { answer(request) } }
+  func release() { if request.drop() { request.answer() } }
 }
 
 /// A buffer lent from a pool; goes back with its last reference. As a frame's payload, its first `count` bytes.

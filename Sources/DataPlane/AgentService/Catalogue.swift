@@ -38,6 +38,12 @@ package struct HookEntry: Codable, Sendable, Equatable {
   package var point: String
   package var startedAt: WallTime
   package var outcome: HookOutcome?
+  package init(runID: String, point: String, startedAt: WallTime, outcome: HookOutcome?) {
+    self.runID = runID
+    self.point = point
+    self.startedAt = startedAt
+    self.outcome = outcome
+  }
 }
 
 /// The agent's durable memory: sessions, leases, hook runs and tombstones, each a small JSON file that is replaced

@@ -9,12 +9,15 @@ package final class ControlServer: Sendable {
   package static let connectionLimit = 32
   /// Slow calls of one connection at a time; the next one waits its turn.
   package static let slowCallLimit = 8
+  /// Calls that are under way when the agent ends get this long to be answered, that which ends it among them.
+  package static let farewellSeconds = 1.0
 
   private let listener: SocketListener
   private let table: CallTable
   private let userID: UInt32
   private let log: @Sendable (String) -> Void
   private let connections = Monitor([ObjectIdentifier: SocketChannel]())
+  private let calls = Monitor(0)
 
   /// Listens at `path` from now on; a socket file that a dead agent left is replaced.
   package init(
@@ -53,7 +56,7 @@ package final class ControlServer: Sendable {
       }
       do throws(SystemError) {
         try PlatformThread.start(name: "call") { [self] in
-          ControlConnection(channel: channel, table: table).run()
+          ControlConnection(channel: channel, table: table, calls: calls).run()
           channel.shutDown()
           connections.change { _ = $0.removeValue(forKey: ObjectIdentifier(channel)) }
         }
@@ -72,6 +75,7 @@ package final class ControlServer: Sendable {
   /// Lets nobody in any more and hangs up; removes the socket's file.
   package func stop() {
     listener.cancel()
+    _ = calls.wait(until: MonotonicTime.now.adding(seconds: Self.farewellSeconds)) { $0 == 0 ? true : nil }
     for channel in connections.withLock({ Array($0.values) }) { channel.shutDown() }
   }
 }
@@ -81,8 +85,11 @@ private final class ControlConnection: Sendable {
   private let channel: SocketChannel
   private let table: CallTable
   private let slowCalls = Monitor(0)
+  /// Of all connections, from the request's line until its answer is out.
+  private let calls: Monitor<Int>
 
-  init(channel: SocketChannel, table: CallTable) {
+  init(channel: SocketChannel, table: CallTable, calls: Monitor<Int>) {
+    self.calls = calls
     self.channel = channel
     self.table = table
   }
@@ -129,6 +136,8 @@ private final class ControlConnection: Sendable {
   }
 
   private func answer(_ line: [UInt8], _ head: JSONRPC.RequestHead) {
+    calls.withLock { $0 += 1 }
+    defer { calls.change { $0 -= 1 } }
     if let answer = table.answer(line, head: head) { send(answer) }
   }
 

@@ -77,6 +77,7 @@ final class DestinationSession: AgentSession, LinkOwner, EntryKeeper {
 
   var configuration: SessionConfiguration { state.withLock { $0.entry.configuration } }
   var peerFingerprint: KeyFingerprint { configuration.peerFingerprint }
+  var linkLossTimeoutSeconds: Double { configuration.linkLossTimeoutSeconds }
 
   // MARK: Events
 

@@ -7,6 +7,7 @@ internal import Seams
 protocol LinkOwner: AnyObject, Sendable {
   var session: SessionID { get }
   var peerFingerprint: KeyFingerprint { get }
+  var linkLossTimeoutSeconds: Double { get }
   /// All lanes of an incoming link said the same hello: ask the machine, then `answer` or `refuse` the link.
   func offered(_ link: Link, _ state: HelloState)
   /// All lanes of our own link were answered. The machine's word for the link, or its end, comes later.

@@ -107,7 +107,12 @@ package final class LinkPorts: Sendable {
         guard case .hello(let hello) = try reader.next().message else {
           throw LinkFailure("the first message is no hello")
         }
-        try place(hello, FrameLane(number: Int(hello.lane), channel: channel, reader: reader), peer, number)
+        let lane = FrameLane(number: Int(hello.lane), channel: channel, reader: reader)
+        // The handshake's deadline must not hit a link that stands.
+        let timeout = ports.withLock { $0[number]?.owners[hello.state.session]?.linkLossTimeoutSeconds }
+        if let timeout { try? socket.tuneTCP(userTimeoutSeconds: timeout, keepaliveSeconds: Int(timeout)) }
+        guardian.cancel()
+        try place(hello, lane, peer, number)
       } catch {
         log("a connection from \(socket.label) was dropped: \(error)")
         channel.shutDown()

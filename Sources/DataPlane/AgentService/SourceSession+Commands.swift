@@ -62,10 +62,26 @@ extension SourceSession {
   // MARK: The tap
 
   private func openTap() throws(AgentFault) {
+    if !taps.isServing, !state.withLock({ $0.entry.tapIsOpen }) { try checkUse() }
     try ask(.openTap)
     try serveTap()
     if !state.withLock({ $0.entry.tapIsOpen }) { try save { $0.tapIsOpen = true } }
     try taps.attach()
+  }
+
+  /// What is mounted without the tap would be written behind its back.
+  private func checkUse() throws(AgentFault) {
+    let topology = DeviceTopology(host: resources.host, agentRoot: resources.root.path)
+    for volume in volumes {
+      guard let status = resources.host.status(volume.path) else { continue }
+      let users = topology.users(of: status, path: volume.path)
+      guard users.isEmpty else {
+        throw AgentFault(
+          .inUse,
+          "volume \(volume.name): \(volume.path) is mounted at \(users.joined(separator: ", ")), where writes would bypass the tap; stop the application, unmount it, open the tap, and mount the tap's device in its place"
+        )
+      }
+    }
   }
 
   private func serveTap() throws(AgentFault) {

@@ -57,9 +57,7 @@ extension SourceSession {
     case .transfer(let id): state.transfers[id]
     case .application(let id, let offset):
       state.applications[id].map { request in
-        ApplicationSlice(request, offset: Int(offset), count: frame.message.payloadBytes) { [weak self] request in
-          self?.answerLater(request)
-        }
+        ApplicationSlice(request, offset: Int(offset), count: frame.message.payloadBytes)
       }
     }
   }
@@ -81,21 +79,12 @@ extension SourceSession {
       if let payload, count <= payload.count, offset + count <= request.payload.bytes.count {
         request.piece(offset, count).copyMemory(from: UnsafeRawBufferPointer(rebasing: payload[..<count]))
       }
-      if request.drop() { answer(request, poster) }
-    case .answer(let request): answer(request, poster)
+      if request.drop() { request.answer() }
+    case .answer(let request): request.answer()
     case .refuse(let link, let status, let why): submit(local) { link.refuse(status, why: why) }
     case .effect(let effect): perform(effect)
     }
   }
-
-  private func answer(_ request: ApplicationRequest, _ poster: Poster) {
-    switch poster {
-    case .worker: request.answer()
-    case .lane: answerLater(request)
-    }
-  }
-
-  func answerLater(_ request: ApplicationRequest) { submit(answers) { request.answer() } }
 
   /// The pools take more than a session may have outstanding; where the host gives no thread, this one does the work.
   func submit(_ pool: ThreadPool, _ job: @escaping @Sendable () -> Void) {
@@ -109,11 +98,11 @@ extension SourceSession {
     case .storeIntent(let volume, let page, let revision, let bytes):
       writer.replace(SourceFiles.intent(session, volumes[Int(volume)].name, page), with: bytes) {
         [weak self] isStored in
-        self?.post(.intentStored(volume: volume, page: page, revision: revision, isStored: isStored))
+        self?.post(.intentStored(volume: volume, page: page, revision: revision, isStored: isStored), from: .lane)
       }
     case .store(let revision, let record):
       writer.replace(SourceFiles.record(session), with: record.encoded()) { [weak self] isStored in
-        self?.post(.stored(revision: revision, isStored: isStored))
+        self?.post(.stored(revision: revision, isStored: isStored), from: .lane)
       }
     case .flushLocal(let checkpoint):
       submit(local) { [self] in

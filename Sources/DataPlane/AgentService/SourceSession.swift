@@ -49,7 +49,7 @@ final class SourceSession: AgentSession, LinkOwner {
     var close: @Sendable () -> Void
   }
 
-  /// Whether the posting thread may do disk work and wait for a client's socket.
+  /// Whether the posting thread may do disk work.
   enum Poster {
     case worker
     case lane
@@ -64,7 +64,6 @@ final class SourceSession: AgentSession, LinkOwner {
   let fence: any SourceFence
   let local = ThreadPool(name: "local", threadLimit: 8, waitingLimit: 16_384)
   let copying = ThreadPool(name: "copy", threadLimit: 3, waitingLimit: 16_384)
-  let answers = ThreadPool(name: "answer", threadLimit: 4, waitingLimit: 16_384)
   let buffers: BufferPool
   let commandAnswers = Monitor([UInt64: CommandAnswer]())
   let probes = Monitor([UInt64: Bool]())
@@ -105,6 +104,7 @@ final class SourceSession: AgentSession, LinkOwner {
 
   var configuration: SessionConfiguration { state.withLock { $0.entry.configuration } }
   var peerFingerprint: KeyFingerprint { configuration.peerFingerprint }
+  var linkLossTimeoutSeconds: Double { configuration.linkLossTimeoutSeconds }
 
   // MARK: Events
 
@@ -120,20 +120,23 @@ final class SourceSession: AgentSession, LinkOwner {
   }
 
   /// Inside the lock: the machine, and what must keep its order.
-  func handle(_ event: SourceEvent, _ state: inout State, _ work: inout [Work]) {
+  private func handle(_ event: SourceEvent, _ state: inout State, _ work: inout [Work]) {
+    step(event, &state, &work)
+    let limit = state.machine.configuration.limits.applicationRequests
+    while !state.waiting.isEmpty, state.applications.count < limit {
+      admit(state.waiting.removeFirst(), &state, &work)
+    }
+  }
+
+  private func step(_ event: SourceEvent, _ state: inout State, _ work: inout [Work]) {
     var effects: [SourceEffect] = []
     state.machine.handle(event, at: resources.time.monotonicNow(), into: &effects)
     for effect in effects { route(effect, &state, &work) }
-    let limit = state.machine.configuration.limits.applicationRequests
-    while !state.waiting.isEmpty, state.applications.count < limit {
-      let pending = state.waiting.removeFirst()
-      admit(pending, &state, &work)
-    }
   }
 
   private func admit(_ pending: PendingApplication, _ state: inout State, _ work: inout [Work]) {
     state.applications[pending.request.id] = pending.request
-    handle(
+    step(
       .application(
         id: pending.request.id, volume: UInt16(pending.volume), pending.operation, range: pending.range,
         durable: pending.durable), &state, &work)
@@ -275,7 +278,6 @@ final class SourceSession: AgentSession, LinkOwner {
     }
     local.shutDown()
     copying.shutDown()
-    answers.shutDown()
     writer.stop()
     journal.close()
     for volume in volumes { volume.close() }

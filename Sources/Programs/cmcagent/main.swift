@@ -1,4 +1,7 @@
 import AgentService
 import Glibc
 
-exit(AgentProgram.run(Array(CommandLine.arguments.dropFirst())))
+let code = AgentProgram.run(Array(CommandLine.arguments.dropFirst()))
+// Not exit(): it would tear OpenSSL and others down under threads that still serve.
+fflush(nil)
+_exit(code)

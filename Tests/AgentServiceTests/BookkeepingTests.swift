@@ -1,0 +1,193 @@
+import AgentProtocol
+import AgentService
+import BlockModel
+import LinuxPlatform
+import Replication
+import Seams
+import TestSupport
+import Testing
+
+@Suite("Leases and fencing numbers")
+struct LeaseBookTests {
+  private let now = WallTime(secondsSince1970: 1000)
+  private func call(_ holder: String, _ number: UInt64, steal: Bool = false) -> AcquireLeaseCall {
+    AcquireLeaseCall(
+      session: SessionID("s"), holder: holder, fencingNumber: number, timeToLiveSeconds: 30, steal: steal)
+  }
+
+  @Test("A running lease keeps others out, names its holder, and can be renewed, stolen and outlived")
+  func lease() throws {
+    var book = LeaseBook(entries: [])
+    _ = try book.acquire(call("a", 1), now: now)
+    let refusal = #expect(throws: AgentFault.self) { try book.acquire(call("b", 2), now: now) }
+    #expect(refusal?.code == .fenced && refusal?.message.contains("a has the lease") == true)
+    let renewed = try book.acquire(call("a", 1), now: now.adding(seconds: 10))
+    #expect(renewed.acquiredAt == now && renewed.expiresAt == now.adding(seconds: 40))
+    _ = try book.acquire(call("b", 2, steal: true), now: now)
+    #expect(throws: AgentFault.self, "the old holder's number is spent") {
+      try book.admit(fencingNumber: 1, for: SessionID("s"))
+    }
+    _ = try book.acquire(call("c", 3), now: now.adding(seconds: 31))
+  }
+
+  @Test("The highest number is remembered after the lease was given back")
+  func highest() throws {
+    var book = LeaseBook(entries: [])
+    _ = try book.acquire(call("a", 7), now: now)
+    book.release(ReleaseLeaseCall(session: SessionID("s"), fencingNumber: 7))
+    book.release(ReleaseLeaseCall(session: SessionID("s"), fencingNumber: 7))
+    #expect(throws: AgentFault.self) { try book.acquire(call("b", 7), now: now) }
+    #expect(try book.admit(fencingNumber: 7, for: SessionID("s")) == false)
+    #expect(try book.admit(fencingNumber: 9, for: SessionID("s")) == true)
+    #expect(throws: AgentFault.self) { try book.admit(fencingNumber: 8, for: SessionID("s")) }
+  }
+}
+
+@Suite("How fast the copier may go")
+struct RateGovernorTests {
+  private func time(_ seconds: Double) -> MonotonicTime { MonotonicTime(nanoseconds: 1).adding(seconds: seconds) }
+
+  @Test("A network limit is granted in whole transfers and kept over time; without limits nothing is said")
+  func networkLimit() {
+    let limits = RateLimits(share: nil, networkLimitBytesPerSecond: 10_000_000)
+    var governor = RateGovernor(limits: limits, transferBytes: 512 << 10, now: time(0))
+    var granted: UInt64 = 0
+    for tick in 1...100 {
+      guard case .grant(let bytes) = governor.tick(deliveredBytes: granted, now: time(Double(tick) / 10)) else {
+        Issue.record("there is a limit")
+        return
+      }
+      #expect(bytes % UInt64(512 << 10) == 0)
+      granted += bytes
+    }
+    #expect((95_000_000...100_000_000).contains(granted))
+    governor.change(limits: RateLimits(share: nil, networkLimitBytesPerSecond: nil))
+    #expect(governor.tick(deliveredBytes: granted, now: time(11)) == .unlimited)
+  }
+
+  @Test("A share is of what the link was seen to deliver")
+  func share() {
+    var governor = RateGovernor(
+      limits: RateLimits(share: 0.5, networkLimitBytesPerSecond: nil), transferBytes: 512 << 10, now: time(0))
+    var total: UInt64 = 0
+    for tick in 1...5 {
+      total += 10_000_000
+      _ = governor.tick(deliveredBytes: total, now: time(Double(tick) / 10))
+    }
+    var granted: UInt64 = 0
+    for tick in 6...25 {
+      if case .grant(let bytes) = governor.tick(deliveredBytes: total + granted, now: time(Double(tick) / 10)) {
+        granted += bytes
+      } else {
+        Issue.record("the capacity is known")
+      }
+    }
+    #expect((90_000_000...110_000_000).contains(granted), "half of 100 MB/s for 2 s: \(granted)")
+  }
+}
+
+@Suite("The program's arguments")
+struct AgentArgumentsTests {
+  @Test("Commands are read with either form of a value")
+  func commands() throws {
+    #expect(try AgentCommand.parse(["run", "--root", "/r", "--foreground"]) == .run(root: "/r", foreground: true))
+    #expect(try AgentCommand.parse(["run", "--root=/r"]) == .run(root: "/r", foreground: false))
+    #expect(try AgentCommand.parse(["inspect", "/dev/sdb", "--json"]) == .inspect(device: "/dev/sdb", json: true))
+    #expect(try AgentCommand.parse(["holder", "--anything", "x"]) == .holder(arguments: ["--anything", "x"]))
+  }
+
+  @Test(
+    "Mistakes are named",
+    arguments: [[], ["fly"], ["run"], ["run", "--root"], ["run", "--root", "/r", "extra"], ["rpc", "--speed", "1"]])
+  func mistakes(arguments: [String]) {
+    #expect(throws: UsageError.self) { try AgentCommand.parse(arguments) }
+  }
+}
+
+@Suite("What a configuration must keep to")
+struct ConfigurationRulesTests {
+  private let good = PairSettings(port: 4996).half(.source, peer: KeyFingerprint("SHA256:00"))
+
+  @Test("A good one passes; names that would leave the directory, odd sizes and lanes are refused with their names")
+  func rules() throws {
+    try ConfigurationRules.check(good)
+    var bad = good
+    bad.volumes[0].name = VolumeName("..")
+    #expect(throws: AgentFault.self) { try ConfigurationRules.check(bad) }
+    bad = good
+    bad.volumes[0].sizeBytes = 1001
+    #expect((#expect(throws: AgentFault.self) { try ConfigurationRules.check(bad) })?.message.contains("data") == true)
+    bad = good
+    bad.link.lanes = 0
+    #expect(throws: AgentFault.self) { try ConfigurationRules.check(bad) }
+    bad = good
+    bad.verify = "maybe"
+    #expect(throws: AgentFault.self) { try ConfigurationRules.check(bad) }
+  }
+
+  @Test("No two sessions have one device; with data neither device nor peer changes, limits always may")
+  func change() throws {
+    var other = good
+    other.session = SessionID("plan/other")
+    other.migration = MigrationName("other")
+    let clash = #expect(throws: AgentFault.self) { try ConfigurationRules.checkTogether(other, with: [good]) }
+    #expect(clash?.code == .inUse)
+    var next = good
+    next.limits.share = 0.25
+    try ConfigurationRules.checkChange(from: good, to: next, hasData: true)
+    next.volumes[0].devicePath = "another"
+    try ConfigurationRules.checkChange(from: good, to: next, hasData: false)
+    #expect(throws: AgentFault.self) { try ConfigurationRules.checkChange(from: good, to: next, hasData: true) }
+  }
+}
+
+@Suite("What an agent remembers")
+struct CatalogueTests {
+  private let call = RunHookCall(
+    fencingNumber: 1, session: SessionID("plan/erp"), runID: "run/1", point: "stopApplication",
+    command: "echo out; echo err >&2; echo $CMC_MIGRATION; exit 3", timeoutSeconds: 20)
+
+  private func runner(_ store: MemoryStateStore) -> HookRunner {
+    HookRunner(
+      children: PosixChildProcesses(), time: SystemTime(), catalogue: Catalogue(state: store, tombstones: store),
+      path: "/usr/bin:/bin", home: "/")
+  }
+
+  @Test("A hook runs once: the same run again is answered with the first one's outcome")
+  func hook() throws {
+    let store = MemoryStateStore()
+    #expect(try runner(store).recorded(call.runID, of: call.session) == nil)
+    let outcome = try runner(store).run(call, migration: MigrationName("erp"))
+    #expect(outcome.exitCode == 3 && outcome.output == "out\nerr\nerp\n" && !outcome.succeeded)
+    #expect(try runner(store).recorded(call.runID, of: call.session) == outcome)
+  }
+
+  @Test("A hook that hangs is killed at its timeout; one that the agent did not survive is not run again")
+  func hangingHook() throws {
+    let store = MemoryStateStore()
+    var hanging = call
+    hanging.command = "sleep 60"
+    hanging.timeoutSeconds = 0.2
+    #expect(try runner(store).run(hanging, migration: MigrationName("erp")).timedOut)
+    let catalogue = Catalogue(state: store, tombstones: store)
+    let interrupted = HookEntry(
+      runID: "run/2", point: "mount", startedAt: SystemTime().wallNow(), outcome: nil)
+    try catalogue.save(interrupted, of: call.session)
+    let outcome = try #require(try runner(store).recorded("run/2", of: call.session))
+    #expect(!outcome.succeeded && outcome.output.contains("not known"))
+  }
+
+  @Test("A damaged session is reported and hides no other; names can't collide or leave the directory")
+  func damaged() throws {
+    let store = MemoryStateStore()
+    let catalogue = Catalogue(state: store, tombstones: MemoryStateStore())
+    let good = SessionEntry(configuration: PairSettings(port: 1).half(.source, peer: KeyFingerprint("x")))
+    try catalogue.save(good)
+    try store.replace("sessions/broken/session.json", with: Array("{".utf8))
+    let (entries, faults) = catalogue.sessions()
+    #expect(entries == [good] && faults.count == 1)
+    let names = ["a/b", "a%2Fb", "..", ".", "a b", "ä", "a.b"].map(Catalogue.fileName)
+    #expect(Set(names).count == names.count)
+    #expect(names.allSatisfy { !$0.contains("/") && !$0.hasPrefix(".") })
+  }
+}
