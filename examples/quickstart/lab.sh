@@ -133,10 +133,13 @@ application() {
   (cd "$LAB/hosts/$host" && ./application "$@")
 }
 
-# longest_pause FROM TO: the longest transaction that ended between two moments, in milliseconds.
+# longest_pause FROM TO: the longest time between two commits of the application of which a part lies between the two
+# moments, in milliseconds.
 longest_pause() {
-  awk -v from="$1" -v to="$2" '$3 >= from && $3 <= to && $4 > longest {longest = $4} END {printf "%.1f", longest * 1000}' \
-    "$LAB/application/acknowledged"
+  awk -v from="$1" -v to="$2" '
+    before && $3 >= from && before <= to && $3 - before > longest {longest = $3 - before}
+    {before = $3}
+    END {printf "%.0f", longest * 1000}' "$LAB/application/acknowledged"
 }
 
 acknowledged_count() { wc -l <"$LAB/application/acknowledged"; }
