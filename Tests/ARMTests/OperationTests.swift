@@ -56,6 +56,18 @@ import Testing
         == .finished(.succeeded))
   }
 
+  @Test func throttlingIsWaitedOutOnceAndDoesNotSlowDownWhatFollows() {
+    var (operation, _) = Self.begin(Self.accepted)
+    _ = operation.handle(.waited, now: Self.start)
+    #expect(
+      operation.handle(.answered(Self.answer(429, "", [("Retry-After", "1200")])), now: Self.start)
+        == .wait(seconds: 1200, why: "throttled by the service"))
+    _ = operation.handle(.waited, now: Self.start)
+    #expect(
+      operation.handle(.answered(Self.answer(200, #"{"status":"InProgress"}"#)), now: Self.start)
+        == .wait(seconds: 4, why: "the operation is running"))
+  }
+
   @Test func aStatusURLThatIsLostForGoodMakesTheResourceDecide() {
     var (operation, _) = Self.begin(Self.accepted)
     for _ in 0..<ARMOperation.failedReadsBeforeResource {

@@ -1,4 +1,4 @@
-"""Validates YAML documents against a JSON Schema: validate.py SCHEMA FILE... prints one line a document.
+"""Validates YAML documents against a JSON Schema: validate.py SCHEMA FILE... prints one line a document: path, tab, verdict.
 
 Scalars are resolved as in the core schema of YAML 1.2, as editors do it, not as PyYAML's YAML 1.1.
 """
@@ -35,4 +35,4 @@ for path in sys.argv[2:]:
         verdict = "valid" if fault is None else "fault: " + fault.message.replace("\n", " ")[:200]
     except (yaml.YAMLError, RecursionError, TypeError) as error:
         verdict = "not YAML: " + str(error).replace("\n", " ")[:100]
-    print(path, verdict)
+    print(path, verdict, sep="\t")

@@ -143,6 +143,7 @@ struct FakeHosts: HostGateway {
   func deploy(to host: Host) async throws(GatewayError) {
     try await world.call(run) { [digest = world.shippedDigest] (state, _) throws(GatewayError) in
       guard !state.unreachable.contains(host.name) else { throw unreachable(host) }
+      if state.isTraced { state.trace.append("deployed \(host.name)") }
       state.agents[host.name]?.digest = digest
       state.agents[host.name]?.isRunning = true
     }
@@ -150,6 +151,7 @@ struct FakeHosts: HostGateway {
   func remove(from host: Host) async throws(GatewayError) {
     try await world.call(run) { (state, _) throws(GatewayError) in
       if !(state.agents[host.name]?.sessions.isEmpty ?? true) { state.violate("agent removed with sessions on it") }
+      if state.isTraced { state.trace.append("removed \(host.name)") }
       state.agents[host.name]?.digest = nil
       state.agents[host.name]?.isRunning = false
       state.agents[host.name]?.leases = [:]
@@ -204,6 +206,7 @@ struct FakeCloud: CloudGateway {
       guard var disk = state.disks[resourceID] else {
         throw GatewayError(code: "CMC3002", message: "no disk", advice: "", disposition: .terminal)
       }
+      if state.isTraced { state.trace.append("tagged \(disk.name) \(tags[DiskTag.state] ?? "")") }
       disk.tags = tags
       state.disks[resourceID] = disk
       return disk

@@ -2,9 +2,15 @@ import Foundation
 import Simulation
 import Testing
 
+private struct Batch: Sendable {
+  var seeds = 0
+  var report = SimulationReport()
+  var failure: String?
+}
+
 @Suite struct ReplicationSimulationTests {
   /// Thousands of seeds within a bound of wall time; `SIM_SEED` repeats one and traces it.
-  @Test func nothingAcknowledgedIsLostAndEverythingConverges() throws {
+  @Test func nothingAcknowledgedIsLostAndEverythingConverges() async throws {
     if let text = ProcessInfo.processInfo.environment["SIM_SEED"], let seed = UInt64(text) {
       let report = try Simulation.run(seed: seed, isTracing: true)
       print("seed \(seed): \(report)")
@@ -14,20 +20,36 @@ import Testing
     let first = UInt64(ProcessInfo.processInfo.environment["SIM_FIRST"] ?? "") ?? 1
     let most = UInt64(ProcessInfo.processInfo.environment["SIM_SEEDS"] ?? "") ?? 4000
     let start = ContinuousClock.now
-    var total = SimulationReport()
-    var seed = first
-    while seed < first + most, ContinuousClock.now - start < .seconds(limit) {
-      do {
-        total.add(try Simulation.run(seed: seed))
-      } catch {
-        Issue.record("seed \(seed): \(error); repeat it with: make sim SEED=\(seed)")
-        break
+    let workers = UInt64(max(1, ProcessInfo.processInfo.activeProcessorCount))
+    // Each worker takes every n-th seed, so that which seeds ran depends on time alone, never a seed's outcome.
+    let total = await withTaskGroup(of: Batch.self) { group in
+      for worker in 0..<workers {
+        group.addTask {
+          var batch = Batch()
+          var seed = first + worker
+          while seed < first + most, ContinuousClock.now - start < .seconds(limit), batch.failure == nil {
+            do throws(SimulationFailure) {
+              batch.report.add(try Simulation.run(seed: seed))
+            } catch {
+              batch.failure = "seed \(seed): \(error); repeat it with: make sim SEED=\(seed)"
+            }
+            batch.seeds += 1
+            seed += workers
+          }
+          return batch
+        }
       }
-      seed += 1
+      var total = Batch()
+      for await batch in group {
+        total.seeds += batch.seeds
+        total.report.add(batch.report)
+        if let failure = batch.failure { Issue.record("\(failure)") }
+      }
+      return total
     }
-    let faults = total.faults.sorted { $0.key < $1.key }.map { "\($0.value) \($0.key)" }.joined(separator: ", ")
+    let faults = total.report.faults.sorted { $0.key < $1.key }.map { "\($0.value) \($0.key)" }.joined(separator: ", ")
     print(
-      "simulated \(seed - first) seeds: \(total.events) events, \(total.requests) requests, \(total.swings) swings, "
-        + "\(total.links) links, \(faults)")
+      "simulated \(total.seeds) seeds: \(total.report.events) events, \(total.report.requests) requests, "
+        + "\(total.report.swings) swings, \(total.report.links) links, \(faults)")
   }
 }

@@ -183,6 +183,9 @@ package struct ARMOperation: Sendable {
       url = resourceURL
       failedReads = 0
     }
+    let pace = lastPollSeconds
+    // How long throttling lasts says nothing of the pace afterwards.
+    defer { lastPollSeconds = pace }
     return wait(retryAfter, why, now)
   }
 

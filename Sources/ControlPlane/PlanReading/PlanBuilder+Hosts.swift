@@ -73,6 +73,7 @@ extension PlanBuilder {
     }
     guard hosts[name] != nil else {
       hasUnresolvedHost = true
+      if isHostsUnreadable { return nil }
       let near = Suggestion.phrase(for: name, among: hostNames)
       let known = hostNames.count <= 8 ? alternatives(hostNames) : "one of the names under 'hosts:'"
       reading.report(

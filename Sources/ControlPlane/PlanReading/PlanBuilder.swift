@@ -19,6 +19,8 @@ final class PlanBuilder {
   var hostNames: [String] = []
   var usedHosts: Set<String> = []
   var hasUnresolvedHost = false
+  /// Has its own fault; references to hosts have none then.
+  var isHostsUnreadable = false
   var defaults = Defaults()
   var uses = DeviceUses()
   var listeners: [ListenerKey: String] = [:]
@@ -56,9 +58,13 @@ final class PlanBuilder {
     if let node = document.node(shape.integrations) { readIntegrations(node) }
     let attestations = readAttestations(document)
     if let node = document.node(shape.hosts) { readHosts(node) }
+    isHostsUnreadable = document.node(shape.hosts).map { !$0.isMapping } ?? true
     if let node = document.node(shape.defaults) { defaults = readDefaults(node) }
     var migrations: [MigrationName: Migration] = [:]
-    if let node = document.node(shape.migrations) { migrations = readMigrations(node) }
+    if let node = document.node(shape.migrations) {
+      migrations = readMigrations(node)
+      if !node.isMapping { hasUnresolvedHost = true }
+    }
     warnOfUnusedHosts()
     warnOfUnusedVariables(document)
     guard isPlan, let metadata else { return nil }

@@ -67,9 +67,12 @@ enum Quantities {
     guard value <= maximumBytes else {
       throw ValueFault("CMC1107", "the \(what) '\(text.shortened())' is too large", "the most is 8 PiB")
     }
+    guard value > 0 else {
+      throw ValueFault("CMC1107", "the \(what) '\(text.shortened())' is nothing", "write a \(what) above zero")
+    }
     guard value >= 1, value.rounded() == value else {
       throw ValueFault(
-        "CMC1107", "the \(what) '\(text.shortened())' is not a whole number of bytes above zero",
+        "CMC1107", "the \(what) '\(text.shortened())' is not a whole number of bytes",
         "use a smaller unit, as in '1536 GiB' for '1.5 TiB'")
     }
     return UInt64(value)

@@ -85,7 +85,7 @@ final class Reading {
         usedVariables.insert(name)
         report(
           "CMC1112", at: node.position, "the variable '\(name)' has no value",
-          "give it one with --set \(name)=VALUE or the environment variable CMCPLAN_VAR_\(name), or a default under 'variables:'"
+          "give it one with --set \(name)=VALUE, or a default under 'variables:'"
         )
         return nil
       case .none:

@@ -1,4 +1,4 @@
-/// What each diagnostic of a document means: the text of `cmcplan validate --explain CODE`.
+/// What each diagnostic of a document means, for whoever asks about its code.
 package enum RuleCatalogue {
   package struct Rule: Sendable {
     /// "CMC1203"; never reused for another rule.
@@ -37,7 +37,8 @@ package enum RuleCatalogue {
   private static let yaml: [Rule] = [
     rule("CMC1001", "a document is UTF-8, without control characters", "Other encodings turn names into other names."),
     rule(
-      "CMC1002", "indentation is of spaces", "YAML forbids tabs there: editors show them with different widths.",
+      "CMC1002", "indentation is of spaces",
+      "YAML forbids tabs there: editors show them with different widths. No-break spaces, from web pages, are no spaces.",
       "hosts:\n  erp-db:\n    address: 192.0.2.10"),
     rule(
       "CMC1003", "a document is YAML", "What can't be parsed can't be checked; further faults may show up once it can."),
@@ -104,7 +105,7 @@ package enum RuleCatalogue {
       "sudo: true\nport: 22"),
     rule(
       "CMC1112", "a variable is declared and has a value",
-      "Values come from the plan's defaults, --set, or CMCPLAN_VAR_name.",
+      "Values come from the plan's defaults, or from --set name=value.",
       "variables: {phase: prepared}\nphase: \"{var:phase}\""),
     rule(
       "CMC1113", "the document says what it is", "So that a later version can read older plans.",

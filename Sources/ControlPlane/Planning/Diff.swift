@@ -56,7 +56,12 @@ private func addRemovals(to entries: inout [MigrationChanges], _ plan: Migration
   var position: [MigrationName: Int] = [:]
   for (index, entry) in entries.enumerated() { position[entry.migration] = index }
   for (host, names) in users.sorted(by: { $0.key < $1.key }) {
-    guard let seen = observation.hosts[host], seen.state?.agentDigest != nil else { continue }
+    guard let seen = observation.hosts[host] else { continue }
+    // Also one that this very change set installs.
+    let willBeThere = names.contains { name in
+      position[name].map { entries[$0].changes.contains { $0.action == .deployAgent(host) } } ?? false
+    }
+    guard seen.state?.agentDigest != nil || willBeThere else { continue }
     let willBeRetired = names.allSatisfy { name in
       guard let index = position[name] else { return false }
       let entry = entries[index]

@@ -20,7 +20,8 @@ package func diskName(plan: PlanID, migration: MigrationName, volume: VolumeName
   // The readable parts are cut and cleaned, so the hash is what tells two volumes apart (FNV-1a, 64 bits; whose the
   // disk is, is told by its tags).
   var hash: UInt64 = 0xcbf2_9ce4_8422_2325
-  for byte in "\(plan)/\(migration)/\(volume)".utf8 { hash = (hash ^ UInt64(byte)) &* 0x100_0000_01b3 }
+  let text = "\(plan)\n\(migration.text.utf8.count)\n\(migration)\n\(volume)"
+  for byte in text.utf8 { hash = (hash ^ UInt64(byte)) &* 0x100_0000_01b3 }
   let digits = String(hash, radix: 16)
   let padded = String(repeating: "0", count: 16 - digits.count) + digits
   return "cmc-\(readable(migration.text))-\(readable(volume.text))-\(padded)"

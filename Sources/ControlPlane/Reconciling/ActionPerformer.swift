@@ -222,12 +222,37 @@ struct ActionPerformer: Sendable {
   }
 
   private func tag(_ migration: Migration, _ phase: Phase) async throws(GatewayError) {
+    if phase == .retired { try await removeUnusedAgents(migration) }
     let cloud = try cloud(of: migration)
     for volume in migration.diskVolumes {
       let disk = try await findDisk(volume, migration)
       guard disk.tags[DiskTag.state] != phase.rawValue else { continue }
       _ = try await cloud.setTags(
         disk.tags.merging([DiskTag.state: phase.rawValue]) { _, new in new }, ofDisk: disk.resourceID)
+    }
+    if phase == .retired { try await removeUnusedAgents(migration) }
+  }
+
+  /// Once the tag says retired nobody looks at the hosts again, so whoever tags last removes what is left there: two
+  /// runs that retire two migrations of one host at once may each have left its agent to the other. Looked at before
+  /// the tag is written, and after, when the other's is seen.
+  private func removeUnusedAgents(_ migration: Migration) async throws(GatewayError) {
+    let cloud = try cloud(of: migration)
+    let disks = try await cloud.disks(of: plan.metadata.id)
+    func isTagged(_ other: Migration) -> Bool {
+      !other.diskVolumes.isEmpty
+        && other.diskVolumes.allSatisfy { volume in
+          disks.contains {
+            $0.tags[DiskTag.migration] == other.name.text && $0.tags[DiskTag.volume] == volume.name.text
+              && $0.tags[DiskTag.state] == Phase.retired.rawValue
+          }
+        }
+    }
+    for name in Set([migration.source, migration.destination]).sorted() {
+      let others = plan.sortedMigrations.filter {
+        $0.name != migration.name && ($0.source == name || $0.destination == name)
+      }
+      if others.allSatisfy(isTagged) { try await remove(name) }
     }
   }
 }

@@ -2,22 +2,29 @@ import BlockModel
 import Diagnostics
 package import Planning
 
-/// For a pull request: warnings first, a table, folded details, always under `limitCharacters`.
+/// For a pull request: warnings first, a table, folded details, always under `limitBytes`.
 package func renderMarkdown(_ changes: ChangeSet) -> String {
-  let limitCharacters = 60_000
+  let limitBytes = 60_000
   var text = "## cmcplan: \(escaped(changes.planName))\n\n\(escaped(summaryLine(changes)))\n\n"
-  for diagnostic in changes.allDiagnostics where diagnostic.severity != .note {
-    text += "- **\(diagnostic.severity.rawValue) \(diagnostic.code)** \(escaped(diagnostic.message))\n"
+  var remarks = changes.allDiagnostics.filter { $0.severity != .note }.map { diagnostic in
+    "- **\(diagnostic.severity.rawValue) \(diagnostic.code)** \(escaped(diagnostic.message))\n"
   }
   for entry in changes.migrations where entry.changes.contains(where: { $0.reversibility == .oneWay }) {
-    text += "- **one-way**: \(escaped(entry.migration.text)) → \(entry.target.rawValue)\n"
+    remarks.append("- **one-way**: \(escaped(entry.migration.text)) → \(entry.target.rawValue)\n")
+  }
+  for (index, remark) in remarks.enumerated() {
+    guard text.utf8.count + remark.utf8.count < limitBytes / 4 else {
+      text += "- …and \(remarks.count - index) more\n"
+      break
+    }
+    text += remark
   }
   text += "\n| migration | is | will be | steps | waits for |\n|---|---|---|---|---|\n"
   for entry in changes.migrations {
     let waits = entry.waiting.map(waitingText).joined(separator: "; ")
     text +=
       "| \(escaped(entry.migration.text)) | \(entry.reached.word) | \(entry.target.rawValue) | \(entry.changes.count) | \(escaped(waits)) |\n"
-    if text.utf8.count > limitCharacters / 2 {
+    if text.utf8.count > limitBytes / 2 {
       text += "\n…and more; see the text or JSON output.\n"
       return text
     }
@@ -30,7 +37,7 @@ package func renderMarkdown(_ changes: ChangeSet) -> String {
       details += price.isEmpty ? "\n" : " (\(escaped(price)))\n"
     }
     details += "\n</details>\n"
-    guard text.utf8.count + details.utf8.count < limitCharacters else {
+    guard text.utf8.count + details.utf8.count < limitBytes else {
       text += "\n…details of further migrations are left out; see the text or JSON output.\n"
       break
     }

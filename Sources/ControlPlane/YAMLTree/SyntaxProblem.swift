@@ -11,6 +11,8 @@ struct SyntaxProblem {
   private let contextLine: Int
   private let contextColumn: Int
   private let byte: UInt8?
+  /// A line above the problem that is indented with a no-break space, which web pages are full of.
+  private let noBreakSpaceLine: Int?
 
   init(parser: yaml_parser_t, bytes: UnsafeBufferPointer<UInt8>) {
     error = parser.error
@@ -22,10 +24,12 @@ struct SyntaxProblem {
       let offset = min(parser.problem_offset, bytes.count)
       (line, column) = Self.place(of: offset, in: bytes)
       byte = offset < bytes.count ? bytes[offset] : nil
+      noBreakSpaceLine = nil
     } else {
       line = parser.problem_mark.line + 1
       column = parser.problem_mark.column + 1
       byte = Self.byte(line: parser.problem_mark.line, column: parser.problem_mark.column, in: bytes)
+      noBreakSpaceLine = Self.noBreakSpace(upTo: line, in: bytes)
     }
   }
 
@@ -41,6 +45,22 @@ struct SyntaxProblem {
       }
     }
     return (line, column)
+  }
+
+  private static func noBreakSpace(upTo last: Int, in bytes: UnsafeBufferPointer<UInt8>) -> Int? {
+    var line = 1
+    var isIndentation = true
+    for index in bytes.indices where line <= last {
+      switch bytes[index] {
+      case UInt8(ascii: "\n"):
+        line += 1
+        isIndentation = true
+      case UInt8(ascii: " "): break
+      case 0xc2 where isIndentation && index + 1 < bytes.count && bytes[index + 1] == 0xa0: return line
+      default: isIndentation = false
+      }
+    }
+    return nil
   }
 
   private static func byte(line: Int, column: Int, in bytes: UnsafeBufferPointer<UInt8>) -> UInt8? {
@@ -78,6 +98,11 @@ struct SyntaxProblem {
     if problem.contains("tab character") || byte == UInt8(ascii: "\t") {
       return Diagnostic(
         code: "CMC1002", at: position, "a tab is used for indentation", advice: "indent with spaces, two a level")
+    }
+    if let noBreakSpaceLine {
+      return Diagnostic(
+        code: "CMC1002", at: SourcePosition(file: file, line: noBreakSpaceLine, column: 1),
+        "this line is indented with no-break spaces, which look like spaces", advice: "replace them with spaces")
     }
     if context.contains("quoted scalar"), problem.contains("end of stream") || problem.contains("document indicator") {
       let start = SourcePosition(file: file, line: contextLine, column: contextColumn)

@@ -78,7 +78,8 @@ package struct EmulatorCommand: AsyncParsableCommand {
       machines.append(one)
     }
     return EmulatorConfiguration(
-      host: String(listen[..<colon]), port: Int(port), https: https, stateDirectory: state, machines: machines,
+      host: listen[..<colon].trimmingCharacters(in: CharacterSet(charactersIn: "[]")), port: Int(port), https: https,
+      stateDirectory: state, machines: machines,
       timeScale: timeScale, clientID: clientId, clientSecret: secret, tenant: tenant, subscription: subscription,
       resourceGroup: resourceGroup, location: location, throttling: !noThrottling)
   }
@@ -94,7 +95,8 @@ package struct EmulatorCommand: AsyncParsableCommand {
   package func run() async throws {
     let configuration = try emulatorConfiguration(environment: ProcessInfo.processInfo.environment)
     try await EmulatorServer.runUntilSignalled(configuration, readyFile: readyFile) { line in
-      print(line)
+      // Not `print`: behind a pipe that would keep the line until the end.
+      FileHandle.standardOutput.write(Data((line + "\n").utf8))
     }
   }
 }

@@ -99,7 +99,8 @@ private struct EmulatorApplication: Sendable {
       onServerRunning: { channel in
         let port = channel.localAddress?.port ?? settings.port
         do {
-          try await ready("\(scheme)://\(settings.host):\(port)")
+          let host = settings.host.contains(":") ? "[\(settings.host)]" : settings.host
+          try await ready("\(scheme)://\(host):\(port)")
         } catch {
           await readiness.note(error)
         }

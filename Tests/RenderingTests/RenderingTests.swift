@@ -1,0 +1,171 @@
+import AgentProtocol
+import BlockModel
+import Diagnostics
+import Foundation
+import MigrationModel
+import Planning
+import Reconciling
+import Rendering
+import Testing
+
+@Suite struct RenderingTests {
+  private let time = WallTime(secondsSince1970: 1_795_406_400)
+  private let erp = MigrationName("erp-db")
+
+  private var sample: ChangeSet {
+    var entry = MigrationChanges(
+      migration: erp, reached: .reached(.synchronized), target: .finalized, configurationDigest: "d")
+    entry.health = .tracking(lagBytes: 12 << 20, lagSeconds: 0.4)
+    entry.changes = [
+      Change(
+        action: .ensureDisk(VolumeKey(erp, VolumeName("data"))), towards: .prepared,
+        summary: "create disk cmc-erp-db-data-0123456789abcdef (Premium_LRS, 256 GiB)",
+        why: "volume data has no disk yet", price: Price(cost: .billed, note: "Premium_LRS, 256 GiB"),
+        reversibility: .reversible),
+      Change(
+        action: .synchronize(erp), towards: .synchronized, summary: "start the initial synchronization",
+        why: "the destination holds nothing of the source yet",
+        price: Price(bytesToMove: 1_979_120_929_996, estimatedSeconds: 18_000), reversibility: .reversible),
+      Change(
+        action: .fence(erp), towards: .finalized, summary: "fence the source erp-db",
+        why: "from here on erp-db-azure has the only copy that counts", reversibility: .oneWay, waitsFor: 0),
+    ]
+    entry.waiting = [
+      Waiting(
+        reason: .approval(.finalized), message: "the one-way step is not approved",
+        advice: "cmcplan approve erp-db:finalized")
+    ]
+    return ChangeSet(
+      plan: PlanID("p"), planName: "erp-to-azure", observedAt: time, migrations: [entry],
+      unmanaged: [UnmanagedItem(kind: .disk, name: "old", migration: nil, detail: "in corp, not attached")],
+      diagnostics: [])
+  }
+
+  @Test func thePlanTextIsWhatAReviewerReads() {
+    let expected = """
+      Migration plan erp-to-azure, observed 2026-11-23 04:00:00Z
+
+      erp-db: synchronized → finalized, tracking, 12 MiB (400 ms) behind
+        +  create disk cmc-erp-db-data-0123456789abcdef (Premium_LRS, 256 GiB)
+             volume data has no disk yet; Premium_LRS, 256 GiB, reversible
+        >  start the initial synchronization
+             the destination holds nothing of the source yet; 1.8 TiB to move, about 5
+             h at an assumed 100 MB/s, reversible
+        waiting: the one-way step is not approved
+            = cmcplan approve erp-db:finalized
+         ! fence the source erp-db
+             from here on erp-db-azure has the only copy that counts; ONE-WAY
+
+      Unmanaged, left alone: ours by their id, but not in the document
+        disk old: in corp, not attached
+
+      Plan: 3 steps in 1 migration, 1.8 TiB to move, 1 waiting, 1 one-way.
+
+      """
+    let text = renderText(sample, style: .plain)
+    #expect(text == expected)
+    #expect(text.split(separator: "\n").allSatisfy { $0.count <= 80 }, "\(text)")
+    #expect(!text.contains("\u{1b}"))
+  }
+
+  @Test func aNoOpSaysSo() {
+    var nothing = sample
+    nothing.migrations[0].changes = []
+    nothing.migrations[0].target = .synchronized
+    nothing.unmanaged = []
+    #expect(renderText(nothing, style: .plain).contains("No changes. Every migration is where the plan wants it."))
+  }
+
+  @Test func coloursObeyTheEnvironment() {
+    #expect(TextStyle.detected(environment: ["NO_COLOR": "1"], isTerminal: true, columns: 100).colours == false)
+    #expect(TextStyle.detected(environment: [:], isTerminal: false, columns: nil).colours == false)
+    #expect(TextStyle.detected(environment: ["TERM": "dumb"], isTerminal: true, columns: nil).live == false)
+    let style = TextStyle.detected(environment: ["TERM": "xterm"], isTerminal: true, columns: 100)
+    #expect(renderText(sample, style: style).contains("\u{1b}[1;31m!"))
+  }
+
+  @Test func jsonIsOneVersionedObjectOnOneLine() throws {
+    let text = renderJSON(sample)
+    #expect(text.filter { $0 == "\n" }.count == 1)
+    let object = try JSONSerialization.jsonObject(with: Data(text.utf8)) as? [String: Any]
+    #expect(object?["formatVersion"] as? Int == 1)
+    #expect(object?["kind"] as? String == "ChangeSet")
+    #expect(object?["noChanges"] as? Bool == false)
+  }
+
+  @Test func markdownEscapesWhatOthersWroteAndStaysSmall() {
+    var evil = sample
+    evil.migrations[0].changes[0].summary = "<img src=x> | `x`"
+    #expect(!renderMarkdown(evil).contains("<img"))
+    var large = sample
+    large.migrations = (0..<5000).map { index in
+      var entry = sample.migrations[0]
+      entry.migration = MigrationName("migration-with-a-long-name-\(index)")
+      return entry
+    }
+    #expect(renderMarkdown(large).utf8.count < 60_000)
+  }
+
+  @Test func controlCharactersOfOthersAreNotObeyed() {
+    var evil = sample
+    evil.migrations[0].diagnostics = [Diagnostic(code: "CMC2040", "agent says \u{1b}[2J\u{7}boo")]
+    #expect(!renderText(evil, style: .plain).contains("\u{1b}"))
+  }
+
+  private func session(_ percent: Double, rate: Double, eta: Double?) -> SessionObservation {
+    let configuration = SessionConfiguration(
+      session: SessionID("p/erp-db"), plan: PlanID("p"), migration: erp, role: .source, configurationDigest: "d",
+      peerFingerprint: KeyFingerprint("SHA256:x"),
+      link: LinkConfiguration(listens: false, address: "192.0.2.1", port: 4996, lanes: 2), volumes: [],
+      limits: RateLimits(share: nil, networkLimitBytesPerSecond: nil), linkLossTimeoutSeconds: 5,
+      resyncIntervalSeconds: 900, confirmWithinSeconds: nil, verify: "full")
+    return SessionObservation(
+      configuration: configuration, stage: .synchronizing, authority: .source, generation: .initial,
+      health: .synchronizing(percent: percent, bytesPerSecond: rate, etaSeconds: eta), connected: true)
+  }
+
+  @Test func progressNeverLies() {
+    let start = MonotonicTime(nanoseconds: 0)
+    var lines = ProgressRenderer(format: .text, style: .plain)
+    let first = lines.render(.replication(erp, source: session(99.9, rate: 12e6, eta: 5), destination: nil), at: start)
+    #expect(first == "erp-db  99 %  12 MB/s  5 s left\n")
+    let soon = start.adding(seconds: 1)
+    #expect(lines.render(.replication(erp, source: session(99.95, rate: 0, eta: 9), destination: nil), at: soon) == "")
+    let later = start.adding(seconds: 60)
+    let back = lines.render(.replication(erp, source: session(80, rate: 0, eta: 9), destination: nil), at: later)
+    #expect(back == "erp-db  80 %  0 B/s  (the source grew dirty)\n", "no rate, no time left; backwards with a word")
+  }
+
+  @Test func barsAreDrawnOverAndWhatIsDoneStays() {
+    let style = TextStyle(colours: false, width: 60, live: true)
+    var bars = ProgressRenderer(format: .text, style: style)
+    let now = MonotonicTime(nanoseconds: 0)
+    _ = bars.render(.stepStarted(.synchronize(erp), attempt: 1), at: now)
+    let bar = bars.render(.replication(erp, source: session(50, rate: 1e6, eta: 60), destination: nil), at: now)
+    #expect(bar.hasPrefix("\u{1b}[1A\u{1b}[J"))
+    #expect(bar.contains("[############------------] 50 %"))
+    let done = bars.render(.stepFinished(.synchronize(erp), seconds: 61), at: now)
+    #expect(done == "\u{1b}[1A\u{1b}[Jdone  synchronize: erp-db (1 min 1 s)\n")
+  }
+
+  @Test func theSummaryListsEveryFailureWithWhatToDo() {
+    let error = GatewayError(
+      code: "CMC4001", message: "no route to erp-db", advice: "check its address", disposition: .needsOperator)
+    let summary = ApplySummary(
+      result: .failed,
+      migrations: [
+        MigrationResult(
+          migration: erp, result: .failed, reached: .nothing, target: .cmotion, waiting: [], note: error.message)
+      ],
+      failures: [StepFailure(step: "deployAgent", subject: "host erp-db", migrations: [erp], error: error)],
+      remaining: ChangeSet(
+        plan: PlanID("p"), planName: "n", observedAt: time, migrations: [], unmanaged: [], diagnostics: []),
+      interrupted: false, stepsDone: 0, seconds: 2)
+    let text = renderSummary(summary, style: .plain)
+    #expect(text.contains("failed: deployAgent of host erp-db (CMC4001): no route to erp-db"))
+    #expect(text.contains("= check its address"))
+    #expect(summary.exitCode == 1)
+    #expect([ApplyResult.reached, .failed, .waiting, .converging].max() == .failed)
+    #expect([ApplyResult.reached, .waiting, .converging].max() == .waiting)
+  }
+}
