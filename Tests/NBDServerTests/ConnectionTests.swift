@@ -55,12 +55,20 @@ private final class PatientExport: NBDExport {
 /// A client that says exactly what the test wants.
 private final class RawClient: Sendable {
   let channel: SocketChannel
-  private let thread: PlatformThread
+  private let thread: PlatformThread?
 
-  init(_ server: NBDServer, export: String = "disk") throws {
+  convenience init(_ server: NBDServer) throws {
     let (near, far) = try SocketChannel.pair()
-    channel = near
-    thread = try PlatformThread.start(name: "serve") { server.serve(channel: far) }
+    try self.init(near, try PlatformThread.start(name: "serve") { server.serve(channel: far) })
+  }
+
+  /// To a server that listens.
+  convenience init(connecting path: String) throws { try self.init(SocketConnector.unix(path: path), nil) }
+
+  private init(_ channel: SocketChannel, _ thread: PlatformThread?) throws {
+    self.channel = channel
+    self.thread = thread
+    let export = "disk"
     var hello: [UInt8] = [0, 0, 0, 3]
     hello.appendBigEndian(NBDWire.optionMagic)
     hello.appendBigEndian(UInt32(1))
@@ -91,7 +99,7 @@ private final class RawClient: Sendable {
   func reply() throws -> (cookie: UInt64, error: UInt32) {
     try receive(16).withUnsafeBytes { ($0.bigEndian(at: 8, as: UInt64.self), $0.bigEndian(at: 4, as: UInt32.self)) }
   }
-  var hasLeft: Bool { thread.join(until: MonotonicTime.now.adding(seconds: 20)) }
+  var hasLeft: Bool { thread?.join(until: MonotonicTime.now.adding(seconds: 20)) ?? false }
 }
 
 private func served(_ limits: NBDLimits = .standard) -> (NBDServer, PatientExport) {
@@ -266,6 +274,26 @@ private func served(_ limits: NBDLimits = .standard) -> (NBDServer, PatientExpor
         $0.split(separator: " ").prefix(3).joined(separator: " ")
       }
       #expect(rows == ["0 131072 1", "131072 1073610752 0"])
+    }
+  }
+
+  @Test("a listener stops although a client neither finishes its write nor reads its replies") func stubbornClients()
+    async throws
+  {
+    try await onBlockingThread {
+      let server = NBDServer()
+      let export = PatientExport()
+      server.add(export)
+      let directory = try TemporaryDirectory.make()
+      defer { try? Files.removeTree(directory) }
+      let listener = try TapListener(path: directory + "/nbd.sock", server: server)
+      let halting = try RawClient(connecting: directory + "/nbd.sock")
+      try halting.request(1, cookie: 5, length: 1 << 20, payload: [1, 2, 3])
+      let deaf = try RawClient(connecting: directory + "/nbd.sock")
+      try deaf.request(0, cookie: 5, length: 8 << 20)
+      export.take(1).first?.completion(.success(()))
+      listener.stop(graceSeconds: 0.1)
+      #expect(export.clients.withLock { $0 } == 0)
     }
   }
 }

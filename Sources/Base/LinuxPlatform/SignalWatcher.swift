@@ -10,24 +10,20 @@ package final class SignalWatcher: Sendable {
   package static let hangUp = SIGHUP
 
   private let signals: [Int32]
-  private let reading: FileDescriptor
-  private let writing: FileDescriptor
+  private let pipe: SignalPipe
   private let stop: CancelSignal
+  private let isCancelled = Atomic<Bool>(false)
 
   /// Takes over `signals` until `cancel`; throws EBUSY where another watcher is at work.
   package init(_ signals: [Int32]) throws(SystemError) {
-    var ends: (Int32, Int32) = (-1, -1)
-    let result = withUnsafeMutableBytes(of: &ends) { raw in
-      cmc_pipe(raw.assumingMemoryBound(to: Int32.self).baseAddress)
-    }
-    _ = try check(result, "make a pipe")
-    reading = FileDescriptor(owning: ends.0)
-    writing = FileDescriptor(owning: ends.1)
+    pipe = try SignalPipe.shared.get()
     stop = try CancelSignal()
     self.signals = signals
-    _ = try check(cmc_set_nonblocking(writing.number), "use a pipe")
-    let target = ends.1
-    guard signalPipe.compareExchange(expected: -1, desired: target, ordering: .sequentiallyConsistent).exchanged else {
+    guard
+      signalTarget.compareExchange(expected: -1, desired: pipe.writing.number, ordering: .sequentiallyConsistent)
+        .exchanged
+    else {
+      isCancelled.store(true, ordering: .relaxed)
       throw SystemError("watch for signals", errorNumber: EBUSY, detail: "another watcher is at work")
     }
     for signal in signals { _ = try check(cmc_install_handler(signal, noteSignal), "watch for signal \(signal)") }
@@ -37,9 +33,9 @@ package final class SignalWatcher: Sendable {
 
   /// Waits for the next signal. Nil after `cancel` or at the deadline.
   package func next(until deadline: MonotonicTime? = nil) throws(SystemError) -> Int32? {
-    guard try Poll.wait(reading.number, for: .reading, cancel: stop, until: deadline) == .ready else { return nil }
+    guard try Poll.wait(pipe.reading.number, for: .reading, cancel: stop, until: deadline) == .ready else { return nil }
     var number: UInt8 = 0
-    _ = try check(cmc_read(reading.number, &number, 1), "read a signal")
+    _ = try check(cmc_read(pipe.reading.number, &number, 1), "read a signal")
     return Int32(number)
   }
 
@@ -53,24 +49,39 @@ package final class SignalWatcher: Sendable {
 
   /// Gives the signals back to their default actions and ends every wait.
   package func cancel() {
-    let mine = writing.number
-    guard signalPipe.compareExchange(expected: mine, desired: -1, ordering: .sequentiallyConsistent).exchanged else {
-      return
-    }
+    guard !isCancelled.exchange(true, ordering: .acquiringAndReleasing) else { return }
     for signal in signals { _ = cmc_default_handler(signal) }
+    signalTarget.store(-1, ordering: .sequentiallyConsistent)
     stop.cancel()
+  }
+}
+
+/// Made once and never closed: a handler may run on another thread while a watcher goes away.
+private struct SignalPipe: Sendable {
+  var reading: FileDescriptor
+  var writing: FileDescriptor
+
+  static let shared: Result<SignalPipe, SystemError> = Result { () throws(SystemError) in
+    var ends: (Int32, Int32) = (-1, -1)
+    let result = withUnsafeMutableBytes(of: &ends) { raw in
+      cmc_pipe(raw.assumingMemoryBound(to: Int32.self).baseAddress)
+    }
+    _ = try check(result, "make a pipe")
+    let pipe = SignalPipe(reading: FileDescriptor(owning: ends.0), writing: FileDescriptor(owning: ends.1))
+    _ = try check(cmc_set_nonblocking(ends.1), "use a pipe")
+    return pipe
   }
 }
 
 /// Where the handler writes; -1 for nowhere. The watcher touches it before it installs the handler, so that the handler
 /// never runs its initialization.
-private let signalPipe = Atomic<Int32>(-1)
+private let signalTarget = Atomic<Int32>(-1)
 
 /// Runs in signal context: an atomic load and write(2), nothing else, and errno is put back.
 private func noteSignal(_ number: Int32) {
   let saved = errno
   var byte = UInt8(truncatingIfNeeded: number)
-  let descriptor = signalPipe.load(ordering: .sequentiallyConsistent)
+  let descriptor = signalTarget.load(ordering: .sequentiallyConsistent)
   if descriptor >= 0 { _ = cmc_write(descriptor, &byte, 1) }
   errno = saved
 }

@@ -80,6 +80,12 @@ package final class NBDServer: Sendable {
     channel.shutDown()
   }
 
+  /// Shuts every channel down now, answered or not: for clients that neither send nor read while the server wants to end.
+  package func hangUp() {
+    let connections = state.withLock { Array($0.connections.values) }
+    for connection in connections { connection.channel.shutDown() }
+  }
+
   /// Requests in flight are finished, further ones are answered NBD_ESHUTDOWN and options NBD_REP_ERR_SHUTDOWN, then
   /// every channel is shut down. Returns at once; each `serve` returns when its client's last reply is out.
   package func shutDown() {

@@ -93,12 +93,12 @@ struct FuseVolume: Sendable {
         offset: request.offset, length: UInt32(length)))
   }
 
-  /// What the kernel is told when the agent carried out `entry` (a read's data comes with it).
-  func success(of entry: PendingRequests.Entry) -> [UInt8] {
-    guard entry.command == .write else { return [] }
+  /// What the kernel is told when the agent carried out `entry` (a read's data comes in its place). No allocation.
+  func withSuccess(of entry: PendingRequests.Entry, _ body: (UnsafeRawBufferPointer) -> Void) {
+    guard entry.command == .write else { return body(UnsafeRawBufferPointer(start: nil, count: 0)) }
     var out = fuse_write_out()
     out.size = entry.length
-    return bytes(of: out)
+    withUnsafeBytes(of: out, body)
   }
 
   // MARK: the file system

@@ -196,7 +196,7 @@ final class HolderLink: @unchecked Sendable {
           }
           reply(entry.unique, error: 0, UnsafeRawBufferPointer(data))
         } else {
-          volume.success(of: entry).withUnsafeBytes { reply(entry.unique, error: 0, $0) }
+          volume.withSuccess(of: entry) { reply(entry.unique, error: 0, $0) }
         }
         table.withLock { $0.answer(number) }
         table.notifyAll()

@@ -1,3 +1,4 @@
+import BlockModel
 import Glibc
 import LinuxPlatform
 package import NBDServer
@@ -89,11 +90,15 @@ package final class TapListener: Sendable {
     }
   }
 
-  /// Lets nobody in any more, has the server finish, and waits until every client's thread has left.
-  package func stop() {
+  /// Lets nobody in any more, has the server finish, and waits until every client's thread has left. A client that takes
+  /// longer than `graceSeconds` to take its replies is cut off; what the export has in flight is waited for in any case.
+  package func stop(graceSeconds: Double = 2) {
     listener.cancel()
     server.shutDown()
     _ = thread.withLock { $0 }?.join()
-    _ = clients.wait { $0 == 0 ? true : nil }
+    if clients.wait(until: MonotonicTime.now.adding(seconds: graceSeconds), { $0 == 0 ? true : nil }) == nil {
+      server.hangUp()
+      _ = clients.wait { $0 == 0 ? true : nil }
+    }
   }
 }
