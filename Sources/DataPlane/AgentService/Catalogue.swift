@@ -111,7 +111,7 @@ package struct Catalogue: Sendable {
   package func keepReceipt(of session: SessionID) throws(AgentFault) {
     do throws(StateStoreError) {
       guard let receipt = try state.read(SourceFiles.receipt(session)) else { return }
-      try tombstoneFiles.replace("\(Self.fileName(session.text)).receipt", with: receipt)
+      try tombstoneFiles.replace("receipts/\(Self.fileName(session.text))", with: receipt)
     } catch {
       throw AgentFault(storeError: error)
     }

@@ -31,7 +31,7 @@ package struct FileFence: SourceFence {
     try check(path)
     let facts = try Self.facts(path)
     guard facts.mode & 0o777 != Self.fencedMode else { return }
-    let name = "\(Catalogue.fileName(session.text)).\(Catalogue.fileName(path)).mode"
+    let name = "fences/\(Catalogue.fileName(session.text)).\(Catalogue.fileName(path)).mode"
     let octal = String(facts.mode & 0o7777, radix: 8)
     do {
       try catalogue.tombstoneFiles.replace(name, with: Array("\(octal) \(path)\n".utf8))

@@ -5,6 +5,7 @@ internal import LinuxPlatform
 internal import NBDServer
 internal import Replication
 internal import Seams
+internal import Synchronization
 
 extension SourceSession {
   /// What is left of an effect when the lock is released.
@@ -158,12 +159,14 @@ extension SourceSession {
   private func readForCopy(_ transfer: UInt64, _ volume: Int, _ range: ByteRange) {
     let device = volumes[volume].device
     do throws(BlockDeviceError) {
-      if try device.allocation(of: range).allSatisfy(\.isZero) {
+      let lastWasZero = volumes[volume].counters.lastCopyWasZero.load(ordering: .relaxed)
+      if lastWasZero, try device.allocation(of: range).allSatisfy(\.isZero) {
         return post(.copyRead(transfer: transfer, .ok, isZero: true))
       }
       let buffer = PooledBuffer(from: buffers, count: Int(range.length))
       try device.read(at: range.offset, into: buffer.target)
       let isZero = isAllZero(buffer.bytes)
+      volumes[volume].counters.lastCopyWasZero.store(isZero, ordering: .relaxed)
       if !isZero { state.withLock { $0.transfers[transfer] = buffer } }
       post(.copyRead(transfer: transfer, .ok, isZero: isZero))
     } catch {
