@@ -6,8 +6,7 @@ import sys
 
 def counters(text):
     found = {}
-    for line in text.splitlines():
-        migration = json.loads(line)
+    for migration in json.loads(text)["migrations"]:
         for role in ("source", "destination"):
             for volume in (migration.get(role) or {}).get("volumes", []):
                 found[role, volume["name"]] = volume["applicationIO"]
@@ -15,7 +14,8 @@ def counters(text):
 
 
 def main():
-    before, after, seconds = counters(sys.argv[1]), counters(sys.argv[2]), float(sys.argv[3])
+    before, after = counters(sys.argv[1]), counters(sys.argv[2])
+    seconds = json.loads(sys.argv[2])["observedAt"] - json.loads(sys.argv[1])["observedAt"]
     print(f"  {'host':<12} {'volume':<10} {'r/s':>8} {'rkB/s':>9} {'w/s':>8} {'wkB/s':>9} {'f/s':>8}")
     for (role, volume), now in sorted(after.items(), key=lambda item: (item[0][0] != "source", item[0][1])):
         then = before.get((role, volume), now)

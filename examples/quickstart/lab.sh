@@ -25,8 +25,8 @@ die() {
   exit 1
 }
 
-# cmc ARGUMENT…: cmcplan in the laboratory's directory.
-cmc() { (cd "$LAB" && exec "$CMCPLAN" "$@"); }
+# cmc ARGUMENT…: cmcplan in the laboratory's directory. What the plan may do stays outside the plan.
+cmc() { (cd "$LAB" && CMCPLAN_GUARDRAILS=guardrails.yaml exec "$CMCPLAN" "$@"); }
 
 # show ARGUMENT…: the same, after printing the command as one would type it.
 show() {
@@ -110,7 +110,7 @@ lab_emulator() {
 lab_phase() { sed -i -E "s/^( +phase: )[a-z]+/\1$1/" "$LAB/plan.yaml"; }
 
 # status_of ROLE FILTER: a value from the status of one side's session, by jq.
-status_of() { cmc status --format json | jq -r "select(.migration == \"erp-db\") | .$1 | $2"; }
+status_of() { cmc status --format json | jq -r ".migrations[] | select(.summary.migration == \"erp-db\") | .$1 // empty | $2"; }
 
 # agent_pid HOST: the process that serves as the host's agent.
 agent_pid() {
@@ -133,10 +133,13 @@ application() {
   (cd "$LAB/hosts/$host" && ./application "$@")
 }
 
-# longest_pause FROM TO: the longest transaction that ended between two moments, in milliseconds.
+# longest_pause FROM TO: the longest time between two commits of the application of which a part lies between the two
+# moments, in milliseconds.
 longest_pause() {
-  awk -v from="$1" -v to="$2" '$3 >= from && $3 <= to && $4 > longest {longest = $4} END {printf "%.1f", longest * 1000}' \
-    "$LAB/application/acknowledged"
+  awk -v from="$1" -v to="$2" '
+    before && $3 >= from && before <= to && $3 - before > longest {longest = $3 - before}
+    {before = $3}
+    END {printf "%.0f", longest * 1000}' "$LAB/application/acknowledged"
 }
 
 acknowledged_count() { wc -l <"$LAB/application/acknowledged"; }

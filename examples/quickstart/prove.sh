@@ -21,7 +21,7 @@ proof() {
 }
 
 # first_bytes FILE LENGTH: SHA-256 of its first bytes.
-first_bytes() { head -c "$2" "$1" | sha256sum | cut -d' ' -f1; }
+first_bytes() { head -c "$2" "$1" | openssl dgst -sha256 -r | cut -d' ' -f1; }
 
 destination_of() { sed -n "s/^$1 destination-path //p" "$LAB/application/released"; }
 released_digest() { sed -n "s/^$1 $2 //p" "$LAB/application/released"; }
@@ -58,7 +58,7 @@ prove() {
   [ "$UNPROVEN" -eq 0 ]
 }
 
-# with_database COMMAND…: with the destination's file system mounted read-only where root may, else a copy of the file.
+# extract_database: takes the database out of the destination's file system, which stays as it is.
 extract_database() {
   rm -f "$LAB/application/extracted.db"*
   local file

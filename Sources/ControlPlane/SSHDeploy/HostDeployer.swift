@@ -126,7 +126,8 @@ extension HostDeployer {
       switch (words.first, words.count) {
       case ("agent", 2): found.installedDigest = words[1]
       case ("process", 3):
-        if let processID = Int(words[1]) { found.running = (processID, words[2]) }
+        // Between fork and exec a child of the agent looks like it; the agent is the older one.
+        if found.running == nil, let processID = Int(words[1]) { found.running = (processID, words[2]) }
       case ("tombstone", 2):
         // A file that can't be read is the agent's to report; here it only means less is known.
         if let bytes = Data(base64Encoded: words[1]),

@@ -54,10 +54,13 @@ enum HostScripts {
     """#
 
   /// Starts the installed agent, detached from us: no terminal, no parent that waits, output to a log of its own.
+  /// Home, which hooks see as `~`, is the user's; on a local host, which has none, it is the root.
   static let start = #"""
     cd "$1" || exit 1
     umask 077
     exec </dev/null
+    HOME=${HOME:-$PWD}
+    export HOME
     setsid nohup bin/cmcagent run --root "$PWD" >>agent.log 2>&1 &
     """#
 

@@ -41,10 +41,28 @@ final class TapExport: NBDExport {
       // Two copies have to be zeroed; nobody can promise beforehand that both do it faster than a write.
       if request.onlyIfFast { return completion(.failure(.notSupported)) }
       if request.range.isEmpty { return completion(.success(())) }
-      submit(.zeroes, request, payload, completion)
+      submitZeroes(request, payload: payload, completion: completion)
     case .cache: completion(.success(()))
     }
   }
+
+  /// A client may zero or trim up to 4 GiB at once: one piece after the other, each as long as a machine takes. A
+  /// failure ends it, and leaves what no NBD client may rely on: part of the range zeroed.
+  private func submitZeroes(_ request: NBDRequest, payload: PayloadBuffer, completion: @escaping NBDCompletion) {
+    var piece = request
+    piece.range.length = min(request.range.length, Self.zeroesLimitBytes)
+    var rest = request
+    rest.range = ByteRange(from: piece.range.end, to: request.range.end)
+    if rest.range.isEmpty { return submit(.zeroes, piece, payload, completion) }
+    submit(.zeroes, piece, payload) { [rest] result in
+      switch result {
+      case .success: self.submitZeroes(rest, payload: payload, completion: completion)
+      case .failure: completion(result)
+      }
+    }
+  }
+
+  private static let zeroesLimitBytes = ReplicationLimits().applicationRequestBytes
 
   /// Both copies have the same holes as far as it matters: what reads as zeroes here reads as zeroes there.
   func blockStatus(

@@ -197,7 +197,7 @@ extension DestinationMachine {
     _ done: DestinationWork, _ status: IOStatus, _ digests: [ExtentDigest], into effects: inout [DestinationEffect]
   ) {
     if status != .ok {
-      lastError = "\(done.operation) failed on the destination's disk (\(status))"
+      lastError = "\(done.operation) failed on the destination's disk: \(status.explanation)"
       answer(done.requestID, Self.wire(status), lastError ?? "", into: &effects)
       return
     }

@@ -10,6 +10,18 @@ package enum IOStatus: UInt8, Sendable {
   case outOfRange
   /// The session does not take application I/O (tap closed, fenced, cancelled).
   case refused
+
+  /// What it means to a person, and what to do about it.
+  package var explanation: String {
+    switch self {
+    case .ok: "nothing is wrong"
+    case .ioError: "it answers with an I/O error; look at the host's kernel log"
+    case .noSpace: "no space left on it; free space on the host, and it goes on"
+    case .readOnly: "it is read-only; make it writable, and it goes on"
+    case .outOfRange: "it is smaller than the source; grow it"
+    case .refused: "the session takes no application I/O now"
+    }
+  }
 }
 
 package enum ApplicationOperation: UInt8, Sendable {
