@@ -33,6 +33,7 @@ package enum Simulation {
   package static func run(seed: UInt64, isTracing: Bool = false) throws(SimulationFailure) -> SimulationReport {
     var world = SimulatedWorld(seed: seed)
     world.isTracing = isTracing
+    try world.warmUp(toStandIn: seed % 3 == 1, toTracking: seed % 3 == 2)
     try world.chaos(events: 600 + world.chance.below(2400))
     try world.calm()
     world.report.events = world.time
@@ -149,6 +150,16 @@ extension SimulatedWorld {
       try step()
     }
     throw fail("\(what) was not reached: \(String(describing: source?.observation(at: clock)))")
+  }
+
+  /// Most of what can go wrong needs a session that is well on its way.
+  mutating func warmUp(toStandIn: Bool, toTracking: Bool) throws(SimulationFailure) {
+    guard toStandIn || toTracking else { return }
+    isCalm = true
+    try until("a connection") { $0.source?.observation(at: $0.clock).isConnected ?? false }
+    try command(.synchronize, until: .tracking)
+    if toStandIn { try command(.swing, until: .standIn) }
+    isCalm = false
   }
 
   mutating func calm() throws(SimulationFailure) {
