@@ -11,6 +11,8 @@ actor AgentPool {
   private var open: [HostName: any AgentGateway] = [:]
   private var opening: [HostName: [CheckedContinuation<Result<any AgentGateway, GatewayError>, Never>]] = [:]
   private var seen: [HostName: (at: MonotonicTime, observation: AgentObservation)] = [:]
+  /// Grows with each call that may change something: an observation that began before it isn't kept.
+  private var changes: [HostName: Int] = [:]
 
   init(plan: MigrationPlan, hosts: any HostGateway, time: any TimeSource) {
     self.plan = plan
@@ -43,6 +45,16 @@ actor AgentPool {
 
   /// A call that fails in a way that says "again" gives the connection up: the next one opens another.
   func call<Call: AgentCall>(_ call: Call, on host: HostName) async throws(GatewayError) -> Call.Answer {
+    defer { noteChange(host) }
+    return try await request(call, on: host)
+  }
+
+  private func noteChange(_ host: HostName) {
+    changes[host, default: 0] += 1
+    seen[host] = nil
+  }
+
+  private func request<Call: AgentCall>(_ call: Call, on host: HostName) async throws(GatewayError) -> Call.Answer {
     let agent = try await agent(on: host)
     do throws(GatewayError) {
       return try await agent.call(call)
@@ -56,8 +68,9 @@ actor AgentPool {
   func observation(of host: HostName, ageSeconds: Double = 0) async throws(GatewayError) -> AgentObservation {
     let now = time.monotonicNow()
     if ageSeconds > 0, let last = seen[host], now.seconds(since: last.at) < ageSeconds { return last.observation }
-    let observation = try await call(ObserveCall(), on: host)
-    seen[host] = (now, observation)
+    let before = changes[host]
+    let observation = try await request(ObserveCall(), on: host)
+    if changes[host] == before { seen[host] = (now, observation) }
     return observation
   }
 

@@ -79,6 +79,8 @@ package struct Reconciler: Sendable {
     var isLost = false
   }
 
+  private static let earlyTickSeconds = 0.001
+
   package internal(set) var nodes: [ActionGraph.Node]
   package internal(set) var states: [NodeState]
   package internal(set) var stepsDone = 0
@@ -115,7 +117,9 @@ package struct Reconciler: Sendable {
       leases[migration]?.isRenewing = false
       leases[migration]?.failures = 0
     case .renewalFailed(let migration, let error): renewalFailed(migration, error, now, &effects)
-    case .tick: if let at = wakeAt, at <= now { wakeAt = nil }
+    case .tick:
+      // A sleep may end a little early; a tick of a wake that an earlier one replaced is nothing.
+      if let at = wakeAt, at <= now.adding(seconds: Self.earlyTickSeconds) { wakeAt = nil }
     case .interrupted: interrupt(&effects)
     case .abandoned:
       for index in states.indices where !states[index].isSettled { states[index] = .parked(why: "stopped at once") }

@@ -1,0 +1,190 @@
+import BlockModel
+import Diagnostics
+import MigrationModel
+import Planning
+import Reconciling
+import Synchronization
+import Testing
+
+@Suite struct ApplyTests {
+  @Test func bringsAMigrationToSynchronizedAndThenHasNothingToDo() {
+    let plan = samplePlan(.synchronized)
+    let bench = Bench(plan)
+    let summary = bench.apply(plan)
+    #expect(summary?.result == .reached, brief(summary))
+    #expect(summary?.failures == [])
+    #expect(bench.changes(plan)?.isNoOp == true)
+    let again = bench.apply(plan)
+    #expect(again?.result == .reached)
+    #expect(again?.stepsDone == 0)
+    #expect(bench.world.violations == [])
+    #expect(bench.world.state.withLock(\.attachCalls) == 1)
+  }
+
+  @Test func goesTheWholeWayToRetiredAndLeavesOnlyTombstones() {
+    let plan = samplePlan(.retired, count: 2)
+    let bench = Bench(plan)
+    let summary = bench.apply(plan)
+    #expect(summary?.result == .reached, brief(summary))
+    #expect(bench.world.violations == [])
+    let state = bench.world.state.withLock { $0 }
+    #expect(state.agents.values.allSatisfy { $0.digest == nil && $0.sessions.isEmpty })
+    #expect(state.agents.values.allSatisfy { !$0.tombstones.isEmpty })
+    #expect(state.disks.values.allSatisfy { $0.tags[DiskTag.state] == "retired" })
+    #expect(state.attachCalls == 1, "all disks of one virtual machine go in one call")
+    // The sources may be gone for good now.
+    bench.world.state.withLock { $0.unreachable = ["h0", "h1", "cloud"].reduce(into: []) { $0.insert(HostName($1)) } }
+    #expect(bench.changes(plan)?.isNoOp == true)
+    #expect(bench.apply(plan)?.result == .reached)
+  }
+
+  @Test func swingsRevertsAndSwingsAgainAsThePlanSays() {
+    let plan = samplePlan(.cmotion)
+    let bench = Bench(plan)
+    #expect(bench.apply(plan)?.result == .reached)
+    #expect(bench.apply(plan.with(phase: .synchronized))?.result == .reached)
+    let summary = bench.apply(plan)
+    #expect(summary?.result == .reached)
+    #expect(summary?.migrations.first?.reached == .reached(.cmotion))
+    #expect(bench.world.violations == [])
+  }
+
+  @Test func withoutWaitingItLeavesReplicationRunningAndExitsWith3() {
+    let plan = samplePlan(.cmotion)
+    let bench = Bench(plan)
+    let first = bench.apply(plan, wait: .no)
+    #expect(first?.exitCode == 3, brief(first))
+    bench.loop.skip(seconds: 60)
+    #expect(bench.apply(plan, wait: .no)?.exitCode == 0)
+  }
+
+  @Test func finalizeWaitsForAnApprovalOfThisConfiguration() {
+    let plan = samplePlan(.finalized, approval: .manual)
+    let bench = Bench(plan)
+    let first = bench.apply(plan)
+    #expect(first?.exitCode == 4, brief(first))
+    #expect(first?.migrations.first?.reached == .reached(.cmotion))
+    let operations = bench.operations(plan)
+    let approved = bench.loop.run { () -> GatewayError? in
+      do throws(GatewayError) {
+        try await operations.approve(MigrationName("m0"), phase: .finalized, expiresInSeconds: 3600)
+        return nil
+      } catch {
+        return error
+      }
+    }
+    #expect(approved == .some(nil))
+    var changed = plan
+    changed.migrations[MigrationName("m0")]?.resyncIntervalSeconds = 60
+    #expect(bench.apply(changed)?.exitCode == 4, "an approval of another configuration is void")
+    let last = bench.apply(plan)
+    #expect(last?.exitCode == 0, brief(last))
+    #expect(bench.world.violations == [])
+  }
+
+  @Test func aFailingHookBeforeTheFenceRevertsAndHolds() {
+    let plan = samplePlan(.finalized)
+    let bench = Bench(plan)
+    bench.world.state.withLock { $0.failingHooks["unmount"] = 1 }
+    let first = bench.apply(plan)
+    #expect(first?.exitCode == 1)
+    #expect(bench.world.state.withLock(\.fences) == 0)
+    let held = bench.apply(plan)
+    #expect(held?.exitCode == 4, brief(held))
+    #expect(held?.stepsDone == 0)
+    resume(bench, plan)
+    #expect(bench.apply(plan)?.exitCode == 0)
+    #expect(bench.world.violations == [])
+    #expect(bench.world.state.withLock { $0.hookExecutions["stopApplication"] } == 2, "anew after the revert")
+  }
+
+  @Test func aFailingHookAfterTheFenceStopsAndGoesOnFromThereOnceResumed() {
+    let plan = samplePlan(.finalized)
+    let bench = Bench(plan)
+    bench.world.state.withLock { $0.failingHooks["startApplication"] = 2 }
+    #expect(bench.apply(plan)?.exitCode == 1)
+    #expect(bench.apply(plan)?.exitCode == 4)
+    resume(bench, plan)
+    #expect(bench.apply(plan)?.exitCode == 1, "it fails a second time")
+    resume(bench, plan)
+    #expect(bench.apply(plan)?.exitCode == 0)
+    #expect(bench.world.state.withLock { $0.hookExecutions["mount"] } == 1, "a finished hook isn't run again")
+    #expect(bench.world.violations == [])
+  }
+
+  @Test func anUnreachableHostFailsItsMigrationOnly() {
+    let plan = samplePlan(.synchronized, count: 3)
+    let bench = Bench(plan)
+    bench.world.state.withLock { _ = $0.unreachable.insert(HostName("h1")) }
+    let summary = bench.apply(plan)
+    #expect(summary?.exitCode == 1)
+    let reached = summary?.migrations.filter { $0.result == .reached }.map(\.migration.text)
+    #expect(reached == ["m0", "m2"])
+    bench.world.state.withLock { $0.unreachable = [] }
+    #expect(bench.apply(plan)?.exitCode == 0)
+  }
+
+  @Test func aSecondApplyIsToldWhoHoldsTheLease() {
+    let plan = samplePlan(.synchronized)
+    let bench = Bench(plan)
+    let one = bench.run(plan, holder: "ann@one, run 1")
+    let two = bench.run(plan, holder: "bob@two, run 2")
+    let results = bench.loop.run { () -> [ApplySummary] in
+      async let first = one.run()
+      async let second = two.run()
+      return await [first, second]
+    }
+    #expect(results?.contains { $0.exitCode == 0 } == true)
+    let refused = results?.flatMap(\.failures).first
+    #expect(refused == nil || refused?.error.code == ApplyCode.leaseHeld || refused?.error.code == "CMC5000")
+    #expect(bench.world.violations == [])
+    #expect(bench.world.state.withLock { $0.diskCreations.values.allSatisfy { $0 == 1 } })
+  }
+
+  @Test func anInterruptParksWhatRunsAndGivesTheLeaseBack() {
+    let plan = samplePlan(.synchronized)
+    let bench = Bench(plan)
+    bench.world.state.withLock { $0.syncSeconds = 10_000 }
+    let run = bench.run(plan)
+    let summary = bench.loop.run { () -> ApplySummary in
+      async let result = run.run()
+      await bench.loop.pause(seconds: 60)
+      run.interrupt()
+      return await result
+    }
+    #expect(summary?.interrupted == true)
+    #expect(summary?.exitCode == 3, brief(summary))
+    #expect(bench.world.state.withLock { $0.agents.values.allSatisfy { $0.leases.isEmpty } })
+    #expect(bench.loop.monotonicNow().nanoseconds < 200_000_000_000)
+  }
+
+  @Test func aLongRunKeepsItsLeaseAndJournalsEachStepTwice() {
+    let plan = samplePlan(.synchronized)
+    let bench = Bench(plan)
+    bench.world.state.withLock { $0.syncSeconds = 1000 }
+    #expect(bench.apply(plan)?.exitCode == 0)
+    let lines = bench.journal.lines.withLock { $0 }
+    #expect(lines.filter { $0.contains("stepStarted") }.count == lines.filter { $0.contains("stepSucceeded") }.count)
+    #expect(lines.allSatisfy { $0.contains("\"version\":1") && $0.contains("\"at\":") })
+  }
+
+  private func brief(_ summary: ApplySummary?) -> Comment {
+    let failures = summary?.failures.map { "\($0.step): \($0.error.message)" } ?? []
+    let left = summary?.remaining.migrations.flatMap(\.changes).map(\.action.kind) ?? []
+    let errors = summary?.remaining.allDiagnostics.map(\.message) ?? []
+    return "failures \(failures), left \(left), errors \(errors)"
+  }
+
+  private func resume(_ bench: Bench, _ plan: MigrationPlan) {
+    let operations = bench.operations(plan)
+    let error = bench.loop.run { () -> GatewayError? in
+      do throws(GatewayError) {
+        try await operations.resume(MigrationName("m0"))
+        return nil
+      } catch {
+        return error
+      }
+    }
+    #expect(error == .some(nil))
+  }
+}

@@ -1,0 +1,99 @@
+import AgentProtocol
+import BlockModel
+import MigrationModel
+
+/// An agent's half of a session, with the times at which what was started ends.
+struct FakeSession {
+  var seen: SessionObservation
+  var ends: Double?
+
+  mutating func settle(at now: Double) {
+    guard let ends, ends <= now else { return }
+    self.ends = nil
+    switch seen.stage {
+    case .synchronizing:
+      seen.stage = .tracking
+      seen.initialSynchronizationAt = WallTime(secondsSince1970: ends)
+      seen.health = .tracking(lagBytes: 0, lagSeconds: 0)
+    case .swinging:
+      seen.stage = .standIn
+      seen.authority = .standIn
+      seen.generation = seen.generation.next
+      seen.swings += 1
+      seen.lastSwingPauseSeconds = 0.1
+    case .proving:
+      seen.stage = .proven
+      seen.receipt = ReceiptSummary(
+        digest: "receipt", verify: seen.configuration.verify, comparedBytes: 1, at: WallTime(secondsSince1970: ends),
+        path: "receipt")
+    default: break
+    }
+  }
+}
+
+/// What runs on one host. A struct with no I/O: the world calls it.
+struct FakeAgent {
+  struct Key: Hashable {
+    var session: SessionID
+    var role: Role
+  }
+  struct HookEntry {
+    var session: SessionID
+    var run: HookRun
+    var outcome: HookOutcome
+  }
+  let host: HostName
+  var digest: String?
+  var isRunning = false
+  var bootCount = 0
+  var capabilities = ["nbd-socket", "fuse-loop"]
+  var sessions: [Key: FakeSession] = [:]
+  var leases: [SessionID: Lease] = [:]
+  var highest: [SessionID: UInt64] = [:]
+  var tombstones: [Tombstone] = []
+  var hooks: [HookEntry] = []
+  var devices: [String: DeviceReport] = [:]
+
+  var fingerprint: KeyFingerprint { KeyFingerprint("SHA256:\(host)") }
+
+  func hello(at now: WallTime) -> AgentHello {
+    AgentHello(
+      agentVersion: "1", protocolVersion: 1, fingerprint: fingerprint, bootID: "boot\(bootCount)", processID: 1,
+      startedAt: now, capabilities: capabilities)
+  }
+
+  func observation(at now: WallTime) -> AgentObservation {
+    let seen = sessions.values.map { session in
+      var copy = session.seen
+      copy.hookRuns = hooks.filter { $0.session == copy.session }.map(\.run)
+      return copy
+    }.sorted { ($0.session, $0.role.rawValue) < ($1.session, $1.role.rawValue) }
+    return AgentObservation(
+      hello: hello(at: now), observedAt: now, sessions: seen, tombstones: tombstones,
+      leases: leases.values.sorted { $0.session < $1.session })
+  }
+
+  mutating func admit(_ number: UInt64, _ session: SessionID) throws(AgentFault) {
+    let seen = highest[session] ?? 0
+    guard number >= seen else { throw AgentFault(.fenced, "fencing number \(number) is older than \(seen)") }
+    if number > seen { leases[session] = nil }
+    highest[session] = number
+  }
+
+  mutating func acquire(_ call: AcquireLeaseCall, at now: WallTime) throws(AgentFault) -> Lease {
+    let old = leases[call.session]
+    if let old, old.expiresAt > now, old.holder != call.holder, !call.steal {
+      throw AgentFault(.fenced, "\(old.holder) has the lease")
+    }
+    let isRenewal = old?.holder == call.holder && old?.fencingNumber == call.fencingNumber
+    guard isRenewal || call.fencingNumber > highest[call.session] ?? 0 else {
+      throw AgentFault(.fenced, "the fencing number is too small")
+    }
+    let lease = Lease(
+      session: call.session, holder: call.holder, fencingNumber: call.fencingNumber, acquiredAt: now,
+      expiresAt: now.adding(seconds: call.timeToLiveSeconds))
+    highest[call.session] = call.fencingNumber
+    leases[call.session] = lease
+    return lease
+  }
+}

@@ -1,0 +1,273 @@
+import AgentProtocol
+import BlockModel
+import MigrationModel
+import Planning
+import Reconciling
+import Synchronization
+import TestSupport
+
+/// What goes wrong on purpose.
+struct FaultPlan: Sendable {
+  /// Of a call failing before it did anything, and of its answer being lost.
+  var failureChance = 0.0
+  var lostAnswerChance = 0.0
+  /// Of a call being carried out twice.
+  var repeatChance = 0.0
+  /// The run dies at this call, counted from its start; nil: never.
+  var crashAtCall: Int?
+}
+
+/// One `apply` as the world sees it: where it dies, nothing of it reaches anything any more.
+final class RunIdentity: Sendable {
+  let faults: FaultPlan
+  private let state = Mutex((calls: 0, isDead: false))
+  init(faults: FaultPlan) { self.faults = faults }
+
+  var isDead: Bool { state.withLock(\.isDead) }
+  /// Whether the run dies with this call.
+  func countCall() -> Bool {
+    state.withLock { state in
+      state.calls += 1
+      if state.calls == faults.crashAtCall { state.isDead = true }
+      return state.isDead
+    }
+  }
+}
+
+/// Azure, hosts and agents in memory, and what must never happen there.
+struct WorldState {
+  static let sourceBytes: UInt64 = 5 << 30
+  let plan: MigrationPlan
+  var agents: [HostName: FakeAgent] = [:]
+  var disks: [String: CloudDisk] = [:]
+  var machines: [String: CloudMachine] = [:]
+  var diskCreations: [String: Int] = [:]
+  var attachCalls = 0
+  var violations: [String] = []
+  /// Successes of hooks since authority last moved back.
+  var hookSuccesses: [SessionID: [String]] = [:]
+  var hookExecutions: [String: Int] = [:]
+  /// How often a hook fails before it succeeds.
+  var failingHooks: [String: Int] = [:]
+  var unreachable: Set<HostName> = []
+  var fences = 0
+  var syncSeconds = 20.0
+
+  init(plan: MigrationPlan) {
+    self.plan = plan
+    for name in plan.hosts.keys { agents[name] = FakeAgent(host: name) }
+    for migration in plan.migrations.values {
+      for volume in migration.volumes {
+        var report = DeviceReport(path: volume.device, kind: .block)
+        report.sizeBytes = Self.sourceBytes
+        agents[migration.source]?.devices[volume.device] = report
+      }
+      guard let reference = plan.hosts[migration.destination]?.azureVirtualMachine else { continue }
+      machines[reference] = CloudMachine(
+        resourceID: "/vm/\(reference)", name: reference, location: "westeurope", size: "Standard_D4s_v5", zone: nil,
+        attachments: [])
+    }
+  }
+
+  mutating func violate(_ what: String) { violations.append(what) }
+
+  // MARK: Agents
+
+  mutating func settle(at now: Double) {
+    for host in agents.keys {
+      for key in agents[host]?.sessions.keys.map({ $0 }) ?? [] { agents[host]?.sessions[key]?.settle(at: now) }
+    }
+  }
+
+  mutating func configure(_ call: ConfigureSessionCall, on host: HostName) throws(AgentFault) -> SessionObservation {
+    let configuration = call.configuration
+    let key = FakeAgent.Key(session: configuration.session, role: configuration.role)
+    if var known = agents[host]?.sessions[key] {
+      known.seen.configuration = configuration
+      known.seen.configurationDigest = configuration.configurationDigest
+      agents[host]?.sessions[key] = known
+      return known.seen
+    }
+    var seen = SessionObservation(
+      configuration: configuration, stage: .prepared, authority: .source, generation: .initial, health: .idle,
+      connected: true)
+    seen.volumes = configuration.volumes.map {
+      VolumeObservation(
+        name: $0.name, devicePath: $0.devicePath, sizeBytes: $0.sizeBytes, blockBytes: 65_536, dirtyBytes: $0.sizeBytes,
+        copiedBytes: 0, wireBytes: 0, tapSocket: nil, tapDevice: nil, tapOpenCount: 0, applicationIO: IOCounters(),
+        longestPauseSeconds: 0)
+    }
+    agents[host]?.sessions[key] = FakeSession(seen: seen)
+    return seen
+  }
+
+  mutating func command(
+    _ call: SessionCommandCall, on host: HostName, at now: Double
+  ) throws(AgentFault) -> SessionObservation {
+    let key = FakeAgent.Key(session: call.session, role: call.role)
+    guard var session = agents[host]?.sessions[key] else {
+      throw AgentFault(.unknownSession, "\(call.session) isn't known here")
+    }
+    if session.seen.hold != nil, call.command != .revert { violate("\(call.command) crossed a hold of \(call.session)") }
+    try carryOut(call.command, &session, at: now)
+    if call.command == .retire {
+      agents[host]?.sessions[key] = nil
+      agents[host]?.tombstones.append(
+        Tombstone(
+          session: call.session, role: call.role, phase: .retired, generation: session.seen.generation,
+          receiptDigest: nil, at: WallTime(secondsSince1970: now)))
+    } else {
+      agents[host]?.sessions[key] = session
+    }
+    return session.seen
+  }
+
+  private mutating func carryOut(
+    _ command: SessionCommand, _ session: inout FakeSession, at now: Double
+  ) throws(AgentFault) {
+    let stage = session.seen.stage
+    func wrong() -> AgentFault { AgentFault(.wrongStage, "\(command) in \(stage)") }
+    switch command {
+    case .proveConnection:
+      session.seen.connectionProof = ConnectionProof(
+        provenAt: WallTime(secondsSince1970: now), roundTripSeconds: 0.001, bytesPerSecond: 200e6)
+    case .openTap:
+      for index in session.seen.volumes.indices { session.seen.volumes[index].tapSocket = "tap" }
+    case .synchronize:
+      guard stage == .prepared else { return }
+      if session.seen.connectionProof == nil { violate("synchronize before the connection was proven") }
+      session.seen.stage = .synchronizing
+      session.seen.health = .synchronizing(percent: 1, bytesPerSecond: 1e6, etaSeconds: 10)
+      session.ends = now + syncSeconds
+    case .stopSynchronizing: session.seen.stage = .prepared
+    case .swing:
+      if stage == .swinging || stage == .standIn { return }
+      guard stage == .tracking else { throw wrong() }
+      session.seen.stage = .swinging
+      session.ends = now + 1
+    case .revert: try revert(&session)
+    case .confirmSwing: session.seen.swingConfirmed = true
+    case .closeTap:
+      if [.tapClosed, .proving, .proven].contains(stage) { return }
+      guard stage == .standIn || stage == .tracking else { throw wrong() }
+      expectHooks([.stopApplication, .unmount], session, "closeTap")
+      session.seen.stage = .tapClosed
+    case .prove:
+      if [.proving, .proven].contains(stage) { return }
+      guard stage == .tapClosed else { throw wrong() }
+      session.seen.stage = .proving
+      session.ends = now + 3
+    case .fence: try fence(&session, at: now)
+    case .release:
+      if stage == .released { return }
+      let source = agents.values.compactMap { $0.sessions[FakeAgent.Key(session: session.seen.session, role: .source)] }
+      if source.first?.seen.stage != .fenced { violate("release before the fence") }
+      session.seen.stage = .released
+    case .retire:
+      guard session.seen.role == .destination || stage == .fenced else { throw wrong() }
+      expectHooks([.mount, .startApplication, .healthCheck], session, "retire")
+    case .resync, .cancel: break
+    }
+  }
+
+  private mutating func revert(_ session: inout FakeSession) throws(AgentFault) {
+    switch session.seen.stage {
+    case .swinging, .standIn, .tapClosed, .proving, .proven:
+      session.seen.stage = .tracking
+      session.seen.authority = .source
+      session.seen.generation = session.seen.generation.next
+      session.seen.swingConfirmed = false
+      session.ends = nil
+      hookSuccesses[session.seen.session] = []
+    case .fenced, .released: throw AgentFault(.wrongStage, "revert after the fence")
+    default: break
+    }
+  }
+
+  private mutating func fence(_ session: inout FakeSession, at now: Double) throws(AgentFault) {
+    if session.seen.stage == .fenced { return }
+    guard session.seen.stage == .proven else { throw AgentFault(.wrongStage, "fence in \(session.seen.stage)") }
+    let migration = plan.migrations[session.seen.migration]
+    if migration?.cutover.approval == .manual {
+      let isApproved = session.seen.approvals.contains {
+        $0.phase == .finalized && $0.configurationDigest == session.seen.configurationDigest
+          && ($0.expiresAt.map { $0.secondsSince1970 > now } ?? true)
+      }
+      if !isApproved { violate("the source was fenced without an approval") }
+    }
+    if session.seen.receipt == nil { violate("the source was fenced without a receipt") }
+    fences += 1
+    session.seen.stage = .fenced
+    session.seen.authority = .destination
+    session.seen.generation = session.seen.generation.next
+  }
+
+  private mutating func expectHooks(_ points: [HookPoint], _ session: FakeSession, _ step: String) {
+    let hooks = plan.migrations[session.seen.migration]?.cutover.hooks ?? [:]
+    for point in points where hooks[point] != nil {
+      if !(hookSuccesses[session.seen.session] ?? []).contains(point.rawValue) {
+        violate("\(step) before hook \(point.rawValue)")
+      }
+    }
+  }
+
+  mutating func runHook(_ call: RunHookCall, on host: HostName) throws(AgentFault) -> HookOutcome {
+    if let known = agents[host]?.hooks.first(where: { $0.run.runID == call.runID }) { return known.outcome }
+    guard let own = agents[host]?.sessions.values.first(where: { $0.seen.session == call.session }) else {
+      throw AgentFault(.unknownSession, "\(call.session) isn't known here")
+    }
+    if own.seen.hold != nil { violate("hook \(call.point) crossed a hold") }
+    let order = HookPoint.allCases.map(\.rawValue)
+    let before = order.prefix { $0 != call.point }
+    let wanted = before.filter { point in
+      HookPoint(rawValue: point).map { plan.migrations[own.seen.migration]?.cutover.hooks[$0] != nil } ?? false
+    }
+    let done = hookSuccesses[call.session] ?? []
+    if !wanted.allSatisfy(done.contains) { violate("hook \(call.point) before \(wanted)") }
+    if done.contains(call.point) { violate("hook \(call.point) of \(call.session) ran again after it succeeded") }
+    if ["mount", "startApplication", "healthCheck"].contains(call.point), own.seen.stage != .released {
+      violate("hook \(call.point) before the release")
+    }
+    hookExecutions[call.point, default: 0] += 1
+    let fails = failingHooks[call.point, default: 0] > 0
+    if fails { failingHooks[call.point, default: 0] -= 1 }
+    let outcome = HookOutcome(exitCode: fails ? 1 : 0, timedOut: false, output: fails ? "no" : "", seconds: 0.1)
+    if !fails { hookSuccesses[call.session, default: []].append(call.point) }
+    agents[host]?.hooks.append(
+      FakeAgent.HookEntry(
+        session: call.session, run: HookRun(runID: call.runID, succeeded: !fails), outcome: outcome))
+    return outcome
+  }
+
+  // MARK: Azure
+
+  mutating func ensureDisk(_ request: DiskRequest) throws(GatewayError) -> CloudDisk {
+    let id =
+      "/subscriptions/sub/resourceGroups/\(request.resourceGroup)/providers/Microsoft.Compute/disks/\(request.name)"
+    if let known = disks[id] { return known }
+    let disk = CloudDisk(
+      resourceID: id, name: request.name, sku: request.sku, sizeBytes: UInt64(request.sizeGiB) << 30,
+      zone: request.zone, iops: nil, megabytesPerSecond: nil, state: .unattached, attachedTo: nil, tags: request.tags,
+      provisioningState: "Succeeded")
+    let volume = "\(request.tags[DiskTag.migration] ?? "")/\(request.tags[DiskTag.volume] ?? "")"
+    diskCreations[volume, default: 0] += 1
+    if diskCreations[volume, default: 0] > 1 { violate("a second disk for \(volume)") }
+    disks[id] = disk
+    return disk
+  }
+
+  mutating func attach(_ ids: [String], to machineID: String) throws(GatewayError) -> [CloudAttachment] {
+    guard let reference = machines.first(where: { $0.value.resourceID == machineID })?.key else {
+      throw GatewayError(code: "CMC3001", message: "no VM", advice: "", disposition: .needsOperator)
+    }
+    let free = ids.filter { id in !(machines[reference]?.attachments.contains { $0.diskID == id } ?? false) }
+    if !free.isEmpty { attachCalls += 1 }
+    for id in free {
+      let lun = (machines[reference]?.attachments.map(\.lun).max() ?? -1) + 1
+      machines[reference]?.attachments.append(CloudAttachment(lun: lun, diskID: id))
+      disks[id]?.state = .attached
+      disks[id]?.attachedTo = machineID
+    }
+    return machines[reference]?.attachments ?? []
+  }
+}

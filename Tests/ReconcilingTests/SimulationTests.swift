@@ -1,0 +1,140 @@
+import BlockModel
+import Diagnostics
+import Foundation
+import MigrationModel
+import Planning
+import Reconciling
+import Synchronization
+import TestSupport
+import Testing
+
+/// Applies that crash, lose answers, repeat calls and meet each other, on a virtual clock, from a seed.
+/// One seed again: `SIM_SEED=n swift test --filter ReconcilerSimulation`.
+@Suite struct ReconcilerSimulation {
+  static let seeds = 2000
+  /// More than any seed needs; one that needs more is stuck.
+  static let applyLimit = 60
+
+  @Test func everySeedEndsInTheSamePlaceAndNothingForbiddenHappens() {
+    let chosen = ProcessInfo.processInfo.environment["SIM_SEED"].flatMap(UInt64.init)
+    let seeds = chosen.map { $0...$0 } ?? 1...UInt64(Self.seeds)
+    for seed in seeds {
+      var scenario = Scenario(seed: seed)
+      let problems = scenario.run()
+      #expect(problems == [], "seed \(seed)")
+      if !problems.isEmpty { break }
+    }
+  }
+
+  struct Scenario {
+    let seed: UInt64
+    let random: SeededRandom
+    let plan: MigrationPlan
+    let bench: Bench
+    let target: Phase
+    var applies = 0
+
+    init(seed: UInt64) {
+      self.seed = seed
+      random = SeededRandom(seed: seed &* 7919)
+      target = random.pick([Phase.cmotion, .finalized, .retired]) ?? .retired
+      plan = samplePlan(
+        target, count: random.within(1...2), approval: random.chance(0.5) ? .manual : .automatic,
+        withHooks: random.chance(0.8))
+      bench = Bench(plan, seed: seed)
+      if random.chance(0.3) {
+        let point = random.pick(HookPoint.allCases) ?? .mount
+        bench.world.state.withLock { $0.failingHooks[point.rawValue] = 1 }
+      }
+    }
+
+    mutating func run() -> [String] {
+      while applies < ReconcilerSimulation.applyLimit {
+        // Troubles end at some time, or nothing would.
+        let isCalm = applies > 25
+        let faults = isCalm ? FaultPlan() : randomFaults()
+        guard step(faults) else { return ["everything waits for nothing"] }
+        let violations = bench.world.violations
+        guard violations.isEmpty else { return violations }
+        // Leases of a dead run run out.
+        bench.loop.skip(seconds: Double(random.within(0...200)))
+        help()
+        if isCalm || random.chance(0.3), isDone() { return endState() }
+      }
+      return ["not done after \(applies) applies: \(bench.changes(plan)?.migrations.map(\.reached.word) ?? [])"]
+    }
+
+    private func randomFaults() -> FaultPlan {
+      var faults = FaultPlan()
+      if random.chance(0.6) { faults.crashAtCall = random.within(1...120) }
+      if random.chance(0.5) { faults.failureChance = Double(random.below(10)) / 100 }
+      if random.chance(0.5) { faults.lostAnswerChance = Double(random.below(10)) / 100 }
+      if random.chance(0.5) { faults.repeatChance = Double(random.below(20)) / 100 }
+      return faults
+    }
+
+    /// One apply, or two at once.
+    private mutating func step(_ faults: FaultPlan) -> Bool {
+      applies += 1
+      let one = bench.run(plan, holder: "run \(applies)a", faults: faults)
+      guard random.chance(0.25) else {
+        return bench.loop.run { _ = await one.run() } != nil
+      }
+      let two = bench.run(plan, holder: "run \(applies)b", faults: randomFaults(), steal: random.chance(0.2))
+      return bench.loop.run {
+        async let first = one.run()
+        async let second = two.run()
+        _ = await (first, second)
+      } != nil
+    }
+
+    /// What a person would do: approve what waits, resume what is held.
+    private func help() {
+      guard let changes = bench.changes(plan) else { return }
+      let operations = bench.operations(plan)
+      for entry in changes.migrations {
+        for waiting in entry.waiting {
+          _ = bench.loop.run { () -> Bool in
+            do throws(GatewayError) {
+              switch waiting.reason {
+              case .approval: try await operations.approve(entry.migration, phase: .finalized, expiresInSeconds: 1e6)
+              case .hold: try await operations.resume(entry.migration)
+              case .window, .confirmation: break
+              }
+              return true
+            } catch {
+              return false
+            }
+          }
+        }
+      }
+    }
+
+    private func isDone() -> Bool { bench.changes(plan)?.isNoOp == true }
+
+    private func endState() -> [String] {
+      let state = bench.world.state.withLock { $0 }
+      var problems = state.violations
+      let volumes = plan.migrations.values.flatMap(\.volumes).count
+      if state.disks.count != volumes { problems.append("\(state.disks.count) disks for \(volumes) volumes") }
+      let luns = state.machines.values.flatMap(\.attachments)
+      if luns.count != volumes || Set(luns.map(\.lun)).count != volumes { problems.append("attachments: \(luns)") }
+      let tags = Set(state.disks.values.compactMap { $0.tags[DiskTag.state] })
+      let wanted = target == .cmotion ? "prepared" : target.rawValue
+      if tags != [wanted] { problems.append("disks are tagged \(tags.sorted()), not \(wanted)") }
+      let sessions = state.agents.values.flatMap { Array($0.sessions.values) }
+      switch target {
+      case .cmotion:
+        let stages = Set(sessions.filter { $0.seen.role == .source }.map(\.seen.stage))
+        if stages != [.standIn] { problems.append("sources are \(stages)") }
+        if state.fences > 0 { problems.append("fenced without being asked to") }
+      case .retired:
+        if !sessions.isEmpty { problems.append("sessions are left") }
+        if state.agents.values.contains(where: { $0.digest != nil }) { problems.append("agents are left") }
+      default:
+        if state.fences != plan.migrations.count { problems.append("\(state.fences) fences") }
+      }
+      return problems
+    }
+  }
+}
