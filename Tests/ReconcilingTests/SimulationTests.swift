@@ -1,3 +1,4 @@
+import AgentProtocol
 import BlockModel
 import Diagnostics
 import Foundation
