@@ -26,7 +26,8 @@ final class FakeWorld: Sendable {
   func call<Value>(
     _ run: RunIdentity, _ body: @Sendable (inout WorldState, Double) throws(GatewayError) -> Value
   ) async throws(GatewayError) -> Value {
-    let lost = GatewayError(code: "CMC4999", message: "connection lost", advice: "", disposition: .retry(afterSeconds: 1))
+    let lost = GatewayError(
+      code: "CMC4999", message: "connection lost", advice: "", disposition: .retry(afterSeconds: 1))
     let dead = GatewayError(code: "CMC4998", message: "this run is dead", advice: "", disposition: .terminal)
     guard !run.isDead else { throw dead }
     await loop.pause(seconds: Double(loop.random.below(100)) / 1000)
@@ -82,6 +83,7 @@ struct FakeAgentGateway: AgentGateway {
   ) throws(AgentFault) -> any Sendable {
     let wall = WallTime(secondsSince1970: now)
     guard var agent = state.agents[host] else { throw AgentFault(.notFound, "no host \(host)") }
+    if state.isTraced { state.trace.append("\(now) \(host): \(call)") }
     switch call {
     case is ObserveCall: return agent.observation(at: wall)
     case let call as InspectDevicesCall:
@@ -105,7 +107,7 @@ struct FakeAgentGateway: AgentGateway {
     case let call as RunHookCall:
       try agent.admit(call.fencingNumber, call.session)
       state.agents[host] = agent
-      return try state.runHook(call, on: host)
+      return try state.runHook(call, on: host, at: now)
     case let call as SetHoldCall:
       for key in agent.sessions.keys where key.session == call.session { agent.sessions[key]?.seen.hold = call.hold }
       state.agents[host] = agent

@@ -53,6 +53,9 @@ struct WorldState {
   var unreachable: Set<HostName> = []
   var fences = 0
   var syncSeconds = 20.0
+  /// Calls to agents, for whoever looks into a seed.
+  var isTraced = false
+  var trace: [String] = []
   /// Set where the agents' own machines replicate.
   var joint: JointReplication?
 
@@ -70,6 +73,12 @@ struct WorldState {
         resourceID: "/vm/\(reference)", name: reference, location: "westeurope", size: "Standard_D4s_v5", zone: nil,
         attachments: [])
     }
+  }
+
+  /// Between a run's look at the hold and its step a little time passes, and a run whose lease was stolen may set one
+  /// just then; a hold that stood for longer than that is never crossed.
+  func isHeld(_ session: SessionObservation, at now: Double) -> Bool {
+    session.hold.map { now - $0.at.secondsSince1970 > 1 } ?? false
   }
 
   mutating func violate(_ what: String) { violations.append(what) }
@@ -116,7 +125,9 @@ struct WorldState {
       // The agents' own holds come at any moment, between what apply saw and what it asks for.
       throw AgentFault(.refused, "\(call.session) is held")
     }
-    if session.seen.hold != nil, call.command != .revert { violate("\(call.command) crossed a hold of \(call.session)") }
+    if isHeld(session.seen, at: now), call.command != .revert {
+      violate("\(call.command) crossed a hold of \(call.session)")
+    }
     try carryOut(call.command, &session, at: now)
     if call.command == .retire {
       agents[host]?.sessions[key] = nil
@@ -224,12 +235,14 @@ struct WorldState {
     }
   }
 
-  mutating func runHook(_ call: RunHookCall, on host: HostName) throws(AgentFault) -> HookOutcome {
+  mutating func runHook(
+    _ call: RunHookCall, on host: HostName, at now: Double
+  ) throws(AgentFault) -> HookOutcome {
     if let known = agents[host]?.hooks.first(where: { $0.run.runID == call.runID }) { return known.outcome }
     guard let own = agents[host]?.sessions.values.first(where: { $0.seen.session == call.session }) else {
       throw AgentFault(.unknownSession, "\(call.session) isn't known here")
     }
-    if own.seen.hold != nil { violate("hook \(call.point) crossed a hold") }
+    if isHeld(own.seen, at: now) { violate("hook \(call.point) crossed a hold") }
     let order = HookPoint.allCases.map(\.rawValue)
     let before = order.prefix { $0 != call.point }
     let wanted = before.filter { point in

@@ -46,7 +46,7 @@ extension WorldState {
     joint.advance(to: now)
     if let failure = joint.rehearsal.failure { violate("replication: \(failure)") }
     for (role, host) in joint.hosts {
-      agents[host]?.isRunning = (agents[host]?.isRunning ?? false) && joint.rehearsal.isRunning(role)
+      if !joint.rehearsal.isRunning(role) { agents[host]?.isRunning = false }
       for key in agents[host]?.sessions.keys.map({ $0 }) ?? [] where key.role == role {
         guard var session = agents[host]?.sessions[key] else { continue }
         show(&joint.rehearsal, role, in: &session.seen, at: now)

@@ -10,18 +10,22 @@ import TestSupport
 import Testing
 
 /// Applies that crash, lose answers, repeat calls and meet each other, on a virtual clock, from a seed.
-/// One seed again: `SIM_SEED=n swift test --filter ReconcilerSimulation`.
+/// One seed again: `SIM_SEED=n swift test --filter ReconcilerSimulation`; more of them: `SIM_SEEDS=2000`.
 @Suite struct ReconcilerSimulation {
-  static let seeds = 2000
+  static let seeds: UInt64 = 100
   /// More than any seed needs; one that needs more is stuck.
   static let applyLimit = 60
 
   @Test func everySeedEndsInTheSamePlaceAndNothingForbiddenHappens() {
-    let chosen = ProcessInfo.processInfo.environment["SIM_SEED"].flatMap(UInt64.init)
-    let seeds = chosen.map { $0...$0 } ?? 1...UInt64(Self.seeds)
+    let environment = ProcessInfo.processInfo.environment
+    let chosen = environment["SIM_SEED"].flatMap { UInt64($0) }
+    let count = environment["SIM_SEEDS"].flatMap { UInt64($0) } ?? Self.seeds
+    let seeds = chosen.map { $0...$0 } ?? 1...max(1, count)
     for seed in seeds {
       var scenario = Scenario(seed: seed)
+      scenario.bench.world.state.withLock { $0.isTraced = chosen != nil }
       let problems = scenario.run()
+      if chosen != nil { print(scenario.bench.world.state.withLock(\.trace).suffix(4000).joined(separator: "\n")) }
       #expect(problems == [], "seed \(seed)")
       if !problems.isEmpty { break }
     }
@@ -79,14 +83,16 @@ import Testing
       applies += 1
       let one = bench.run(plan, holder: "run \(applies)a", faults: faults)
       guard random.chance(0.25) else {
-        return bench.loop.run { _ = await one.run() } != nil
+        return bench.loop.run { await one.run() } != nil
       }
       let two = bench.run(plan, holder: "run \(applies)b", faults: randomFaults(), steal: random.chance(0.2))
-      return bench.loop.run {
+      let both = bench.loop.run { () -> Bool in
         async let first = one.run()
         async let second = two.run()
         _ = await (first, second)
-      } != nil
+        return true
+      }
+      return both != nil
     }
 
     /// What a person would do: approve what waits, resume what is held.

@@ -46,7 +46,6 @@ private struct GraphBuilder {
   /// What the migration's next step requires.
   var heads: [MigrationName: [Int]] = [:]
   var own: [MigrationName: [Int]] = [:]
-  var retirements: [HostName: [Int]] = [:]
   var releases: [MigrationName: Int] = [:]
 
   mutating func add(
@@ -122,7 +121,6 @@ private struct GraphBuilder {
 
   mutating func addChain(_ entry: MigrationChanges) {
     let name = entry.migration
-    guard let migration = plan.migrations[name] else { return }
     for change in entry.actionable {
       switch change.action {
       case .deployAgent, .checkDevices, .ensureDisk, .attachDisks, .removeAgent, .tagDisks(_, .retired): continue
@@ -130,7 +128,6 @@ private struct GraphBuilder {
       }
       let node = add(change.action, requires: heads[name] ?? [], for: [name])
       heads[name] = [node]
-      if case .retire(_, let role) = change.action { retirements[migration.host(role), default: []].append(node) }
     }
     if entry.actionable.contains(where: { Self.needsLease($0.action) }) {
       let release = add(.releaseLease(name), requires: [], after: own[name] ?? [], for: [name])
@@ -138,28 +135,30 @@ private struct GraphBuilder {
     }
   }
 
-  /// Agents go last of all, and the tags that say so after them.
+  /// Agents go last of all, and after them the tags that say so: until then the next run looks at these hosts again.
   mutating func addRemovals(_ active: [MigrationChanges]) {
-    var removals: [MigrationName: [Int]] = [:]
+    var removals: [HostName: Int] = [:]
     for entry in active {
       for change in entry.actionable {
         guard case .removeAgent(let host) = change.action else { continue }
-        let users = active.map(\.migration).filter { name in
-          plan.migrations[name].map { $0.source == host || $0.destination == host } ?? false
-        }
-        let node = add(
-          .removeAgent(host), requires: retirements[host] ?? [], after: users.compactMap { releases[$0] },
+        let users = active.map(\.migration).filter { hosts(of: $0).contains(host) }
+        // Both halves of each must be gone: without this agent nobody could lease the other.
+        removals[host] = add(
+          .removeAgent(host), requires: users.flatMap { heads[$0] ?? [] }, after: users.compactMap { releases[$0] },
           for: [entry.migration])
-        removals[entry.migration, default: []].append(node)
       }
     }
     for entry in active {
       for change in entry.actionable {
         guard case .tagDisks(let name, .retired) = change.action else { continue }
+        let gone = hosts(of: name).sorted().compactMap { removals[$0] }
         _ = add(
-          change.action, requires: (heads[name] ?? []) + (removals[name] ?? []),
-          after: releases[name].map { [$0] } ?? [], for: [name])
+          change.action, requires: (heads[name] ?? []) + gone, after: releases[name].map { [$0] } ?? [], for: [name])
       }
     }
+  }
+
+  private func hosts(of name: MigrationName) -> Set<HostName> {
+    plan.migrations[name].map { [$0.source, $0.destination] } ?? []
   }
 }

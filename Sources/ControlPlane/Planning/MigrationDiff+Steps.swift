@@ -322,6 +322,8 @@ extension MigrationDiff {
     guard !migration.diskVolumes.isEmpty, facts.taggedPhase != .retired, facts.cloud?.faults.isEmpty == true else {
       return
     }
+    // An agent may be left on a host that can't be seen now; the tag would say that nobody needs to look there again.
+    guard facts.unseenHosts.isEmpty else { return }
     add(
       .tagDisks(migration.name, .retired), towards: .retired, "tag the disks retired",
       why: "the tombstone that outlives both hosts", .oneWay)

@@ -113,11 +113,15 @@ package struct MigrationFacts: Sendable {
 
   package func reached(digest: DigestFunction) -> PhaseReached {
     if taggedPhase == .retired { return .tombstoned(.retired) }
-    if sourceSession == nil, destinationSession == nil, let tombstone, tombstone.phase >= .finalized {
-      return .tombstoned(tombstone.phase)
-    }
-    if sourceSession == nil, destinationSession == nil, unseenHosts.isEmpty == false {
-      return taggedPhase == .finalized ? .tombstoned(.finalized) : .unknown
+    if sourceSession == nil, destinationSession == nil {
+      // The destination's session is deleted last, so its tombstone speaks for both, also when the source is long gone.
+      // The source's alone says nothing of a destination that could not be seen.
+      let isDestinationSeen = !unseenHosts.contains { $0.0 == migration.destination }
+      if isDestinationSeen, let phase = destination?.tombstone(session)?.phase, phase >= .finalized {
+        return .tombstoned(phase)
+      }
+      guard unseenHosts.isEmpty else { return taggedPhase == .finalized ? .tombstoned(.finalized) : .unknown }
+      if let tombstone, tombstone.phase >= .finalized { return .tombstoned(tombstone.phase) }
     }
     if !unseenHosts.isEmpty, taggedPhase == nil { return .unknown }
     if isPastFence { return isFinalizeComplete(digest: digest) ? .reached(.finalized) : .pastFence }

@@ -57,11 +57,14 @@ extension ActionPerformer {
 
   func abandon(_ migration: Migration, _ why: String) async throws(GatewayError) {
     // The hold first: should the rest fail, nobody goes on by mistake.
-    try await hold(migration, why)
+    try await holdAfterFailure(migration, why)
     try await command(.revert, .source, migration)
   }
 
-  func hold(_ migration: Migration, _ why: String) async throws(GatewayError) {
+  func holdAfterFailure(_ migration: Migration, _ why: String) async throws(GatewayError) {
+    // Holds aren't fenced, so that a person can always set one. A run may only while the migration is still its own:
+    // what failed may be that another run took over.
+    try await renewLease(migration.name)
     let hold = Hold(cause: .failure, who: options.holder, why: why, at: services.time.wallNow())
     for role in Role.allCases {
       _ = try await pool.call(SetHoldCall(session: session(migration), hold: hold), on: migration.host(role))
@@ -202,31 +205,44 @@ extension ActionPerformer {
   private static let fencingSteps: [UInt64] = [0, 3_600_000, 86_400_000, 31_536_000_000]
 
   func acquireLease(_ migration: Migration) async throws(GatewayError) {
-    let seen = try await highestFencingNumber(migration)
+    let hosts = try await lessors(migration)
+    let seen = try await highestFencingNumber(migration, hosts)
     let clock = UInt64(max(0, services.time.wallNow().secondsSince1970 * 1000))
     var failure: GatewayError?
     for step in Self.fencingSteps {
       let number = max(seen + 1, clock) + step
       do throws(GatewayError) {
-        try await acquire(migration, number)
-        await leases.set(number, of: migration.name)
+        try await acquire(migration, number, hosts)
+        await leases.set(HeldLeases.Held(number: number, hosts: hosts), of: migration.name)
         return
       } catch {
         if case .retry = error.disposition { throw error }
         failure = error
         // Another holder came first (this throws, and names it), or the number was too small: try a larger one.
-        _ = try await highestFencingNumber(migration)
+        _ = try await highestFencingNumber(migration, hosts)
       }
     }
     if let failure { throw failure }
   }
 
+  /// The hosts whose agents give the lease, in the order in which they are asked: the source's first, always, so that
+  /// two runs can't each get one of the two. A migration on its way out may have lost its source already.
+  private func lessors(_ migration: Migration) async throws(GatewayError) -> [HostName] {
+    guard migration.source != migration.destination else { return [migration.destination] }
+    if migration.cutover.phase.value == .retired,
+      try await !gateways.hosts.state(of: try host(migration.source)).agentRunning
+    {
+      return [migration.destination]
+    }
+    return [migration.source, migration.destination]
+  }
+
   /// The highest that either agent shows; throws where another holder's lease runs.
-  private func highestFencingNumber(_ migration: Migration) async throws(GatewayError) -> UInt64 {
+  private func highestFencingNumber(_ migration: Migration, _ hosts: [HostName]) async throws(GatewayError) -> UInt64 {
     let id = session(migration)
     let now = services.time.wallNow()
     var highest: UInt64 = 0
-    for host in Set([migration.source, migration.destination]).sorted() {
+    for host in hosts {
       for lease in try await pool.observation(of: host).leases where lease.session == id {
         highest = max(highest, lease.fencingNumber)
         guard lease.holder != options.holder, lease.expiresAt > now, !options.stealLease else { continue }
@@ -241,40 +257,43 @@ extension ActionPerformer {
     return highest
   }
 
-  private func acquire(_ migration: Migration, _ number: UInt64) async throws(GatewayError) {
-    func call(on host: HostName) async throws(GatewayError) {
-      _ = try await pool.call(
-        AcquireLeaseCall(
-          session: session(migration), holder: options.holder, fencingNumber: number,
-          timeToLiveSeconds: limits.leaseSeconds, steal: options.stealLease), on: host)
-    }
-    // The source's first, always: two runs can't each get one of the two.
-    try await call(on: migration.source)
-    guard migration.source != migration.destination else { return }
+  private func acquire(
+    _ migration: Migration, _ number: UInt64, _ hosts: [HostName]
+  ) async throws(GatewayError) {
+    var given: [HostName] = []
     do throws(GatewayError) {
-      try await call(on: migration.destination)
+      for host in hosts {
+        try await askLease(migration, number, of: host, steal: options.stealLease)
+        given.append(host)
+      }
     } catch {
-      await release(migration, number, on: migration.source)
+      for host in given { await release(migration, number, on: host) }
       throw error
     }
+  }
+
+  private func askLease(
+    _ migration: Migration, _ number: UInt64, of host: HostName, steal: Bool
+  ) async throws(GatewayError) {
+    _ = try await pool.call(
+      AcquireLeaseCall(
+        session: session(migration), holder: options.holder, fencingNumber: number,
+        timeToLiveSeconds: limits.leaseSeconds, steal: steal), on: host)
   }
 
   func renewLease(_ name: MigrationName) async throws(GatewayError) {
     let migration = try migration(name)
     let number = try await fencingNumber(of: migration)
-    for host in Set([migration.source, migration.destination]).sorted() {
-      _ = try await pool.call(
-        AcquireLeaseCall(
-          session: session(migration), holder: options.holder, fencingNumber: number,
-          timeToLiveSeconds: limits.leaseSeconds, steal: false), on: host)
+    for host in await leases.held(of: name)?.hosts ?? [] {
+      try await askLease(migration, number, of: host, steal: false)
     }
   }
 
   /// A lease that can't be given back runs out by itself.
   func releaseLease(_ migration: Migration) async {
-    guard let number = await leases.number(of: migration.name) else { return }
+    guard let held = await leases.held(of: migration.name) else { return }
     await leases.set(nil, of: migration.name)
-    for host in [migration.destination, migration.source] { await release(migration, number, on: host) }
+    for host in held.hosts.reversed() { await release(migration, held.number, on: host) }
   }
 
   private func release(_ migration: Migration, _ number: UInt64, on host: HostName) async {

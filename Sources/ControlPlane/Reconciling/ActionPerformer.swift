@@ -5,11 +5,15 @@ import MigrationModel
 import Planning
 import Seams
 
-/// The fencing numbers of the leases that this run holds.
+/// The leases that this run holds: their fencing numbers, and who gave them.
 actor HeldLeases {
-  private var numbers: [MigrationName: UInt64] = [:]
-  func number(of migration: MigrationName) -> UInt64? { numbers[migration] }
-  func set(_ number: UInt64?, of migration: MigrationName) { numbers[migration] = number }
+  struct Held: Sendable {
+    var number: UInt64
+    var hosts: [HostName]
+  }
+  private var all: [MigrationName: Held] = [:]
+  func held(of migration: MigrationName) -> Held? { all[migration] }
+  func set(_ held: Held?, of migration: MigrationName) { all[migration] = held }
 }
 
 /// Carries single actions out through the gateways. What an action needs to know is looked up when it is carried out,
@@ -56,7 +60,7 @@ struct ActionPerformer: Sendable {
     case .tagDisks(let name, let phase): try await tag(try migration(name), phase)
     case .retire(let name, let role): try await retire(try migration(name), role)
     case .abandonFinalize(let name, let why): try await abandon(try migration(name), why)
-    case .holdAfterFence(let name, let why): try await hold(try migration(name), why)
+    case .holdAfterFence(let name, let why): try await holdAfterFailure(try migration(name), why)
     }
   }
 
@@ -97,7 +101,7 @@ struct ActionPerformer: Sendable {
   }
 
   func fencingNumber(of migration: Migration) async throws(GatewayError) -> UInt64 {
-    guard let number = await leases.number(of: migration.name) else {
+    guard let number = await leases.held(of: migration.name)?.number else {
       throw GatewayError(
         code: ApplyCode.leaseLost, message: "this run has no lease of \(migration.name)", advice: "apply again",
         disposition: .needsOperator)
