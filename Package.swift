@@ -14,10 +14,13 @@ let strict: [SwiftSetting] = [
 
 let argumentParser: Target.Dependency = .product(name: "ArgumentParser", package: "swift-argument-parser")
 
-func room(_ floor: String, _ name: String, _ dependencies: [Target.Dependency] = []) -> Target {
+/// `optimized`: in debug builds too, for what thousands of simulated runs of a test execute.
+func room(
+  _ floor: String, _ name: String, _ dependencies: [Target.Dependency] = [], optimized: Bool = false
+) -> Target {
   .target(
     name: name, dependencies: dependencies, path: "Sources/\(floor)/\(name)", exclude: ["README.md"],
-    swiftSettings: strict)
+    swiftSettings: strict + (optimized ? [.unsafeFlags(["-O"], .when(configuration: .debug))] : []))
 }
 
 func program(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
@@ -57,9 +60,9 @@ let package = Package(
     room("Base", "LinuxPlatform", ["CLinux", "Seams", "BlockModel"]),
 
     room("DataPlane", "AgentProtocol", ["BlockModel"]),
-    room("DataPlane", "H2HProtocol", ["BlockModel"]),
+    room("DataPlane", "H2HProtocol", ["BlockModel"], optimized: true),
     room("DataPlane", "TLSChannel", ["COpenSSL", "BlockModel", "Seams", "LinuxPlatform"]),
-    room("DataPlane", "Replication", ["BlockModel", "Seams", "H2HProtocol"]),
+    room("DataPlane", "Replication", ["BlockModel", "Seams", "H2HProtocol"], optimized: true),
     room("DataPlane", "NBDServer", ["BlockModel", "Seams"]),
     room("DataPlane", "VolumeTap", ["CFUSE", "BlockModel", "Seams", "LinuxPlatform", "NBDServer"]),
     room(
@@ -95,7 +98,7 @@ let package = Package(
         "MigrationModel", "AgentProtocol", "BlockModel", "Seams", "LinuxPlatform", "Diagnostics",
       ]),
 
-    room("Rehearsal", "Simulation", ["Replication", "H2HProtocol", "BlockModel", "Seams"]),
+    room("Rehearsal", "Simulation", ["Replication", "H2HProtocol", "BlockModel", "Seams"], optimized: true),
     room(
       "Rehearsal", "ARMEmulator",
       [

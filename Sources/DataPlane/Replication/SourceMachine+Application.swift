@@ -171,12 +171,19 @@ extension SourceMachine {
     let request = requests[slot]
     let blocks = volumes[request.volume].blocks(of: request.range)
     // While a swing drains, a write to blocks that are all dirty stays here: they will be copied anyway, and nothing
-    // grows. In stand-in every write goes to both.
+    // grows. One that waited for its intent since before the swing may meet a transfer: it stays here too. In stand-in
+    // every write goes to both.
     let isMirrored =
-      isMirroring && (authority == .standIn || !volumes[request.volume].dirty.containsAll(blocks))
+      isMirroring
+      && (authority == .standIn
+        || !volumes[request.volume].dirty.containsAll(blocks) && !isBeingCopied(request.volume, blocks))
     requests[slot].isMirrored = isMirrored
     noteContentChange(request.volume, request.range)
     if !isMirrored { markDirty(request.volume, blocks) }
+  }
+
+  private func isBeingCopied(_ volume: Int, _ blocks: Range<Int>) -> Bool {
+    transfers.contains { $0.volume == volume && $0.state != .claimed && $0.blocks.overlaps(blocks) }
   }
 
   /// The extents' content changes: what was compared isn't any more.

@@ -164,15 +164,14 @@ extension SourceMachine {
     }
   }
 
-  /// Clears the dirty bits, then reads. While writes are mirrored, only when no write in flight touches the blocks: a
-  /// write that began before would mark them again, and the drain would never end.
+  /// Clears the dirty bits, then reads. Never beside a mirrored write of the same blocks: the destination might carry them
+  /// out in the other order. While writes are mirrored, only when no write in flight touches the blocks: one that began
+  /// before would mark them again, and the drain would never end.
   private mutating func startIfFree(_ index: Int, into effects: inout [SourceEffect]) {
     let transfer = transfers[index]
-    if isMirroring {
-      for lock in locks
-      where lock.volume == transfer.volume && lock.start < transfer.range.end && transfer.range.offset < lock.end {
-        return
-      }
+    for lock in locks
+    where lock.volume == transfer.volume && lock.start < transfer.range.end && transfer.range.offset < lock.end {
+      if isMirroring || requests[lock.slot].remoteParts != 0 { return }
     }
     volumes[transfer.volume].dirty.remove(transfer.blocks)
     transfers[index].state = .reading

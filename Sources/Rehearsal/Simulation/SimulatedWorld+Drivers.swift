@@ -19,7 +19,7 @@ extension SimulatedWorld {
       for index in 0..<count { seen[first + index] = payloadInHand[index] }
       requests[id]?.seen = seen
     case .send(let id, let lane, let frame, let payload):
-      checkOneInFlight(frame)
+      if link?.id == id, link?.isBroken == false { checkOneInFlight(frame) }
       send(from: .source, id, lane, frame, sourcePayload(payload, frame))
     case .readForCopy(let transfer, let volume, let range):
       work.append(.copyRead(transfer: transfer, volume: Int(volume), range))
@@ -87,8 +87,10 @@ extension SimulatedWorld {
     case .writeZeroes(let volume, let range, _, _): target = (Int(volume), range)
     default: return
     }
-    for other in unanswered.values where other.volume == target.volume && other.range.overlaps(target.range) {
-      note("two writes of \(target.range) of volume \(target.volume) are in flight together")
+    for (id, other) in unanswered where other.volume == target.volume && other.range.overlaps(target.range) {
+      note(
+        "two writes of volume \(target.volume) are in flight together: \(id) \(other.range), "
+          + "\(frame.requestID) \(target.range)")
     }
     unanswered[frame.requestID] = target
   }
@@ -164,10 +166,10 @@ extension SimulatedWorld {
       side == .source ? tellSource(.linkUp(link: id, state)) : tellDestination(.linkUp(link: id, state))
     case .frame(let frame, let payload):
       // Through the bytes, so that what is said can be said.
-      var decoder = FrameDecoder()
-      decoder.append(frame.encoded())
-      decoder.append(repeatElement(0, count: frame.message.payloadBytes))
-      guard let decoded = try? decoder.next()?.frame, decoded == frame else {
+      let bytes = frame.encoded()
+      guard let header = try? FrameHeader(decoding: bytes[..<H2HLimits.headerBytes]),
+        let decoded = try? H2HFrame(header: header, fields: bytes[H2HLimits.headerBytes...]), decoded == frame
+      else {
         note("a frame does not survive its encoding: \(frame)")
         return
       }
