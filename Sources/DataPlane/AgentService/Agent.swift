@@ -243,6 +243,11 @@ package final class Agent: AgentCalls {
       throw AgentFault(
         .badRequest, "this agent is the \(before.role.rawValue) of \(call.session), not its \(call.role.rawValue)")
     }
+    if let hold = before.hold, !call.command.mayCrossHold {
+      throw AgentFault(
+        .refused,
+        "\(call.session) is held by \(hold.who): \(hold.why); look into it, then 'cmcplan resume' and apply again")
+    }
     try session.perform(call.command)
     let after = session.observation()
     if ends { try delete(session) }

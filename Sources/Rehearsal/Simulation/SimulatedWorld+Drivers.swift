@@ -39,7 +39,9 @@ extension SimulatedWorld {
     case .answerHello(let id, let state): deliver(.helloAnswer(state), from: .source, id)
     case .refuseHello(let id, _, _), .closeLink(let id, _): if link?.id == id { breakLink(knownAt: .source) }
     case .linkEstablished(let id): if link?.id == id { link?.isEstablished[0] = true }
-    case .commandAnswer, .hold, .stageChanged: break
+    case .commandAnswer(_, let answer): lastAnswer = answer
+    case .hold(let cause, let why): lastHold = (cause, why)
+    case .stageChanged: break
     case .journal(let text): if isTracing { print(time, "source:", text) }
     }
   }
@@ -61,7 +63,8 @@ extension SimulatedWorld {
     case .answerHello(let id, let state): deliver(.helloAnswer(state), from: .destination, id)
     case .refuseHello(let id, _, _), .closeLink(let id, _): if link?.id == id { breakLink(knownAt: .destination) }
     case .linkEstablished(let id): if link?.id == id { link?.isEstablished[1] = true }
-    case .commandAnswer, .stageChanged: break
+    case .commandAnswer(_, let answer): lastAnswer = answer
+    case .stageChanged: break
     case .journal(let text): if isTracing { print(time, "destination:", text) }
     }
   }

@@ -92,6 +92,10 @@ struct SimulatedWorld {
   var readData: [FrameKey: [UInt64]] = [:]
   var unanswered: [UInt64: (volume: Int, range: ByteRange)] = [:]
 
+  /// What the machines said last to a command, and the hold that the source's agent wants kept.
+  var lastAnswer: CommandAnswer?
+  var lastHold: (cause: HoldCause, why: String)?
+
   var requests: [UInt64: ApplicationRequest] = [:]
   var requestCounter: UInt64 = 0
   var histories: [[CellHistory]]

@@ -66,9 +66,7 @@ extension SimulatedWorld {
       switch chance.below(700) {
       case 0: try crash(.source, powerCut: chance.oneIn(2))
       case 1: try crash(.destination, powerCut: chance.oneIn(2))
-      case 2, 3:
-        if link?.isBroken == false { report.faults["link lost", default: 0] += 1 }
-        breakLink(knownAt: nil)
+      case 2, 3: loseLink()
       case 4..<40: command()
       default: break
       }
@@ -112,6 +110,22 @@ extension SimulatedWorld {
         if disks[1][volume].durable[cells] != disks[1][volume].current[cells] {
           throw fail("block \(block) of volume \(volume) is not durable at the destination and not marked")
         }
+      }
+    }
+  }
+
+  mutating func loseLink() {
+    if link?.isBroken == false { report.faults["link lost", default: 0] += 1 }
+    breakLink(knownAt: nil)
+  }
+
+  /// Once the source is fenced: both copies are equal, and hold every acknowledged write.
+  mutating func checkCopiesAtTheEnd() throws(SimulationFailure) {
+    if disks[0].map(\.current) != disks[1].map(\.current) { throw fail("fenced with copies that differ") }
+    for volume in histories.indices {
+      for cell in histories[volume].indices
+      where !histories[volume][cell].read(disks[1][volume].current[cell], start: time, end: time) {
+        throw fail("an acknowledged write is missing at the end: volume \(volume) cell \(cell)")
       }
     }
   }
@@ -181,13 +195,7 @@ extension SimulatedWorld {
     try command(.closeTap, until: .tapClosed)
     try command(.prove, until: .proven)
     try command(.fence, until: .fenced)
-    if disks[0].map(\.current) != disks[1].map(\.current) { throw fail("fenced with copies that differ") }
-    for volume in histories.indices {
-      for cell in histories[volume].indices
-      where !histories[volume][cell].read(disks[1][volume].current[cell], start: time, end: time) {
-        throw fail("an acknowledged write is missing at the end: volume \(volume) cell \(cell)")
-      }
-    }
+    try checkCopiesAtTheEnd()
     try until("the release") {
       $0.destination?.mayOpenLocally ?? false
     } repeating: { world in
