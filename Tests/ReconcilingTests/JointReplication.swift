@@ -1,5 +1,6 @@
 import AgentProtocol
 import BlockModel
+import H2HProtocol
 import MigrationModel
 import Planning
 import Reconciling
@@ -15,11 +16,20 @@ struct JointReplication {
   let random: SeededRandom
   var isCalm = false
   private(set) var lastAdvance = 0.0
+  /// Of the source, when it was last looked at.
+  var generation = Generation.initial
 
   init(seed: UInt64, source: HostName, destination: HostName, random: SeededRandom) {
     rehearsal = ReplicationRehearsal(seed: seed)
     hosts = [.source: source, .destination: destination]
     self.random = random
+  }
+
+  /// False where its last requests don't end soon (an agent is dead, or all wait for a link).
+  mutating func stopApplication() -> Bool {
+    rehearsal.letApplicationRun(false)
+    for _ in 0..<30 where !rehearsal.isApplicationIdle { rehearsal.advance(steps: 100) }
+    return rehearsal.isApplicationIdle
   }
 
   /// Lets replication go on for the time that passed, with a fault now and then.
@@ -45,6 +55,15 @@ extension WorldState {
     for (role, host) in joint.hosts where agents[host]?.isRunning == true { joint.rehearsal.restart(role) }
     joint.advance(to: now)
     if let failure = joint.rehearsal.failure { violate("replication: \(failure)") }
+    if let source = joint.rehearsal.source, source.generation > joint.generation {
+      joint.generation = source.generation
+      if isTraced { trace.append("\(now) source: generation \(source.generation), authority \(source.authority)") }
+      // Authority came back, asked or not: hooks that stopped the application count no more, and it may run again.
+      if source.authority == .source {
+        hookSuccesses = [:]
+        joint.rehearsal.letApplicationRun(true)
+      }
+    }
     for (role, host) in joint.hosts {
       if !joint.rehearsal.isRunning(role) { agents[host]?.isRunning = false }
       for key in agents[host]?.sessions.keys.map({ $0 }) ?? [] where key.role == role {

@@ -25,7 +25,9 @@ import Testing
     var applies = 0
     while ContinuousClock.now - start < .seconds(limit) || seed == chosen {
       var scenario = JointScenario(seed: seed)
+      if chosen != nil { scenario.trace() }
       let problems = scenario.run()
+      if chosen != nil { scenario.printTrace() }
       #expect(problems == [], "seed \(seed); repeat it with: make sim SEED=\(seed)")
       total.add(scenario.report)
       applies += scenario.applies
@@ -61,6 +63,9 @@ private struct JointScenario {
   }
 
   var report: SimulationReport { bench.world.state.withLock { $0.joint?.rehearsal.report } ?? SimulationReport() }
+
+  func trace() { bench.world.state.withLock { $0.isTraced = true } }
+  func printTrace() { for line in bench.world.state.withLock({ $0.trace }) { print(line) } }
 
   mutating func run() -> [String] {
     while applies < JointSimulation.applyLimit {

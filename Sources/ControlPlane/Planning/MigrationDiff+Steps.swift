@@ -6,8 +6,20 @@ import MigrationModel
 // MARK: - Steps to prepared
 
 extension MigrationDiff {
+  /// Agents that are installed and don't run.
+  mutating func startAgents() {
+    for host in Set([migration.source, migration.destination]).sorted() {
+      let state = (host == migration.source ? facts.source : facts.destination)?.state
+      guard let state, state.agentDigest != nil, !state.agentRunning else { continue }
+      add(
+        .deployAgent(host), towards: .prepared, "start the agent on \(host)", why: "it doesn't run",
+        precondition: "host \(host) answers", .reversible)
+    }
+  }
+
   mutating func deploy() {
     for host in Set([migration.source, migration.destination]).sorted() {
+      if result.changes.contains(where: { $0.action == .deployAgent(host) }) { continue }
       let state = (host == migration.source ? facts.source : facts.destination)?.state
       let isCurrent = shippedAgentDigest == nil || state?.agentDigest == shippedAgentDigest
       if state?.agentRunning == true, isCurrent { continue }

@@ -70,9 +70,10 @@ struct MigrationDiff {
 
   // MARK: Gates
 
-  /// A hold keeps everything back.
+  /// A hold keeps everything back, but that an agent which died runs again: nobody could resume without it.
   mutating func holdBack() {
     guard let hold = facts.sourceSession?.hold ?? facts.destinationSession?.hold else { return }
+    startAgents()
     wait(
       Waiting(
         reason: .hold(hold), message: "held (\(hold.cause.rawValue)) by \(hold.who): \(hold.why)",

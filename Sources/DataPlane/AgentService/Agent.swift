@@ -244,9 +244,7 @@ package final class Agent: AgentCalls {
         .badRequest, "this agent is the \(before.role.rawValue) of \(call.session), not its \(call.role.rawValue)")
     }
     if let hold = before.hold, !call.command.mayCrossHold {
-      throw AgentFault(
-        .refused,
-        "\(call.session) is held by \(hold.who): \(hold.why); look into it, then 'cmcplan resume' and apply again")
+      throw Self.held(hold, call.session)
     }
     try session.perform(call.command)
     let after = session.observation()
@@ -291,16 +289,22 @@ package final class Agent: AgentCalls {
 
   private func release(_ id: SessionID) { sessions.change { _ = $0.busy.remove(id) } }
 
+  private static func held(_ hold: Hold, _ session: SessionID) -> AgentFault {
+    AgentFault(
+      .refused, "\(session) is held by \(hold.who): \(hold.why); look into it, then 'cmcplan resume' and apply again")
+  }
+
   // MARK: Hooks
 
   package func runHook(_ call: RunHookCall) throws(AgentFault) -> HookOutcome {
-    let migration = try find(call.session).observation().migration
+    let before = try find(call.session).observation()
     try admit(call.fencingNumber, call.session)
     let key = "\(call.session.text)\n\(call.runID)"
     // The same run asked for twice at once: the second waits for the first and gets its answer.
     _ = runningHooks.wait { $0.insert(key).inserted ? true : nil }
     defer { runningHooks.change { _ = $0.remove(key) } }
     if let outcome = try hooks.recorded(call.runID, of: call.session) { return outcome }
-    return try hooks.run(call, migration: migration)
+    if let hold = before.hold { throw Self.held(hold, call.session) }
+    return try hooks.run(call, migration: before.migration)
   }
 }
