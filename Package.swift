@@ -142,7 +142,7 @@ let package = Package(
       "ReconcilingTests",
       [
         "Reconciling", "Planning", "MigrationModel", "AgentProtocol", "BlockModel", "Seams", "Diagnostics",
-        "TestSupport",
+        "Replication", "Simulation", "TestSupport",
       ]),
     tests(
       "RenderingTests",

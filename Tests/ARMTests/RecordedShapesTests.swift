@@ -153,15 +153,16 @@ import Testing
     }
   }
 
+  /// Time runs slowly here, so that no bucket fills again however slow this machine is.
   @Test func bucketsEmptyAndSayWhenToComeBack() async throws {
-    try await World.withEmulator(timeScale: 1) { lab in
+    try await World.withEmulator(timeScale: 0.01) { lab in
       var last: HTTPResponse?
       for _ in 0..<37 {
         last = try await lab.raw(
           .get, "/resourceGroups/rehearsal/providers/Microsoft.Compute/virtualMachines/erp-db?api-version=2024-07-01")
       }
       #expect(last?.status == 429)
-      #expect(last?.header("retry-after").flatMap(Int.init).map { (1...5).contains($0) } == true)
+      #expect(last?.header("retry-after").flatMap(Int.init).map { (1...600).contains($0) } == true)
       #expect(last.map { String(decoding: $0.body, as: UTF8.self).contains("TooManyRequests") } == true)
     }
   }

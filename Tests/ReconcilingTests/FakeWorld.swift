@@ -3,6 +3,7 @@ import BlockModel
 import MigrationModel
 import Planning
 import Reconciling
+import Simulation
 import Synchronization
 import TestSupport
 
@@ -55,6 +56,8 @@ struct WorldState {
   /// Calls to agents, for whoever looks into a seed.
   var isTraced = false
   var trace: [String] = []
+  /// Set where the agents' own machines replicate.
+  var joint: JointReplication?
 
   init(plan: MigrationPlan) {
     self.plan = plan
@@ -83,6 +86,7 @@ struct WorldState {
   // MARK: Agents
 
   mutating func settle(at now: Double) {
+    if joint != nil { return settleJoint(at: now) }
     for host in agents.keys {
       for key in agents[host]?.sessions.keys.map({ $0 }) ?? [] { agents[host]?.sessions[key]?.settle(at: now) }
     }
@@ -117,7 +121,11 @@ struct WorldState {
     guard var session = agents[host]?.sessions[key] else {
       throw AgentFault(.unknownSession, "\(call.session) isn't known here")
     }
-    if isHeld(session.seen, at: now), call.command != .revert {
+    if joint != nil, session.seen.hold != nil, !call.command.mayCrossHold {
+      // As the agent does: holds of its own come at any moment, between what apply saw and what it asks for.
+      throw AgentFault(.refused, "\(call.session) is held")
+    }
+    if isHeld(session.seen, at: now), !call.command.mayCrossHold {
       violate("\(call.command) crossed a hold of \(call.session)")
     }
     try carryOut(call.command, &session, at: now)
@@ -136,6 +144,7 @@ struct WorldState {
   private mutating func carryOut(
     _ command: SessionCommand, _ session: inout FakeSession, at now: Double
   ) throws(AgentFault) {
+    if joint != nil { return try carryOutJoint(command, &session, at: now) }
     let stage = session.seen.stage
     func wrong() -> AgentFault { AgentFault(.wrongStage, "\(command) in \(stage)") }
     switch command {
@@ -198,6 +207,14 @@ struct WorldState {
   private mutating func fence(_ session: inout FakeSession, at now: Double) throws(AgentFault) {
     if session.seen.stage == .fenced { return }
     guard session.seen.stage == .proven else { throw AgentFault(.wrongStage, "fence in \(session.seen.stage)") }
+    checkFence(session, at: now)
+    fences += 1
+    session.seen.stage = .fenced
+    session.seen.authority = .destination
+    session.seen.generation = session.seen.generation.next
+  }
+
+  mutating func checkFence(_ session: FakeSession, at now: Double) {
     let migration = plan.migrations[session.seen.migration]
     if migration?.cutover.approval == .manual {
       let isApproved = session.seen.approvals.contains {
@@ -207,10 +224,6 @@ struct WorldState {
       if !isApproved { violate("the source was fenced without an approval") }
     }
     if session.seen.receipt == nil { violate("the source was fenced without a receipt") }
-    fences += 1
-    session.seen.stage = .fenced
-    session.seen.authority = .destination
-    session.seen.generation = session.seen.generation.next
   }
 
   private mutating func expectHooks(_ points: [HookPoint], _ session: FakeSession, _ step: String) {
@@ -246,6 +259,7 @@ struct WorldState {
     if fails { failingHooks[call.point, default: 0] -= 1 }
     let outcome = HookOutcome(exitCode: fails ? 1 : 0, timedOut: false, output: fails ? "no" : "", seconds: 0.1)
     if !fails { hookSuccesses[call.session, default: []].append(call.point) }
+    if !fails, call.point == HookPoint.stopApplication.rawValue { joint?.rehearsal.letApplicationRun(false) }
     agents[host]?.hooks.append(
       FakeAgent.HookEntry(
         session: call.session, run: HookRun(runID: call.runID, succeeded: !fails), outcome: outcome))

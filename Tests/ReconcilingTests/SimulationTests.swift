@@ -12,7 +12,7 @@ import Testing
 /// Applies that crash, lose answers, repeat calls and meet each other, on a virtual clock, from a seed.
 /// One seed again: `SIM_SEED=n swift test --filter ReconcilerSimulation`; more of them: `SIM_SEEDS=2000`.
 @Suite struct ReconcilerSimulation {
-  static let seeds: UInt64 = 100
+  static let seeds: UInt64 = 250
   /// More than any seed needs; one that needs more is stuck.
   static let applyLimit = 60
 

@@ -141,7 +141,8 @@ package enum Files {
   /// Makes a directory and those above it; no error where it exists.
   package static func makeDirectories(_ path: String, mode: UInt32 = 0o755) throws(SystemError) {
     let result = cmc_mkdirat(AT_FDCWD, path, mode)
-    if result == -Int(ENOENT), path != parent(of: path) {
+    // Where the parent is there and still nothing can be made in it (/proc), the error stands.
+    if result == -Int(ENOENT), !exists(parent(of: path)), path != parent(of: path) {
       try makeDirectories(parent(of: path), mode: mode)
       return try makeDirectories(path, mode: mode)
     }

@@ -31,7 +31,7 @@ package final class CurlTransport: HTTPTransport {
   private let engine: CurlEngine
 
   package init(_ settings: CurlSettings) throws(HTTPTransportError) {
-    engine = try CurlEngine(settings)
+    engine = try CurlEngine.open(settings)
     let engine = engine
     do {
       try PlatformThread.start(name: "curl") { engine.run() }
@@ -90,13 +90,17 @@ final class CurlEngine: Sendable {
 
   private static let globalInit: Bool = curl_global_init(Int(CURL_GLOBAL_DEFAULT)) == CURLE_OK
 
-  init(_ settings: CurlSettings) throws(HTTPTransportError) {
-    guard Self.globalInit, let pointer = curl_multi_init() else {
+  private init(_ settings: CurlSettings, _ multi: MultiHandle) {
+    self.settings = settings
+    self.multi = multi
+  }
+
+  static func open(_ settings: CurlSettings) throws(HTTPTransportError) -> CurlEngine {
+    guard globalInit, let pointer = curl_multi_init() else {
       throw HTTPTransportError(.closed, "libcurl can't be initialised", mayHaveArrived: false)
     }
-    self.settings = settings
-    multi = MultiHandle(pointer: pointer)
     _ = cmc_curl_multi_set_long(pointer, CURLMOPT_MAX_HOST_CONNECTIONS, HTTPLimits.connectionsPerHost)
+    return CurlEngine(settings, MultiHandle(pointer: pointer))
   }
 
   func nextID() -> UInt64 {

@@ -59,6 +59,11 @@ extension ActionPerformer {
     // The hold first: should the rest fail, nobody goes on by mistake.
     try await holdAfterFailure(migration, why)
     try await command(.revert, .source, migration)
+    // So that the application can be started again where it was.
+    if try await sessions(of: migration).source?.configuration.volumes.contains(where: { $0.tracking == "tap" }) == true
+    {
+      try await command(.openTap, .source, migration)
+    }
   }
 
   func holdAfterFailure(_ migration: Migration, _ why: String) async throws(GatewayError) {

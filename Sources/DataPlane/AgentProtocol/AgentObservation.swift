@@ -309,7 +309,7 @@ package struct DeviceReport: Codable, Sendable, Equatable {
   }
 }
 
-/// A hook that ended. One that was killed with its agent has no entry, and is run again.
+/// A hook that ended. One whose agent did not live to see its end has failed; one that runs now has no entry.
 package struct HookRun: Codable, Sendable, Equatable {
   package var runID: String
   package var succeeded: Bool

@@ -121,6 +121,16 @@ package enum SessionCommand: String, Codable, Sendable, CaseIterable {
   case cancel
 }
 
+extension SessionCommand {
+  /// Whether an agent carries it out while its session is held: only what gives authority back, or moves nothing.
+  package var mayCrossHold: Bool {
+    switch self {
+    case .proveConnection, .openTap, .stopSynchronizing, .revert, .cancel: true
+    case .synchronize, .resync, .swing, .confirmSwing, .closeTap, .prove, .fence, .release, .retire: false
+    }
+  }
+}
+
 package struct SessionCommandCall: AgentCall {
   package typealias Answer = SessionObservation
   package static let method = "command"

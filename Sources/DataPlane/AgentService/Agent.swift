@@ -132,6 +132,10 @@ package final class Agent: AgentCalls {
       observation.lastError = fault
       observations.append(observation)
     }
+    for index in observations.indices {
+      observations[index].hookRuns = catalogue.hookRuns(
+        of: observations[index].session, agentStart: card.startedAt)
+    }
     let (tombstones, faults) = catalogue.tombstones()
     for fault in faults { log(fault) }
     return AgentObservation(
@@ -238,6 +242,11 @@ package final class Agent: AgentCalls {
     guard before.role == call.role else {
       throw AgentFault(
         .badRequest, "this agent is the \(before.role.rawValue) of \(call.session), not its \(call.role.rawValue)")
+    }
+    if let hold = before.hold, !call.command.mayCrossHold {
+      throw AgentFault(
+        .refused,
+        "\(call.session) is held by \(hold.who): \(hold.why); look into it, then 'cmcplan resume' and apply again")
     }
     try session.perform(call.command)
     let after = session.observation()

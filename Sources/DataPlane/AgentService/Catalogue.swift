@@ -147,6 +147,20 @@ package struct Catalogue: Sendable {
     try store(entry, at: hookPath(entry.runID, session), in: state)
   }
 
+  /// How the session's hooks ended. One that an agent before `agentStart` did not live to see the end of counts as
+  /// failed; one that runs now is left out. Entries that can't be read are left out: calling them tells.
+  package func hookRuns(of session: SessionID, agentStart: WallTime) -> [HookRun] {
+    let directory = "\(Self.directory(of: session))/hooks"
+    guard let names = try? state.list(directory) else { return [] }
+    return names.prefix(Self.entryLimit).compactMap { name in
+      guard let entry: HookEntry = try? load("\(directory)/\(name)", from: state) else { return nil }
+      guard let outcome = entry.outcome else {
+        return entry.startedAt < agentStart ? HookRun(runID: entry.runID, succeeded: false) : nil
+      }
+      return HookRun(runID: entry.runID, succeeded: outcome.succeeded)
+    }
+  }
+
   private func hookPath(_ runID: String, _ session: SessionID) -> String {
     "\(Self.directory(of: session))/hooks/\(Self.fileName(runID)).json"
   }

@@ -44,19 +44,22 @@ enum WireID {
   }
 }
 
-extension SourceMachine {
-  /// Writes go to both copies: while a swing drains, and in stand-in.
-  var isMirroring: Bool { link != nil && fallback == nil && (stage == .swinging || authority == .standIn) }
-  /// New requests wait: authority is moving, or nothing is known yet.
-  var isGated: Bool { barrier != nil || fallback != nil || started == nil }
-  private var readsRemotely: Bool { authority == .standIn && fallback == nil && link != nil }
-
+extension SourceStage {
+  /// The tap is open.
   var takesApplicationIO: Bool {
-    switch stage {
+    switch self {
     case .prepared, .synchronizing, .tracking, .swinging, .standIn, .cancelled: true
     case .tapClosed, .proving, .proven, .fenced: false
     }
   }
+}
+
+extension SourceMachine {
+  /// Writes go to both copies: while a swing drains, and in stand-in.
+  var isMirroring: Bool { link != nil && fallback == nil && (stage == .swinging || authority == .standIn) }
+  /// New requests wait: authority is moving, or nothing is known yet.
+  var isGated: Bool { barrier != nil || fallback != nil || started == nil || isOpening }
+  private var readsRemotely: Bool { authority == .standIn && fallback == nil && link != nil }
 
   mutating func accept(
     _ id: UInt64, _ volume: UInt16, _ operation: ApplicationOperation, _ range: ByteRange, _ durable: Bool,
@@ -64,7 +67,7 @@ extension SourceMachine {
   ) {
     precondition(slotOfRequest.count < limits.applicationRequests && slotOfRequest[id] == nil)
     precondition(Int(volume) < volumes.count && range.length <= limits.applicationRequestBytes)
-    guard takesApplicationIO else {
+    guard stage.takesApplicationIO else {
       effects.append(.complete(id: id, .refused))
       return
     }

@@ -39,6 +39,10 @@ package struct SourceMachine: Sendable {
   var storing: (revision: UInt64, purpose: StorePurpose, generation: Generation)?
   var queuedCommit: StorePurpose?
   var wantsNote = false
+  /// The stage in the record being stored.
+  var storingStage = ""
+  /// The tap was opened again and the record does not say so yet: after a restart it would refuse what is sent again.
+  var isOpening = false
   var storeRetryAt: MonotonicTime?
 
   // Volumes and application requests.
@@ -224,6 +228,7 @@ package struct SourceMachine: Sendable {
 
   mutating func setStage(_ stage: SourceStage, into effects: inout [SourceEffect]) {
     guard self.stage != stage else { return }
+    isOpening = isOpening || (!self.stage.takesApplicationIO && stage.takesApplicationIO)
     self.stage = stage
     effects.append(.stageChanged)
     note(into: &effects)
@@ -283,6 +288,7 @@ package struct SourceMachine: Sendable {
     record.receiptDigest = receiptDigest
     record.unknown = unknownLines
     storeRevision += 1
+    storingStage = record.stage
     storing = (storeRevision, purpose, record.generation)
     effects.append(.store(revision: storeRevision, record))
   }
@@ -293,6 +299,10 @@ package struct SourceMachine: Sendable {
     if !isStored {
       lastError = "the session's record could not be stored; free space in the agent's state directory"
       storeRetryAt = now.adding(seconds: limits.retrySeconds)
+    }
+    if isStored, isOpening, SourceStage(rawValue: storingStage)?.takesApplicationIO ?? false {
+      isOpening = false
+      startWaiting(into: &effects)
     }
     switch current.purpose {
     case .note: if !isStored { wantsNote = true }

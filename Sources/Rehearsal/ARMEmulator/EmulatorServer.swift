@@ -83,7 +83,7 @@ private struct EmulatorApplication: Sendable {
     }
     let settings = configuration
     let service = try await onBlockingThread {
-      try EmulatorService(settings, time: SystemTime(), random: SystemRandom())
+      try EmulatorService.open(settings, time: SystemTime(), random: SystemRandom())
     }
     let server: HTTPServerBuilder = try await settings.https ? .tls(tlsConfiguration: Self.tls(settings)) : .http1()
     let scheme = settings.https ? "https" : "http"

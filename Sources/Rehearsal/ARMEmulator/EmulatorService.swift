@@ -13,14 +13,23 @@ final class EmulatorService: Sendable {
 
   static let stateFile = "state.json"
 
+  private init(_ cloud: EmulatedCloud, store: any StateStore, devices: HostDevices, time: any TimeSource) {
+    self.cloud = Mutex(cloud)
+    self.store = store
+    self.devices = devices
+    self.time = time
+  }
+
   /// Reads what an earlier run left and mends the links of what is attached.
-  init(_ configuration: EmulatorConfiguration, time: any TimeSource, random: any RandomSource) throws(EmulatorError) {
+  static func open(
+    _ configuration: EmulatorConfiguration, time: any TimeSource, random: any RandomSource
+  ) throws(EmulatorError) -> EmulatorService {
     let store: DirectoryStateStore
     let bytes: [UInt8]?
     do {
       try Files.makeDirectories(configuration.stateDirectory, mode: 0o700)
       store = try DirectoryStateStore(path: configuration.stateDirectory)
-      bytes = try store.read(Self.stateFile)
+      bytes = try store.read(stateFile)
     } catch {
       throw EmulatorError("the state directory \(configuration.stateDirectory) can't be used: \(error)")
     }
@@ -29,34 +38,22 @@ final class EmulatorService: Sendable {
       guard let read = try? JSONDecoder().decode(CloudState.self, from: Data(bytes)), read.version == CloudState.version
       else {
         throw EmulatorError(
-          "\(configuration.stateDirectory)/\(Self.stateFile) isn't the state of this version's emulator: "
+          "\(configuration.stateDirectory)/\(stateFile) isn't the state of this version's emulator: "
             + "move it away, or give --state another directory")
       }
       state = read
     }
     var cloud = EmulatedCloud(configuration, state: state) { random.uuid() }
     cloud.enterMachines(now: time.wallNow().secondsSince1970)
-    self.store = store
-    self.time = time
-    devices = HostDevices(stateDirectory: configuration.stateDirectory)
+    let devices = HostDevices(stateDirectory: configuration.stateDirectory)
     do {
       for link in cloud.links { try devices.perform(link) }
     } catch {
       throw EmulatorError("a machine's device can't be made: \(error)")
     }
-    self.cloud = Mutex(cloud)
-    try save()
-  }
-
-  private func save() throws(EmulatorError) {
-    let result: Result<Void, EmulatorError> = cloud.withLock { cloud in
-      do throws(EmulatorError) {
-        return .success(try save(cloud.state))
-      } catch {
-        return .failure(error)
-      }
-    }
-    try result.get()
+    let service = EmulatorService(cloud, store: store, devices: devices, time: time)
+    try service.save(cloud.state)
+    return service
   }
 
   private func save(_ state: CloudState) throws(EmulatorError) {

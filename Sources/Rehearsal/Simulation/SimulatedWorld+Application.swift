@@ -1,4 +1,5 @@
 import BlockModel
+import H2HProtocol
 import Replication
 
 extension SimulatedWorld {
@@ -71,6 +72,7 @@ extension SimulatedWorld {
             + "\(histories[request.volume][cell].entries)")
       }
     case .write, .zeroes:
+      checkAcknowledged(request)
       let oldest = oldestRead
       for cell in cells {
         histories[request.volume][cell].end(id, at: time, isDurable: request.durable, oldestRead: oldest)
@@ -80,6 +82,20 @@ extension SimulatedWorld {
       for cell in histories[request.volume].indices {
         histories[request.volume][cell].flushed(start: request.start, oldestRead: oldest)
       }
+    }
+  }
+}
+
+extension SimulatedWorld {
+  /// While the durable record says stand-in, nothing is acknowledged that the destination lacks (DESIGN §8.4).
+  private mutating func checkAcknowledged(_ request: ApplicationRequest) {
+    guard let bytes = records[0], let record = try? SessionRecord(decoding: bytes), record.authority == .standIn,
+      lastDestinationPowerCut < request.start
+    else { return }
+    let value = request.operation == .zeroes ? 0 : request.id
+    for cell in cells(request.range) where disks[1][request.volume].current[cell] != value {
+      note("write \(request.id) was acknowledged in stand-in and the destination lacks it")
+      return
     }
   }
 }

@@ -39,7 +39,9 @@ extension SimulatedWorld {
     case .answerHello(let id, let state): deliver(.helloAnswer(state), from: .source, id)
     case .refuseHello(let id, _, _), .closeLink(let id, _): if link?.id == id { breakLink(knownAt: .source) }
     case .linkEstablished(let id): if link?.id == id { link?.isEstablished[0] = true }
-    case .commandAnswer, .hold, .stageChanged: break
+    case .commandAnswer(_, let answer): lastAnswer = answer
+    case .hold(let cause, let why): lastHold = (cause, why)
+    case .stageChanged: break
     case .journal(let text): if isTracing { print(time, "source:", text) }
     }
   }
@@ -61,7 +63,8 @@ extension SimulatedWorld {
     case .answerHello(let id, let state): deliver(.helloAnswer(state), from: .destination, id)
     case .refuseHello(let id, _, _), .closeLink(let id, _): if link?.id == id { breakLink(knownAt: .destination) }
     case .linkEstablished(let id): if link?.id == id { link?.isEstablished[1] = true }
-    case .commandAnswer, .stageChanged: break
+    case .commandAnswer(_, let answer): lastAnswer = answer
+    case .stageChanged: break
     case .journal(let text): if isTracing { print(time, "destination:", text) }
     }
   }
@@ -185,8 +188,13 @@ extension SimulatedWorld {
   // MARK: work is performed
 
   mutating func stepWork() {
+    if let index = lingering.firstIndex(where: { $0.due <= time }) { work.append(lingering.remove(at: index).item) }
     guard !work.isEmpty else { return }
     let item = work.remove(at: chance.below(work.count))
+    if !isCalm && chance.oneIn(30) {
+      lingering.append((item, time + 50 + chance.below(500)))
+      return
+    }
     switch item {
     case .tellSource(let event): tellSource(event)
     case .tellDestination(let event): tellDestination(event)
@@ -202,6 +210,12 @@ extension SimulatedWorld {
     case .destinationLocal(let link, let requestID, let operation):
       performAtDestination(link, requestID, operation)
     }
+  }
+
+  /// Nothing lingers any more.
+  mutating func hurry() {
+    work += lingering.map(\.item)
+    lingering = []
   }
 
   private mutating func performAtSource(_ item: Work) {

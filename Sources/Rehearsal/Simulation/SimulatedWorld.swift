@@ -81,6 +81,9 @@ struct SimulatedWorld {
   var lastGenerations: [UInt64] = [0, 0]
 
   var work: [Work] = []
+  /// Slow: performed long after what was begun later.
+  var lingering: [(item: Work, due: Int)] = []
+  var lastDestinationPowerCut = 0
   var link: SimulatedLink?
   var linkCounter: UInt64 = 0
   /// Payloads that drivers keep: by transfer at the source, by frame at the destination.
@@ -88,6 +91,10 @@ struct SimulatedWorld {
   var frameData: [FrameKey: [UInt64]] = [:]
   var readData: [FrameKey: [UInt64]] = [:]
   var unanswered: [UInt64: (volume: Int, range: ByteRange)] = [:]
+
+  /// What the machines said last to a command, and the hold that the source's agent wants kept.
+  var lastAnswer: CommandAnswer?
+  var lastHold: (cause: HoldCause, why: String)?
 
   var requests: [UInt64: ApplicationRequest] = [:]
   var requestCounter: UInt64 = 0
@@ -165,6 +172,8 @@ struct SimulatedWorld {
 
   mutating func crash(_ side: Side, powerCut: Bool) throws(SimulationFailure) {
     report.faults[powerCut ? "power cut" : "process kill", default: 0] += 1
+    if powerCut && side == .destination { lastDestinationPowerCut = time }
+    hurry()
     // What was under way may have happened in part; nobody is told.
     let lost = work.filter { $0.side == side }
     work.removeAll { $0.side == side }

@@ -33,6 +33,7 @@ package enum Simulation {
   package static func run(seed: UInt64, isTracing: Bool = false) throws(SimulationFailure) -> SimulationReport {
     var world = SimulatedWorld(seed: seed)
     world.isTracing = isTracing
+    try world.warmUp(toStandIn: seed % 3 == 1, toTracking: seed % 3 == 2)
     try world.chaos(events: 600 + world.chance.below(2400))
     try world.calm()
     world.report.events = world.time
@@ -65,9 +66,7 @@ extension SimulatedWorld {
       switch chance.below(700) {
       case 0: try crash(.source, powerCut: chance.oneIn(2))
       case 1: try crash(.destination, powerCut: chance.oneIn(2))
-      case 2, 3:
-        if link?.isBroken == false { report.faults["link lost", default: 0] += 1 }
-        breakLink(knownAt: nil)
+      case 2, 3: loseLink()
       case 4..<40: command()
       default: break
       }
@@ -115,6 +114,22 @@ extension SimulatedWorld {
     }
   }
 
+  mutating func loseLink() {
+    if link?.isBroken == false { report.faults["link lost", default: 0] += 1 }
+    breakLink(knownAt: nil)
+  }
+
+  /// Once the source is fenced: both copies are equal, and hold every acknowledged write.
+  mutating func checkCopiesAtTheEnd() throws(SimulationFailure) {
+    if disks[0].map(\.current) != disks[1].map(\.current) { throw fail("fenced with copies that differ") }
+    for volume in histories.indices {
+      for cell in histories[volume].indices
+      where !histories[volume][cell].read(disks[1][volume].current[cell], start: time, end: time) {
+        throw fail("an acknowledged write is missing at the end: volume \(volume) cell \(cell)")
+      }
+    }
+  }
+
   // MARK: calm
 
   private mutating func until(
@@ -151,8 +166,19 @@ extension SimulatedWorld {
     throw fail("\(what) was not reached: \(String(describing: source?.observation(at: clock)))")
   }
 
+  /// Most of what can go wrong needs a session that is well on its way.
+  mutating func warmUp(toStandIn: Bool, toTracking: Bool) throws(SimulationFailure) {
+    guard toStandIn || toTracking else { return }
+    isCalm = true
+    try until("a connection") { $0.source?.observation(at: $0.clock).isConnected ?? false }
+    try command(.synchronize, until: .tracking)
+    if toStandIn { try command(.swing, until: .standIn) }
+    isCalm = false
+  }
+
   mutating func calm() throws(SimulationFailure) {
     isCalm = true
+    hurry()
     if source == nil { startSource() }
     if destination == nil { startDestination() }
     try until("a connection") { $0.source?.observation(at: $0.clock).isConnected ?? false }
@@ -169,13 +195,7 @@ extension SimulatedWorld {
     try command(.closeTap, until: .tapClosed)
     try command(.prove, until: .proven)
     try command(.fence, until: .fenced)
-    if disks[0].map(\.current) != disks[1].map(\.current) { throw fail("fenced with copies that differ") }
-    for volume in histories.indices {
-      for cell in histories[volume].indices
-      where !histories[volume][cell].read(disks[1][volume].current[cell], start: time, end: time) {
-        throw fail("an acknowledged write is missing at the end: volume \(volume) cell \(cell)")
-      }
-    }
+    try checkCopiesAtTheEnd()
     try until("the release") {
       $0.destination?.mayOpenLocally ?? false
     } repeating: { world in

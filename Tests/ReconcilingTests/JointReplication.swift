@@ -1,0 +1,142 @@
+import AgentProtocol
+import BlockModel
+import MigrationModel
+import Planning
+import Reconciling
+import Replication
+import Simulation
+import TestSupport
+
+/// The world's one migration, replicated by the agents' own machines between simulated disks while an application
+/// writes: what the orchestrator sees and commands here is the production code of both planes.
+struct JointReplication {
+  var rehearsal: ReplicationRehearsal
+  let hosts: [Role: HostName]
+  let random: SeededRandom
+  var isCalm = false
+  private(set) var lastAdvance = 0.0
+
+  init(seed: UInt64, source: HostName, destination: HostName, random: SeededRandom) {
+    rehearsal = ReplicationRehearsal(seed: seed)
+    hosts = [.source: source, .destination: destination]
+    self.random = random
+  }
+
+  /// Lets replication go on for the time that passed, with a fault now and then.
+  mutating func advance(to now: Double) {
+    let steps = min(400, 20 + Int((now - lastAdvance) * 200))
+    lastAdvance = max(now, lastAdvance)
+    rehearsal.advance(steps: steps)
+    guard !isCalm else { return }
+    let role: Role = random.chance(0.5) ? .source : .destination
+    switch random.below(240) {
+    case 0: rehearsal.suffer(.processKill(role))
+    case 1: rehearsal.suffer(.powerCut(role))
+    case 2, 3: rehearsal.suffer(.linkLoss)
+    default: break
+    }
+  }
+}
+
+extension WorldState {
+  /// Moves replication on, then shows the orchestrator what its agents would say.
+  mutating func settleJoint(at now: Double) {
+    guard var joint else { return }
+    for (role, host) in joint.hosts where agents[host]?.isRunning == true { joint.rehearsal.restart(role) }
+    joint.advance(to: now)
+    if let failure = joint.rehearsal.failure { violate("replication: \(failure)") }
+    for (role, host) in joint.hosts {
+      if !joint.rehearsal.isRunning(role) { agents[host]?.isRunning = false }
+      for key in agents[host]?.sessions.keys.map({ $0 }) ?? [] where key.role == role {
+        guard var session = agents[host]?.sessions[key] else { continue }
+        show(&joint.rehearsal, role, in: &session.seen, at: now)
+        agents[host]?.sessions[key] = session
+      }
+    }
+    self.joint = joint
+  }
+
+  private func show(
+    _ rehearsal: inout ReplicationRehearsal, _ role: Role, in seen: inout SessionObservation, at now: Double
+  ) {
+    switch role {
+    case .source:
+      if let (cause, why) = rehearsal.takeHold() {
+        seen.hold = Hold(
+          cause: cause == .reverted ? .reverted : .failure, who: "cmcagent", why: why,
+          at: WallTime(secondsSince1970: now))
+      }
+      guard let source = rehearsal.source else { return }
+      seen.stage = SessionStage(rawValue: source.stage.rawValue) ?? .prepared
+      seen.authority = Authority(rawValue: "\(source.authority)") ?? .source
+      seen.generation = source.generation
+      seen.connected = source.isConnected
+      seen.swings = source.swings
+      seen.initialSynchronizationAt = source.initialSynchronizationAt
+      seen.receipt = source.receiptDigest.map {
+        ReceiptSummary(
+          digest: $0, verify: "full", comparedBytes: source.comparedBytes, at: WallTime(secondsSince1970: now),
+          path: "receipt")
+      }
+    case .destination:
+      guard let destination = rehearsal.destination else { return }
+      seen.stage =
+        switch destination.stage {
+        case .prepared: .prepared
+        case .receiving: .synchronizing
+        case .standIn: .standIn
+        case .fenced, .releasing: .fenced
+        case .released: .released
+        case .cancelled: .cancelled
+        }
+      seen.authority = Authority(rawValue: "\(destination.authority)") ?? .source
+      seen.generation = destination.generation
+      seen.connected = destination.isConnected
+    }
+  }
+
+  mutating func carryOutJoint(
+    _ command: SessionCommand, _ session: inout FakeSession, at now: Double
+  ) throws(AgentFault) {
+    guard var joint else { return }
+    defer { self.joint = joint }
+    let id = session.seen.session
+    switch command {
+    case .proveConnection:
+      guard joint.rehearsal.source?.isConnected == true else { throw AgentFault(.failed, "no connection yet; repeat") }
+      session.seen.connectionProof = ConnectionProof(
+        provenAt: WallTime(secondsSince1970: now), roundTripSeconds: 0.001, bytesPerSecond: 200e6)
+    case .openTap:
+      try ask(.openTap, &joint)
+      for index in session.seen.volumes.indices { session.seen.volumes[index].tapSocket = "tap" }
+    case .synchronize: try ask(.synchronize, &joint)
+    case .stopSynchronizing: try ask(.stopSynchronizing, &joint)
+    case .swing: try ask(.swing, &joint)
+    case .resync: try ask(.resync, &joint)
+    case .confirmSwing: try ask(.confirmSwing, &joint)
+    case .revert:
+      try ask(.revert, &joint)
+      hookSuccesses[id] = []
+      // Whoever reverts starts the application again, on the source.
+      joint.rehearsal.letApplicationRun(true)
+    case .closeTap:
+      guard joint.rehearsal.isApplicationIdle else { throw AgentFault(.inUse, "the application has the tap open") }
+      try ask(.closeTap, &joint)
+    case .prove: try ask(.prove, &joint)
+    case .fence:
+      if session.seen.stage != .fenced { checkFence(session, at: now) }
+      try ask(.fence, &joint)
+      if session.seen.stage != .fenced { fences += 1 }
+    case .release:
+      guard let answer = joint.rehearsal.command(DestinationCommand.release) else { throw AgentFault(.failed, "gone") }
+      if case .refused(let why) = answer { throw AgentFault(.wrongStage, why) }
+    case .retire, .cancel: break
+    }
+    show(&joint.rehearsal, session.seen.role, in: &session.seen, at: now)
+  }
+
+  private func ask(_ command: SourceCommand, _ joint: inout JointReplication) throws(AgentFault) {
+    guard let answer = joint.rehearsal.command(command) else { throw AgentFault(.failed, "the agent died") }
+    if case .refused(let why) = answer { throw AgentFault(.wrongStage, why) }
+  }
+}

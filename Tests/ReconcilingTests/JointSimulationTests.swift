@@ -1,0 +1,131 @@
+import AgentProtocol
+import BlockModel
+import Foundation
+import MigrationModel
+import Planning
+import Reconciling
+import Simulation
+import Synchronization
+import TestSupport
+import Testing
+
+/// Reconciler and replication together: applies that die, agents that are killed or lose power, links that break, and an
+/// application that never stops writing until its hook says so. One seed again: `make sim SEED=n`.
+@Suite struct JointSimulation {
+  /// More than any seed needs; one that needs more is stuck.
+  static let applyLimit = 60
+
+  @Test func everySeedReachesItsPhaseWithEveryAcknowledgedWrite() {
+    let environment = ProcessInfo.processInfo.environment
+    let chosen = environment["SIM_SEED"].flatMap(UInt64.init)
+    let limit = Double(environment["SIM_SECONDS"] ?? "") ?? 25
+    let start = ContinuousClock.now
+    var total = SimulationReport()
+    var seed = chosen ?? 1
+    var applies = 0
+    while ContinuousClock.now - start < .seconds(limit) || seed == chosen {
+      var scenario = JointScenario(seed: seed)
+      let problems = scenario.run()
+      #expect(problems == [], "seed \(seed); repeat it with: make sim SEED=\(seed)")
+      total.add(scenario.report)
+      applies += scenario.applies
+      if !problems.isEmpty || chosen != nil { break }
+      seed += 1
+    }
+    let faults = total.faults.sorted { $0.key < $1.key }.map { "\($0.value) \($0.key)" }.joined(separator: ", ")
+    print("simulated \(seed) migrations in \(applies) applies: \(total.events) events, \(total.requests) requests, \(faults)")
+    if chosen == nil { #expect(seed > 20, "too few seeds in the time") }
+  }
+}
+
+private struct JointScenario {
+  let random: SeededRandom
+  let plan: MigrationPlan
+  let bench: Bench
+  let target: Phase
+  var applies = 0
+
+  init(seed: UInt64) {
+    random = SeededRandom(seed: seed &* 104_729)
+    target = random.pick([Phase.synchronized, .cmotion, .finalized, .retired]) ?? .retired
+    plan = samplePlan(target, approval: random.chance(0.5) ? .manual : .automatic)
+    bench = Bench(plan, seed: seed)
+    let joint = JointReplication(
+      seed: seed, source: HostName("h0"), destination: HostName("cloud"), random: SeededRandom(seed: seed &* 31))
+    bench.world.state.withLock { state in
+      state.joint = joint
+      for (index, device) in (state.agents[HostName("h0")]?.devices.keys.sorted() ?? []).enumerated() {
+        state.agents[HostName("h0")]?.devices[device]?.sizeBytes = ReplicationRehearsal.volumeSizes[index]
+      }
+    }
+  }
+
+  var report: SimulationReport { bench.world.state.withLock { $0.joint?.rehearsal.report } ?? SimulationReport() }
+
+  mutating func run() -> [String] {
+    while applies < JointSimulation.applyLimit {
+      // Troubles end at some time, or nothing would.
+      let isCalm = applies > 15
+      if isCalm { calm() }
+      applies += 1
+      let run = bench.run(plan, holder: "run \(applies)", faults: isCalm ? FaultPlan() : randomFaults())
+      guard bench.loop.run({ await run.run() }) != nil else { return ["everything waits for nothing"] }
+      let violations = bench.world.violations
+      guard violations.isEmpty else { return violations }
+      bench.loop.skip(seconds: Double(random.within(0...200)))
+      help()
+      if isCalm || random.chance(0.2), bench.changes(plan)?.isNoOp == true { return endState() }
+    }
+    let changes = bench.changes(plan)
+    return [
+      "not done after \(applies) applies: \(changes?.migrations.map { "\($0.reached.word), \($0.waiting)" } ?? [])"
+    ]
+  }
+
+  private func calm() {
+    bench.world.state.withLock { state in
+      state.joint?.isCalm = true
+      state.joint?.rehearsal.calm()
+    }
+  }
+
+  private func randomFaults() -> FaultPlan {
+    var faults = FaultPlan()
+    if random.chance(0.5) { faults.crashAtCall = random.within(1...150) }
+    if random.chance(0.3) { faults.lostAnswerChance = Double(random.below(8)) / 100 }
+    if random.chance(0.3) { faults.repeatChance = Double(random.below(15)) / 100 }
+    return faults
+  }
+
+  /// What a person would do: approve what waits, resume what is held.
+  private func help() {
+    guard let changes = bench.changes(plan) else { return }
+    let operations = bench.operations(plan)
+    for entry in changes.migrations {
+      for waiting in entry.waiting {
+        _ = bench.loop.run { () -> Bool in
+          do throws(GatewayError) {
+            switch waiting.reason {
+            case .approval: try await operations.approve(entry.migration, phase: .finalized, expiresInSeconds: 1e6)
+            case .hold: try await operations.resume(entry.migration)
+            case .window, .confirmation: break
+            }
+            return true
+          } catch {
+            return false
+          }
+        }
+      }
+    }
+  }
+
+  private func endState() -> [String] {
+    bench.world.state.withLock { state in
+      if target >= .finalized { state.joint?.rehearsal.checkFinalized() }
+      if let failure = state.joint?.rehearsal.failure { state.violate("replication: \(failure)") }
+      if target >= .finalized, state.fences != 1 { state.violate("\(state.fences) fences") }
+      if target < .finalized, state.fences != 0 { state.violate("fenced without being asked to") }
+      return state.violations
+    }
+  }
+}
