@@ -23,12 +23,16 @@ proof() {
 # first_bytes FILE LENGTH: SHA-256 of its first bytes.
 first_bytes() { head -c "$2" "$1" | openssl dgst -sha256 -r | cut -d' ' -f1; }
 
+same() { [ -n "$1" ] && [ "$1" = "$2" ]; }
 destination_of() { sed -n "s/^$1 destination-path //p" "$LAB/application/released"; }
 released_digest() { sed -n "s/^$1 $2 //p" "$LAB/application/released"; }
 
 prove() {
-  local volume source destination size report host what
-  host=$LAB/hosts/erp-db-azure
+  local volume source destination size report what
+  if [ ! -s "$LAB/application/released" ]; then
+    unproven "the destination was never released"
+    return 1
+  fi
   application erp-db-azure stop
   application erp-db-azure unmount
 
@@ -42,8 +46,9 @@ prove() {
     destination=$(destination_of $volume)
     size=$(stat -c %s "$source")
     proof "$volume: SHA-256 equal when released: $(released_digest $volume source | cut -c1-16)…" \
-      [ "$(released_digest $volume source)" = "$(released_digest $volume destination)" ]
-    proof "$volume: the source was not touched since" [ "$(first_bytes "$source" "$size")" = "$(released_digest $volume source)" ]
+      same "$(released_digest $volume source)" "$(released_digest $volume destination)"
+    proof "$volume: the source was not touched since" \
+      same "$(first_bytes "$source" "$size")" "$(released_digest $volume source)"
     proof "$volume: e2fsck -fn clean on the destination" e2fsck -fn "$destination"
   done
   source=$LAB/hosts/erp-db/devices/documents.img

@@ -56,8 +56,10 @@ package struct ApplyCommand: AsyncParsableCommand {
       let apply = ApplyRun(
         plan: document.plan, gateways: world.gateways,
         options: ApplyOptions(
-          parallelism: parallelism, wait: policy, only: selected, stealLease: stealLease,
-          holder: "\(world.who), run \(journal.runID)"),
+          parallelism: parallelism, wait: policy, only: selected,
+          stealLease: stealLease
+            || LeaseHolder.areAllDead(in: first, selected: selected, now: world.services.time.wallNow()),
+          holder: LeaseHolder.describe(who: world.who, runID: journal.runID)),
         services: world.services)
       let summary = await Interruptions.watching({ apply.interrupt() }) { await apply.run(from: first) }
       progress.end()

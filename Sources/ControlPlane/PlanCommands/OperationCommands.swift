@@ -7,7 +7,8 @@ import Rendering
 
 package struct ApproveCommand: AsyncParsableCommand {
   package static let configuration = CommandConfiguration(
-    commandName: "approve", abstract: "Approve a one-way step: stored with both agents, void once the migration changes.")
+    commandName: "approve",
+    abstract: "Approve a one-way step: stored with both agents, void once the migration changes.")
   @OptionGroup var plan: PlanFileOptions
   @Argument(help: ArgumentHelp("What to approve, as in erp-db:finalized.", valueName: "migration:phase"))
   var subject: String

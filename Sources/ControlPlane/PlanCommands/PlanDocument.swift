@@ -76,7 +76,8 @@ struct PlanDocument {
       let facts = try FileManager.default.attributesOfItem(atPath: path)
       size = (facts[.size] as? NSNumber)?.intValue ?? 0
     } catch {
-      throw CommandFailure("\(what) can't be read: there is no \(path), or it may not be looked at", advice: "check the path")
+      throw CommandFailure(
+        "\(what) can't be read: there is no \(path), or it may not be looked at", advice: "check the path")
     }
     guard size <= sizeLimitBytes else {
       throw CommandFailure(

@@ -121,7 +121,8 @@ package struct ObserveCommand: AsyncParsableCommand {
         do {
           try data.write(to: URL(fileURLWithPath: out), options: .atomic)
         } catch {
-          throw CommandFailure("the observation can't be written to \(out)", advice: "check the directory and its space")
+          throw CommandFailure(
+            "the observation can't be written to \(out)", advice: "check the directory and its space")
         }
       }
       if !observation.isComplete { throw ExitCode(1) }

@@ -176,7 +176,8 @@ extension HostDeployer {
         try await pausing.pause(seconds: 0.05)
       } catch {
         throw GatewayError(
-          code: "CMC3212", message: "host \(host.name): the agent's start was not waited for, because this run is stopping",
+          code: "CMC3212",
+          message: "host \(host.name): the agent's start was not waited for, because this run is stopping",
           advice: "apply again continues", disposition: .terminal)
       }
     }
@@ -216,7 +217,8 @@ extension HostDeployer {
       case .timedOut: "no end within \(Int(limitSeconds)) s"
       }
     throw GatewayError(
-      code: "CMC3204", message: "host \(host.name): can't \(what) in \(transport.root): \(said.isEmpty ? ending : said)",
+      code: "CMC3204",
+      message: "host \(host.name): can't \(what) in \(transport.root): \(said.isEmpty ? ending : said)",
       advice: noSpace ? "free space there, then apply again" : "check the directory and its rights, then apply again",
       disposition: noSpace ? .needsOperator : .retry(afterSeconds: 2))
   }

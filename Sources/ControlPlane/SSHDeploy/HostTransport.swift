@@ -60,5 +60,7 @@ struct LocalTransport: HostTransport {
   }
 
   /// Nothing of the orchestrator's own environment reaches an agent: secrets may be in it.
-  static let environment = ["PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"]
+  static let environment = [
+    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8",
+  ]
 }

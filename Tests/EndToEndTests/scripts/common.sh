@@ -77,7 +77,7 @@ start_application() {
 apply_until_done() {
   local tries code=1
   for tries in 1 2 3 4 5 6 7 8; do
-    cmc apply --auto-approve --wait 120s >>"$LAB/apply.log" 2>&1
+    cmc apply --auto-approve --wait 30s >>"$LAB/apply.log" 2>&1
     code=$?
     [ $code -eq 0 ] && return 0
     [ $code -eq 4 ] && cmc resume erp-db >>"$LAB/apply.log" 2>&1
