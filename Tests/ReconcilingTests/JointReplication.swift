@@ -58,6 +58,7 @@ extension WorldState {
     if let source = joint.rehearsal.source, source.generation > joint.generation {
       joint.generation = source.generation
       if isTraced { trace.append("\(now) source: generation \(source.generation), authority \(source.authority)") }
+      if source.authority == .destination { fences += 1 }
       // Authority came back, asked or not: hooks that stopped the application count no more, and it may run again.
       if source.authority == .source {
         hookSuccesses = [:]
@@ -145,7 +146,6 @@ extension WorldState {
     case .fence:
       if session.seen.stage != .fenced { checkFence(session, at: now) }
       try ask(.fence, &joint)
-      if session.seen.stage != .fenced { fences += 1 }
     case .release:
       guard let answer = joint.rehearsal.command(DestinationCommand.release) else { throw AgentFault(.failed, "gone") }
       if case .refused(let why) = answer { throw AgentFault(.wrongStage, why) }
