@@ -65,7 +65,13 @@ private struct JointScenario {
   var report: SimulationReport { bench.world.state.withLock { $0.joint?.rehearsal.report } ?? SimulationReport() }
 
   func trace() { bench.world.state.withLock { $0.isTraced = true } }
-  func printTrace() { for line in bench.world.state.withLock({ $0.trace }) { print(line) } }
+  func printTrace() {
+    bench.world.state.withLock { state in
+      for line in state.trace { print(line) }
+      print("source:", state.joint?.rehearsal.source as Any)
+      print("destination:", state.joint?.rehearsal.destination as Any)
+    }
+  }
 
   mutating func run() -> [String] {
     while applies < JointSimulation.applyLimit {

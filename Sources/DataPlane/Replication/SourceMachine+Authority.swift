@@ -254,13 +254,13 @@ extension SourceMachine {
       announceFence(into: &effects)
     } else {
       lastError = "the source's host could not be fenced; it is tried again"
-      copyRetryAt = now.adding(seconds: limits.retrySeconds)
+      fenceRetryAt = now.adding(seconds: limits.retrySeconds)
     }
   }
 
   mutating func retryHostFence(into effects: inout [SourceEffect]) {
-    guard let retry = copyRetryAt, now >= retry else { return }
-    copyRetryAt = nil
+    guard let retry = fenceRetryAt, now >= retry else { return }
+    fenceRetryAt = nil
     effects.append(.fenceHost)
   }
 

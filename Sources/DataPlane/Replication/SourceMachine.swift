@@ -109,6 +109,7 @@ package struct SourceMachine: Sendable {
   var lastSwingPauseSeconds: Double?
   var longestPauseSeconds = 0.0
   var isHostFenced = false
+  var fenceRetryAt: MonotonicTime?
   var isFenceAnnounced = false
   var fenceRequestID: UInt64?
   /// What a finished revert leads to.
