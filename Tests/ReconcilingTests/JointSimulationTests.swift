@@ -64,7 +64,12 @@ private struct JointScenario {
 
   var report: SimulationReport { bench.world.state.withLock { $0.joint?.rehearsal.report } ?? SimulationReport() }
 
-  func trace() { bench.world.state.withLock { $0.isTraced = true } }
+  func trace() {
+    bench.world.state.withLock { state in
+      state.isTraced = true
+      state.joint?.rehearsal.trace()
+    }
+  }
   func printTrace() {
     bench.world.state.withLock { state in
       for line in state.trace { print(line) }

@@ -18,6 +18,9 @@ package struct ReplicationRehearsal: Sendable {
 
   package static var volumeSizes: [UInt64] { SimulatedWorld.volumeSizes }
 
+  /// Prints the machines' journals and every fault.
+  package mutating func trace() { world.isTracing = true }
+
   /// No more faults by chance from here on.
   package mutating func calm() { world.isCalm = true }
   package var report: SimulationReport { world.report }
@@ -29,6 +32,7 @@ package struct ReplicationRehearsal: Sendable {
   }
 
   package mutating func suffer(_ trouble: Trouble) {
+    if world.isTracing { print(world.time, trouble) }
     do throws(SimulationFailure) {
       switch trouble {
       case .processKill(let role): if isRunning(role) { try world.crash(side(role), powerCut: false) }
