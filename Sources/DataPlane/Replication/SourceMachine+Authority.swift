@@ -151,6 +151,7 @@ extension SourceMachine {
     guard stage == .swinging else { return }
     lastError = "the swing was given up: \(why)"
     effects.append(.journal("the swing was given up: \(why)"))
+    forgetMirroring()
     dropClaims(into: &effects)
     setStage(.tracking, into: &effects)
     startPass()
@@ -202,6 +203,7 @@ extension SourceMachine {
       comparisons = []
       abandonTransfers(into: &effects)
     }
+    forgetMirroring()
     for slot in requests.indices where requests[slot].remoteParts != 0 {
       requests[slot].remoteParts = 0
       if requests[slot].operation == .read {

@@ -136,10 +136,7 @@ extension SourceMachine {
     disconnectedSince = wall
     effects.append(.journal("link lost: \(why)"))
     comparisons = []
-    // A mirrored write that was not answered may be missing there; one that was is in `unflushed`.
-    for lock in locks where lock.isWrite && requests[lock.slot].remoteParts != 0 {
-      markDirty(lock.volume, volumes[lock.volume].blocks(of: requests[lock.slot].range))
-    }
+    forgetMirroring()
     abandonTransfers(into: &effects)
     if authority == .standIn {
       if barrier?.step == .storing { return }
@@ -151,11 +148,20 @@ extension SourceMachine {
     finishUnmirrored(into: &effects)
   }
 
+  /// Mirrored writes in flight count as plain ones from here on: their blocks are dirty now, and again when the local
+  /// write completes. Even where the destination has answered: until this host's disk has the bytes too, a copier could
+  /// read the old ones and send them after the new.
+  mutating func forgetMirroring() {
+    for lock in locks where lock.isWrite && requests[lock.slot].isMirrored {
+      requests[lock.slot].isMirrored = false
+      markDirty(lock.volume, volumes[lock.volume].blocks(of: requests[lock.slot].range))
+    }
+  }
+
   /// Authority is here: requests no longer wait for a destination that is gone.
   private mutating func finishUnmirrored(into effects: inout [SourceEffect]) {
     for slot in requests.indices where requests[slot].remoteParts != 0 {
       requests[slot].remoteParts = 0
-      requests[slot].isMirrored = false
       finishIfDone(slot, into: &effects)
     }
   }
