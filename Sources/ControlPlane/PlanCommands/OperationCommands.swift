@@ -2,6 +2,7 @@ package import ArgumentParser
 import BlockModel
 import Foundation
 import MigrationModel
+import Planning
 import Reconciling
 import Rendering
 
@@ -73,14 +74,14 @@ package struct PauseCommand: AsyncParsableCommand {
 
 package struct ResumeCommand: AsyncParsableCommand {
   package static let configuration = CommandConfiguration(
-    commandName: "resume", abstract: "Clear a hold, whatever set it.")
+    commandName: "resume", abstract: "Clear a hold, whatever set it; start an agent that died.")
   @OptionGroup var plan: PlanFileOptions
   @Argument var migration: String
   package init() {}
 
   package func run() async throws {
     try await reportingFailures { console in
-      try await operate(plan, migration, console) { operations, name throws(GatewayError) in
+      try await operate(plan, migration, console, startsAgents: true) { operations, name throws(GatewayError) in
         try await operations.resume(name)
         return "cleared the hold of \(name); the next apply goes on"
       }
@@ -109,7 +110,7 @@ package struct RevertCommand: AsyncParsableCommand {
 
 /// Loads the plan, reaches its agents (and no cloud), and prints what `body` says it did.
 private func operate(
-  _ options: PlanFileOptions, _ migration: String, _ console: Console,
+  _ options: PlanFileOptions, _ migration: String, _ console: Console, startsAgents: Bool = false,
   _ body: (MigrationOperations, MigrationName) async throws(GatewayError) -> String
 ) async throws {
   let document = try PlanDocument.load(options, console: console)
@@ -118,6 +119,13 @@ private func operate(
   let progress = Progress(console: console, format: .text)
   let world = try World.make(
     document, withClouds: false, journal: journal, console: console, report: { progress.show($0) })
+  if startsAgents, let migration = document.plan.migrations[name] {
+    // A hold that a dead agent caused is kept by both: apply does not cross it to start the agent, so this has to.
+    for host in [migration.source, migration.destination].compactMap({ document.plan.hosts[$0] }) {
+      let state = try await world.gateways.hosts.state(of: host)
+      if state.agentDigest != nil, !state.agentRunning { try await world.gateways.hosts.deploy(to: host) }
+    }
+  }
   let operations = MigrationOperations(
     plan: document.plan, gateways: world.gateways, services: world.services, who: world.who)
   let said = try await body(operations, name)
