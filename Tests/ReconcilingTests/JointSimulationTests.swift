@@ -35,7 +35,7 @@ import Testing
       seed += 1
     }
     let faults = total.faults.sorted { $0.key < $1.key }.map { "\($0.value) \($0.key)" }.joined(separator: ", ")
-    print("simulated \(seed) migrations in \(applies) applies: \(total.events) events, \(total.requests) requests, \(faults)")
+    print("simulated \(seed) migrations in \(applies) applies: \(total.requests) requests, \(faults)")
     if chosen == nil { #expect(seed > 2, "too few seeds in the time") }
   }
 }
