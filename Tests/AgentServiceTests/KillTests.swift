@@ -118,7 +118,13 @@ struct KillTests {
       try write(tap, ["write -P \(0x61 + number) \(number + 8)M 64k", "flush"])
       agent.kill()
       try agent.start()
-      try source.wait(for: "authority back at the source") { $0.authority == .source && $0.stage == .tracking }
+      try source.wait(for: "authority back at the source, and a hold") {
+        $0.authority == .source && $0.stage == .tracking && $0.hold != nil
+      }
+      #expect(throws: AgentFault.self, "nothing swings again while it is held") {
+        try source.command(.swing, .source)
+      }
+      _ = try source.call(SetHoldCall(session: settings.session, hold: nil))
       try write(tap, ["read -P \(0x61 + number) \(number + 8)M 64k", "write -P \(0x71 + number) \(number + 10)M 64k"])
       try source.waitUntilSynchronized()
     }
@@ -137,8 +143,9 @@ struct KillTests {
 
   private func finish(_ source: SpawnedAgent, _ destination: SpawnedAgent, _ settings: PairSettings) throws {
     // The fence was asked for, and may have been cut off before its commit.
-    let seen = try source.wait(for: "a stage that lasts") { $0.connected || $0.stage == .fenced }
+    let seen = try source.wait(for: "a stage that lasts") { $0.connected && $0.hold != nil || $0.stage == .fenced }
     if seen.stage != .fenced {
+      _ = try source.call(SetHoldCall(session: settings.session, hold: nil))
       try source.command(.openTap, .source)
       try source.waitUntilSynchronized()
       try source.command(.swing, .source)

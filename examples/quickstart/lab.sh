@@ -56,6 +56,7 @@ lab_create() {
   LAB=$(cd "$LAB" && pwd)
   LAB_PORT=${LAB_PORT:-$(free_port)}
   LAB_LINK_PORT=${LAB_LINK_PORT:-$(free_port)}
+  ORPHANS=$(losetup -a 2>/dev/null | grep -F '(/volume)')
   local file
   for file in plan.yaml guardrails.yaml; do
     sed "s/:18443/:$LAB_PORT/; s/port: 14996/port: $LAB_LINK_PORT/" "$QUICKSTART/$file" >"$LAB/$file"
@@ -157,11 +158,21 @@ ours() {
   done
 }
 
+# ours_of application: those among them that are the application's.
+ours_of() {
+  local pid
+  for pid in $(ours); do
+    case $(readlink "/proc/$pid/exe" 2>/dev/null) in *python3*) echo "$pid" ;; esac
+  done
+}
+
 # left_behind: processes, sockets, mounts and loop devices of this laboratory that are still there, one a line.
 left_behind() {
   ours | sed 's/^/process /'
   grep -F " $LAB/" /proc/self/mounts | cut -d' ' -f2 | sed 's/^/mount /'
   losetup -a 2>/dev/null | grep -F "$LAB/" | sed 's/^/device /'
+  # A tap's device whose FUSE mount is gone names its file without the mount: count those that came since the start.
+  losetup -a 2>/dev/null | grep -F '(/volume)' | grep -vxFf <(printf '%s\n' "${ORPHANS:-none}") | sed 's/^/device /'
   find "$LAB/hosts" -type s 2>/dev/null | sed 's/^/socket /'
 }
 
@@ -169,6 +180,12 @@ left_behind() {
 lab_stop() {
   [ -d "$LAB" ] || return 0
   local pid mount device
+  # File systems first, then the devices under them while the FUSE mounts still say whose they are, then those mounts.
+  for pid in $(ours_of application); do kill -TERM "$pid" 2>/dev/null; done
+  grep -F " $LAB/" /proc/self/mounts | grep -v ' fuse' | cut -d' ' -f2 | tac | while read -r mount; do
+    umount "$mount" 2>/dev/null || umount -l "$mount" 2>/dev/null
+  done
+  losetup -a 2>/dev/null | grep -F "$LAB/" | cut -d: -f1 | while read -r device; do losetup -d "$device"; done
   for pid in $(ours); do kill -TERM "$pid" 2>/dev/null; done
   [ -n "${EMULATOR:-}" ] && kill -TERM "$EMULATOR" 2>/dev/null
   for _ in $(seq 30); do
@@ -178,7 +195,6 @@ lab_stop() {
   grep -F " $LAB/" /proc/self/mounts | cut -d' ' -f2 | tac | while read -r mount; do
     umount "$mount" 2>/dev/null || umount -l "$mount" 2>/dev/null || fusermount3 -uz "$mount" 2>/dev/null
   done
-  losetup -a 2>/dev/null | grep -F "$LAB/" | cut -d: -f1 | while read -r device; do losetup -d "$device"; done
   for pid in $(ours); do kill -KILL "$pid" 2>/dev/null; done
   [ -n "${EMULATOR:-}" ] && kill -KILL "$EMULATOR" 2>/dev/null
   wait "${EMULATOR:-}" 2>/dev/null
