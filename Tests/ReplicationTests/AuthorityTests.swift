@@ -111,6 +111,35 @@ import Testing
     #expect(bench.has { if case .hold(.failure, _) = $0 { true } else { false } })
   }
 
+  @Test func aMirroredWriteAnsweredThereButNotHereIsCopiedAgainAfterTheLinkIsLost() {
+    let bench = SourceBench.standIn()
+    bench.write(10, 0)
+    bench.settle()
+    if let frame = bench.takeMirror() { bench.answer(frame) }
+    // The destination has it; this host's disk is slow, and the link goes.
+    bench.tell(.linkDown(link: 1, why: "cable"))
+    bench.settle()
+    bench.connect(2)
+    bench.settle(link: 2)
+    #expect(bench.observed.volumes[0].dirtyBytes == 0, "copied meanwhile, with what the disk held then")
+    bench.tell(.localDone(id: 10, .ok))
+    #expect(bench.observed.volumes[0].dirtyBytes == 64 << 10, "so it is copied once more")
+  }
+
+  @Test func aHostThatCouldNotBeFencedIsTriedAgainUntilItIs() {
+    let bench = SourceBench.standIn()
+    bench.tell(.command(.closeTap, id: 3))
+    bench.tell(.command(.prove, id: 4))
+    bench.settle()
+    bench.tell(.command(.fence, id: 5))
+    for _ in 0..<20 where !bench.has({ if case .fenceHost = $0 { true } else { false } }) { bench.settle(rounds: 1) }
+    for attempt in 0..<5 {
+      #expect(bench.take { if case .fenceHost = $0 { true } else { nil } } == true, "attempt \(attempt)")
+      bench.tell(.hostFenced(isFenced: false))
+      for _ in 0..<20 { bench.advance(0.1) }
+    }
+  }
+
   @Test func aRecordThatCannotBeStoredKeepsRequestsWaitingNotFailing() {
     let bench = SourceBench.standIn()
     bench.write(10, 0)
