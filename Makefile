@@ -37,8 +37,11 @@ test: build ## Lint, unit tests and simulation, then the end-to-end scripts with
 test-full: build ## The same, with a kill at every kind of step
 	@.ci/test full
 
+bench: build ## Speed beside nbdcopy, nbdkit and qemu-nbd, as ratios of one run
+	@Tests/Benchmarks/bench.py
+
 sim: ## Replay one seed of the simulation: make sim SEED=7
-	@SIM_SEED=$(SEED) $(SWIFT_TEST) --filter SimulationTests
+	@SIM_SEED=$(SEED) $(SWIFT_TEST) --filter 'ReplicationSimulation|ReconcilerSimulation|JointSimulation'
 
 fmt: ## Format the sources
 	@$(FORMAT) --in-place --parallel --configuration .swift-format -r $(SOURCES)
@@ -49,4 +52,4 @@ lint: ## Check the format of the sources
 clean: ## Remove what was built
 	@rm -rf .build .build-static $(PRODUCT)
 
-.PHONY: help setup build static demo test test-full sim fmt lint clean
+.PHONY: help setup build static demo test test-full bench sim fmt lint clean
