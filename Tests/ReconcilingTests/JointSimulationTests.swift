@@ -89,7 +89,7 @@ private struct JointScenario {
       let violations = bench.world.violations
       guard violations.isEmpty else { return violations }
       bench.loop.skip(seconds: Double(random.within(0...200)))
-      help()
+      bench.help(plan)
       if isCalm || random.chance(0.2), bench.changes(plan)?.isNoOp == true { return endState() }
     }
     let changes = bench.changes(plan)
@@ -111,28 +111,6 @@ private struct JointScenario {
     if random.chance(0.3) { faults.lostAnswerChance = Double(random.below(8)) / 100 }
     if random.chance(0.3) { faults.repeatChance = Double(random.below(15)) / 100 }
     return faults
-  }
-
-  /// What a person would do: approve what waits, resume what is held.
-  private func help() {
-    guard let changes = bench.changes(plan) else { return }
-    let operations = bench.operations(plan)
-    for entry in changes.migrations {
-      for waiting in entry.waiting {
-        _ = bench.loop.run { () -> Bool in
-          do throws(GatewayError) {
-            switch waiting.reason {
-            case .approval: try await operations.approve(entry.migration, phase: .finalized, expiresInSeconds: 1e6)
-            case .hold: try await operations.resume(entry.migration)
-            case .window, .confirmation: break
-            }
-            return true
-          } catch {
-            return false
-          }
-        }
-      }
-    }
   }
 
   private func endState() -> [String] {

@@ -63,7 +63,7 @@ import Testing
         guard violations.isEmpty else { return violations }
         // Leases of a dead run run out.
         bench.loop.skip(seconds: Double(random.within(0...200)))
-        help()
+        bench.help(plan)
         if isCalm || random.chance(0.3), isDone() { return endState() }
       }
       return ["not done after \(applies) applies: \(bench.changes(plan)?.migrations.map(\.reached.word) ?? [])"]
@@ -93,28 +93,6 @@ import Testing
         return true
       }
       return both != nil
-    }
-
-    /// What a person would do: approve what waits, resume what is held.
-    private func help() {
-      guard let changes = bench.changes(plan) else { return }
-      let operations = bench.operations(plan)
-      for entry in changes.migrations {
-        for waiting in entry.waiting {
-          _ = bench.loop.run { () -> Bool in
-            do throws(GatewayError) {
-              switch waiting.reason {
-              case .approval: try await operations.approve(entry.migration, phase: .finalized, expiresInSeconds: 1e6)
-              case .hold: try await operations.resume(entry.migration)
-              case .window, .confirmation: break
-              }
-              return true
-            } catch {
-              return false
-            }
-          }
-        }
-      }
     }
 
     private func isDone() -> Bool { bench.changes(plan)?.isNoOp == true }
