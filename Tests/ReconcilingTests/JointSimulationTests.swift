@@ -14,6 +14,8 @@ import Testing
 @Suite struct JointSimulation {
   /// More than any seed needs; one that needs more is stuck.
   static let applyLimit = 60
+  /// Run however slow the machine is; more in the time that is left.
+  static let leastSeeds: UInt64 = 12
 
   @Test func everySeedReachesItsPhaseWithEveryAcknowledgedWrite() {
     let environment = ProcessInfo.processInfo.environment
@@ -23,7 +25,7 @@ import Testing
     var total = SimulationReport()
     var seed = chosen ?? 1
     var applies = 0
-    while ContinuousClock.now - start < .seconds(limit) || seed == chosen {
+    while seed <= Self.leastSeeds || ContinuousClock.now - start < .seconds(limit) || seed == chosen {
       var scenario = JointScenario(seed: seed)
       if chosen != nil { scenario.trace() }
       let problems = scenario.run()
@@ -36,7 +38,6 @@ import Testing
     }
     let faults = total.faults.sorted { $0.key < $1.key }.map { "\($0.value) \($0.key)" }.joined(separator: ", ")
     print("simulated \(seed) migrations in \(applies) applies: \(total.requests) requests, \(faults)")
-    if chosen == nil { #expect(seed > 2, "too few seeds in the time") }
   }
 }
 

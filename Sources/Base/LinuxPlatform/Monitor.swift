@@ -11,6 +11,7 @@ package struct Turn: Sendable {
 
 /// A value under a lock, with a way to wait for it to change. Synchronization.Mutex can't wait.
 /// Any thread, but never Swift's cooperative pool: every call may block.
+/// `@unchecked Sendable`: `state` is read and written only with the pthread mutex held.
 package final class Monitor<State: Sendable>: @unchecked Sendable {
   // Sendable: `state` is touched only between lock and unlock of `mutex`, and the pointers never change.
   private let mutex: UnsafeMutablePointer<pthread_mutex_t>
