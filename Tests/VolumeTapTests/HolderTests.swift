@@ -90,7 +90,7 @@ private let fileSystemPrograms = TapRig.hasPrograms(
       try rig.run(
         "/usr/bin/fio", "--name=v", "--filename=\(status.device)", "--rw=randrw", "--bsrange=4k-128k",
         "--iodepth=32", "--ioengine=libaio", "--direct=1", "--size=128M", "--io_size=768M", "--verify=crc32c",
-        "--verify_fatal=1", "--fsync=64", timeoutSeconds: 120)
+        "--verify_fatal=1", "--verify_state_save=0", "--fsync=64", timeoutSeconds: 120)
       outage.join()
       let after = try #require(try rig.control.status(directory: rig.holderDirectory))
       #expect(after.reconnections >= 1 && after.isConnected && after.processID == status.processID)

@@ -56,7 +56,7 @@ lab_create() {
   LAB=$(cd "$LAB" && pwd)
   LAB_PORT=${LAB_PORT:-$(free_port)}
   LAB_LINK_PORT=${LAB_LINK_PORT:-$(free_port)}
-  ORPHANS=$(losetup -a 2>/dev/null | grep -F '(/volume)')
+  ORPHANS=$(unmounted_taps)
   local file
   for file in plan.yaml guardrails.yaml; do
     sed "s/:18443/:$LAB_PORT/; s/port: 14996/port: $LAB_LINK_PORT/" "$QUICKSTART/$file" >"$LAB/$file"
@@ -166,13 +166,21 @@ ours_of() {
   done
 }
 
+# unmounted_taps: loop devices of a tap whose FUSE mount is gone; they name their file without the mount.
+unmounted_taps() { losetup -a 2>/dev/null | grep -F '(/volume)'; }
+
 # left_behind: processes, sockets, mounts and loop devices of this laboratory that are still there, one a line.
 left_behind() {
   ours | sed 's/^/process /'
   grep -F " $LAB/" /proc/self/mounts | cut -d' ' -f2 | sed 's/^/mount /'
   losetup -a 2>/dev/null | grep -F "$LAB/" | sed 's/^/device /'
-  # A tap's device whose FUSE mount is gone names its file without the mount: count those that came since the start.
-  losetup -a 2>/dev/null | grep -F '(/volume)' | grep -vxFf <(printf '%s\n' "${ORPHANS:-none}") | sed 's/^/device /'
+  # Those that came since the start, and stay: another laboratory's may be on its way out at this moment.
+  local orphans
+  orphans=$(unmounted_taps | grep -vxFf <(printf '%s\n' "${ORPHANS:-none}"))
+  if [ -n "$orphans" ]; then
+    sleep 3
+    unmounted_taps | grep -xFf <(printf '%s\n' "$orphans") | sed 's/^/device /'
+  fi
   find "$LAB/hosts" -type s 2>/dev/null | sed 's/^/socket /'
 }
 
