@@ -40,6 +40,9 @@ test-full: build ## The same, with a kill at every kind of step
 bench: build ## Speed beside nbdcopy, nbdkit and qemu-nbd, as ratios of one run
 	@Tests/Benchmarks/bench.py
 
+soak: build ## Ten minutes of kill -9 of either agent under random writes: SOAK_SECONDS=… SOAK_SEED=…
+	@SOAK_SECONDS=$${SOAK_SECONDS:-600} Tests/EndToEndTests/scripts/test-soak
+
 sim: ## Replay one seed of the simulation: make sim SEED=7
 	@SIM_SEED=$(SEED) $(SWIFT_TEST) --filter 'ReplicationSimulation|ReconcilerSimulation|JointSimulation'
 
@@ -52,4 +55,4 @@ lint: ## Check the format of the sources
 clean: ## Remove what was built
 	@rm -rf .build .build-static $(PRODUCT)
 
-.PHONY: help setup build static demo test test-full bench sim fmt lint clean
+.PHONY: help setup build static demo test test-full bench soak sim fmt lint clean

@@ -1,6 +1,7 @@
 import AgentProtocol
 import AgentService
 import BlockModel
+import Foundation
 import LinuxPlatform
 import Seams
 import Testing
@@ -65,7 +66,9 @@ final class SpawnedAgent: CallTarget {
   func run(_ arguments: [String], input: [UInt8] = []) throws -> String {
     let result = try PosixChildProcesses().run(
       ChildCommand(executable: program, arguments: arguments, environment: [:], input: input, timeoutSeconds: 40))
-    guard result.succeeded else { throw TestTrouble(String(decoding: result.errorOutput, as: UTF8.self)) }
+    guard result.succeeded else {
+      throw TestTrouble(String(decoding: result.errorOutput + result.output, as: UTF8.self))
+    }
     return String(decoding: result.output, as: UTF8.self)
   }
 
@@ -167,6 +170,11 @@ struct KillTests {
     for (megabyte, byte) in [(1, 0x41), (2, 0x42), (3, 0x43), (4, 0x51), (8, 0x61), (9, 0x62), (10, 0x71), (11, 0x72)] {
       #expect(one[megabyte << 20..<megabyte << 20 + 65536].allSatisfy { $0 == UInt8(byte) }, "at \(megabyte) MiB")
     }
+    let receipt = try #require(try source.observation().receipt?.path)
+    for agent in [source, destination] {
+      let answer = try agent.run(["verify-receipt", receipt, "--device", "\(agent.root.path)/disk"])
+      #expect(answer.contains("0 extents differ"), "the receipt holds of both copies")
+    }
     try destination.command(.retire, .destination)
     try source.command(.retire, .source)
     #expect(source.terminate() == .exited(0))
@@ -179,6 +187,18 @@ struct KillTests {
     #expect(throws: TestTrouble.self) { try agent.run(["run", "--root", agent.root.path]) }
     #expect(try agent.run(["version"]).hasPrefix("cmcagent "))
     #expect(throws: TestTrouble.self) { try agent.run(["verify-receipt", "/etc/hostname"]) }
+    let whole = "\(agent.root.path)/whole"
+    let spoiled = "\(agent.root.path)/spoiled"
+    var bytes = [UInt8](repeating: 7, count: 9 << 20)
+    try Data(bytes).write(to: URL(fileURLWithPath: whole))
+    #expect(try agent.run(["compare", whole, whole]).contains("0 extents differ"))
+    bytes[5_000_000] ^= 1
+    try Data(bytes).write(to: URL(fileURLWithPath: spoiled))
+    #expect {
+      try agent.run(["compare", whole, spoiled])
+    } throws: {
+      "\($0)".contains("1 bytes, the first at 5000000") && "\($0)".contains("[4194304, +4194304)")
+    }
     #expect(agent.terminate() == .exited(0))
     #expect(!Files.exists("\(agent.root.path)/agent.sock"))
     _ = try agent.run(["run", "--root", agent.root.path])

@@ -82,6 +82,29 @@ struct WholeWayTests {
     #expect(try Files.list("\(destination.root.path)/state/sessions").isEmpty)
   }
 
+  @Test("A byte that rots on the destination's disk is found by comparing, reported, and copied again")
+  func rot() throws {
+    var settings = PairSettings()
+    let (source, destination) = try pair(&settings)
+    try source.command(.openTap, .source)
+    try source.command(.synchronize, .source)
+    try source.waitUntilSynchronized()
+    try source.wait(for: "both copies compared") { $0.volumes[0].verifiedBytes == UInt64(settings.sizeBytes) }
+    let disk = try FileBlockDevice(path: "\(destination.root.path)/disk")
+    let place = UInt64(5 << 20) + 4321
+    let good = try destination.root.contents("disk", sizeBytes: settings.sizeBytes)[Int(place)]
+    try withUnsafeBytes(of: good ^ 1) { try disk.write(at: place, from: $0, durable: true) }
+    try source.command(.verify, .source)
+    let seen = try source.wait(for: "the difference found and mended") {
+      $0.volumes[0].mismatchedExtents == 1 && $0.volumes[0].verifiedBytes == UInt64(settings.sizeBytes)
+    }
+    #expect(seen.stage == .tracking)
+    #expect(try destination.root.contents("disk", sizeBytes: settings.sizeBytes)[Int(place)] == good)
+    let journal = try Files.readText(
+      "\(source.root.path)/state/\(Catalogue.directory(of: settings.session))/journal.jsonl")
+    #expect(journal.contains("differ at [4194304, +4194304) though nothing was written there"))
+  }
+
   @Test("After a restart of either agent the tap is there again, on its path, and replication goes on")
   func restarts() throws {
     var settings = PairSettings()

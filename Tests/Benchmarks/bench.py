@@ -1,26 +1,24 @@
 #!/usr/bin/env python3
-"""Speed beside named peers, in one run, as ratios: `make bench`.
+"""Speed beside named peers, in one run, as ratios: `make bench`, or `bench.py PART…` of: copy sparse resync verify resources tap.
 
-Two agents copy a volume of incompressible data over TLS on loopback, next to nbdcopy between two nbdkit servers over TLS;
-then fio writes through the tap, tracking on, next to nbdkit's and qemu-nbd's file servers. Everything is on tmpfs, each
-figure the median of RUNS interleaved runs. Only ratios of one run mean something: machines differ, and are shared.
+Two agents copy a volume of incompressible data over TLS on loopback, next to nbdcopy between two nbdkit servers over TLS and
+to a bare loop that only pushes as many bytes through OpenSSL; then the other parts of replication, and fio through the tap,
+tracking on, next to nbdkit's and qemu-nbd's file servers. Everything is on tmpfs, each figure the median of RUNS interleaved
+runs. Only ratios of one run mean something: machines differ, and are shared.
 
 Sizes by environment: BENCH_MIB (of the copied volume, 1024), BENCH_RUNS (3), BENCH_SECONDS (of each fio job, 4).
 """
 import contextlib, json, os, shutil, socket, statistics, subprocess, sys, tempfile, time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(HERE, "../EndToEndTests/scripts"))
+from agentpair import AgentError, configure, cpu_seconds, free_port, pair
+
 AGENT = os.environ.get("BENCH_AGENT", os.path.join(HERE, "../../.build-product/cmcagent"))
 MIB = int(os.environ.get("BENCH_MIB", "1024"))
 RUNS = int(os.environ.get("BENCH_RUNS", "3"))
 SECONDS = int(os.environ.get("BENCH_SECONDS", "4"))
 LIMIT_SECONDS = 300
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 def blank(path, size):
@@ -32,90 +30,30 @@ def blank(path, size):
             f.write(zeroes)
 
 
-def cpu_seconds(pid):
-    with open(f"/proc/{pid}/stat") as f:
-        fields = f.read().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-class Agent:
-    """An agent in a directory of its own, spoken to over its own bridge."""
-
-    def __init__(self, root):
-        self.root = root
-        os.makedirs(root)
-        self.process = subprocess.Popen([AGENT, "run", "--root", root, "--foreground"], stderr=subprocess.DEVNULL)
-        until = time.time() + 20
-        while not os.path.exists(f"{root}/agent.sock"):
-            if time.time() > until:
-                sys.exit(f"bench: the agent in {root} did not start")
-            time.sleep(0.02)
-        self.bridge = subprocess.Popen(
-            [AGENT, "rpc", "--root", root], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.number = 0
-        self.fingerprint = self.call("hello", oldestVersion=1, newestVersion=1)["fingerprint"]
-
-    def call(self, method, **parameters):
-        self.number += 1
-        message = {"jsonrpc": "2.0", "id": self.number, "method": method, "params": parameters}
-        self.bridge.stdin.write(json.dumps(message) + "\n")
-        self.bridge.stdin.flush()
-        answer = json.loads(self.bridge.stdout.readline())
-        if "error" in answer:
-            sys.exit(f"bench: {method}: {answer['error']}")
-        return answer["result"]
-
-    def command(self, command, role):
-        return self.call("command", fencingNumber=1, session="bench/m", role=role, command=command)
-
-    def stop(self):
-        self.bridge.kill()
-        self.process.terminate()
-        try:
-            self.process.wait(10)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
+def holes(path, size):
+    with open(path, "wb") as f:
+        f.truncate(size)
 
 
 @contextlib.contextmanager
-def agents(directory, source_file, size):
+def agents(directory, source_file, size, empty=blank):
     """A configured pair, the connection proven, the tap open; nothing copied yet."""
-    source, destination = Agent(f"{directory}/s"), Agent(f"{directory}/d")
-    try:
+    with pair(AGENT, directory) as (source, destination):
         os.link(source_file, f"{directory}/s/disk")
-        blank(f"{directory}/d/disk", size)
-        port = free_port()
-        for agent, role, peer in ((destination, "destination", source), (source, "source", destination)):
-            agent.call("configureSession", fencingNumber=1, configuration={
-                "session": "bench/m", "plan": "bench", "migration": "m", "role": role, "configurationDigest": "d",
-                "peerFingerprint": peer.fingerprint,
-                "link": {"listens": role == "destination", "address": "127.0.0.1", "port": port, "lanes": 2},
-                "volumes": [{"name": "v", "devicePath": "disk", "sizeBytes": size, "tracking": "tap",
-                             "overwrite": False, "attachDevice": False}],
-                "limits": {}, "linkLossTimeoutSeconds": 5, "resyncIntervalSeconds": 900, "verify": "full"})
-        source.command("proveConnection", "source")
-        source.command("openTap", "source")
+        empty(f"{directory}/d/disk", size)
+        configure(source, destination, [("v", "disk", size)])
+        source.command("proveConnection")
+        source.command("openTap")
         yield source, destination
-    finally:
-        source.stop()
-        destination.stop()
-        shutil.rmtree(f"{directory}/s", ignore_errors=True)
-        shutil.rmtree(f"{directory}/d", ignore_errors=True)
 
 
 def synchronize(source):
-    source.command("synchronize", "source")
-    until = time.time() + LIMIT_SECONDS
-    while time.time() < until:
-        session = source.call("observe")["sessions"][0]
-        if session["stage"] == "tracking":
-            return session
-        time.sleep(0.01)
-    sys.exit("bench: the synchronization did not end in time")
+    source.command("synchronize")
+    return source.wait("the end of synchronization", lambda s: s["stage"] == "tracking", LIMIT_SECONDS)
 
 
-def copy_ours(directory, source_file, size):
-    with agents(directory, source_file, size) as (source, destination):
+def copy_ours(directory, source_file, size, empty=blank):
+    with agents(directory, source_file, size, empty) as (source, destination):
         pids = (source.process.pid, destination.process.pid)
         before = sum(map(cpu_seconds, pids))
         start = time.time()
@@ -162,9 +100,9 @@ def listens(port):
         return s.connect_ex(("127.0.0.1", port)) == 0
 
 
-def copy_nbdcopy(directory, source_file, size, connections):
+def copy_nbdcopy(directory, source_file, size, connections, empty=blank, options=()):
     target, unix, port = f"{directory}/target", f"{directory}/n.sock", free_port()
-    blank(target, size)
+    empty(target, size)
     tls = f"{directory}/tls"
     try:
         with server(["nbdkit", "-f", "-U", unix, "-r", "file", source_file], lambda: os.path.exists(unix)) as reader, \
@@ -173,7 +111,7 @@ def copy_nbdcopy(directory, source_file, size, connections):
             pids = (reader.pid, writer.pid)
             before = sum(map(cpu_seconds, pids)) + sum(os.times()[2:4])
             start = time.time()
-            subprocess.run(["nbdcopy", "--flush", "-C", str(connections), f"nbd+unix:///?socket={unix}",
+            subprocess.run(["nbdcopy", *options, "--flush", "-C", str(connections), f"nbd+unix:///?socket={unix}",
                             f"nbds://localhost:{port}/?tls-certificates={tls}"], check=True, timeout=LIMIT_SECONDS)
             seconds = time.time() - start
             return seconds, sum(map(cpu_seconds, pids)) + sum(os.times()[2:4]) - before
@@ -195,22 +133,152 @@ def fio(socket_path, depth, block, pattern):
     return write["iops"], write["clat_ns"]["percentile"]["99.000000"] / 1000
 
 
-def bench_copy(directory, source_file, size):
-    runs = {"cmcagent": [], "nbdcopy 1": [], "nbdcopy 2": [], "nbdcopy 4": []}
-    for _ in range(RUNS):
-        runs["cmcagent"].append(copy_ours(directory, source_file, size))
-        for connections in (1, 2, 4):
-            runs[f"nbdcopy {connections}"].append(copy_nbdcopy(directory, source_file, size, connections))
-    gib = size / 2**30
-    print(f"\nfull copy of {MIB} MiB over TLS, loopback, tmpfs, median of {RUNS}")
-    print(f"  {'':12}{'GiB/s':>8}{'CPU-s/GiB':>12}")
+def build_push(directory):
+    """The bare loop; None where there is no C compiler."""
+    compiler = shutil.which("cc") or shutil.which("clang")
+    if compiler is None:
+        print("  (no C compiler: the bare TLS loop is left out)")
+        return None
+    program = f"{directory}/tlspush"
+    subprocess.run([compiler, "-O2", f"{HERE}/tlspush.c", "-o", program, "-lssl", "-lcrypto", "-lpthread"], check=True)
+    return program
+
+
+def push(program, size):
+    seconds, cpu = subprocess.run([program, str(size)], check=True, capture_output=True, text=True,
+                                  timeout=LIMIT_SECONDS).stdout.split()
+    return float(seconds), float(cpu)
+
+
+def table(title, runs, gib):
+    print(f"\n{title}, median of {RUNS}")
+    print(f"  {'':14}{'GiB/s':>8}{'CPU-s/GiB':>12}")
     rate, cost = {}, {}
     for name, found in runs.items():
         rate[name] = gib / statistics.median(seconds for seconds, _ in found)
         cost[name] = statistics.median(cpu for _, cpu in found) / gib
-        print(f"  {name:12}{rate[name]:8.2f}{cost[name]:12.2f}")
-    best = max((name for name in runs if name != "cmcagent"), key=rate.get)
+        print(f"  {name:14}{rate[name]:8.2f}{cost[name]:12.2f}")
+    return rate, cost
+
+
+def bench_copy(directory, source_file, size):
+    runs = {"cmcagent": [], "nbdcopy 1": [], "nbdcopy 2": [], "nbdcopy 4": []}
+    program = build_push(directory)
+    if program:
+        runs["TLS alone"] = []
+    for _ in range(RUNS):
+        runs["cmcagent"].append(copy_ours(directory, source_file, size))
+        for connections in (1, 2, 4):
+            runs[f"nbdcopy {connections}"].append(copy_nbdcopy(directory, source_file, size, connections))
+        if program:
+            runs["TLS alone"].append(push(program, size))
+    rate, cost = table(f"full copy of {size >> 20} MiB over TLS, loopback, tmpfs", runs, size / 2**30)
+    best = max((name for name in runs if name.startswith("nbdcopy")), key=rate.get)
     print(f"  cmcagent : {best}   speed {rate['cmcagent'] / rate[best]:.2f}, CPU {cost['cmcagent'] / cost[best]:.2f}")
+    if program:
+        print(f"  cmcagent : TLS alone   speed {rate['cmcagent'] / rate['TLS alone']:.2f}")
+
+
+def bench_sparse(directory, source_file, size):
+    """Eight times as large as its data, which lies in eight places."""
+    sparse, whole = f"{directory}/sparse", size * 8
+    with open(sparse, "wb") as f, open(source_file, "rb") as data:
+        f.truncate(whole)
+        for place in range(8):
+            f.seek(place * size)
+            for _ in range(size >> 23):
+                f.write(data.read(1 << 20))
+    runs = {"cmcagent": [], "nbdcopy 2": [], "nbdcopy 4": []}
+    for _ in range(RUNS):
+        runs["cmcagent"].append(copy_ours(directory, sparse, whole, holes))
+        for connections in (2, 4):
+            runs[f"nbdcopy {connections}"].append(
+                copy_nbdcopy(directory, sparse, whole, connections, holes, ["--destination-is-zero"]))
+    os.unlink(sparse)
+    rate, _ = table(f"sparse volume of {whole >> 20} MiB, {size >> 20} MiB of it data, over TLS", runs, whole / 2**30)
+    best = max((name for name in runs if name.startswith("nbdcopy")), key=rate.get)
+    print(f"  cmcagent : {best} --destination-is-zero   speed {rate['cmcagent'] / rate[best]:.2f}")
+
+
+def bench_resync(directory, source_file, size):
+    """One percent of an eight times larger, empty volume in random writes of 4 KiB: what crosses the wire, and how long."""
+    sparse, whole = f"{directory}/sparse", size * 8
+    holes(sparse, whole)
+    with agents(directory, sparse, whole, holes) as (source, destination):
+        tap = synchronize(source)["volumes"][0]["tapSocket"]
+        print(f"\nresync of a volume of {whole >> 20} MiB after random writes of 4 KiB")
+        for percent in (0.1, 1.0):
+            written = int(whole * percent / 100) >> 12 << 12
+            before = source.observe()["volumes"][0]
+            fio_write(tap, whole, written)
+            pids = (source.process.pid, destination.process.pid)
+            cpu, start = sum(map(cpu_seconds, pids)), time.time()
+            source.command("resync")
+            after = source.wait("the end of the resync", lambda s: s["volumes"][0]["dirtyBytes"] == 0, 60)["volumes"][0]
+            seconds, cpu = time.time() - start, sum(map(cpu_seconds, pids)) - cpu
+            wire = after["wireBytes"] - before["wireBytes"]
+            print(f"  {percent} %: {written >> 10} KiB written, {wire >> 10} KiB on the wire ({wire / written:.2f} times), "
+                  f"{seconds:.2f} s, {cpu:.2f} CPU-s")
+    os.unlink(sparse)
+
+
+def fio_write(tap, size, count):
+    subprocess.run(
+        ["fio", "--name=w", "--ioengine=nbd", f"--uri=nbd+unix:///?socket={tap}", "--rw=randwrite", "--bs=4k",
+         "--iodepth=16", f"--size={size}", f"--io_size={count}", "--verify_state_save=0", "--randrepeat=0"],
+        check=True, capture_output=True, cwd="/tmp", timeout=LIMIT_SECONDS)
+
+
+def bench_verify(directory, source_file, size):
+    """Both copies read and digested at once, next to what one core makes of SHA-256."""
+    gib = size / 2**30
+    with agents(directory, source_file, size) as (source, destination):
+        synchronize(source)
+        done = lambda s: s["volumes"][0].get("verifiedBytes") == size
+        source.wait("the first comparison", done, LIMIT_SECONDS)
+        found, alone = [], []
+        for _ in range(RUNS):
+            pids = (source.process.pid, destination.process.pid)
+            cpu, start = sum(map(cpu_seconds, pids)), time.time()
+            source.command("verify")
+            source.wait("the comparison", done, LIMIT_SECONDS)
+            found.append((time.time() - start, sum(map(cpu_seconds, pids)) - cpu))
+            start, before = time.time(), sum(os.times()[2:4])
+            subprocess.run(["openssl", "dgst", "-sha256", source_file], check=True, capture_output=True)
+            alone.append((time.time() - start, sum(os.times()[2:4]) - before))
+    rate, cost = table(f"comparison of two copies of {size >> 20} MiB (each byte read twice)",
+                       {"cmcagent": found, "openssl dgst": alone}, gib)
+    print(f"  CPU per GiB and side : openssl dgst   {cost['cmcagent'] / 2 / cost['openssl dgst']:.2f}")
+
+
+def memory_mib(process):
+    with open(f"/proc/{process.pid}/status") as f:
+        return next(int(line.split()[1]) for line in f if line.startswith("VmHWM")) / 1024
+
+
+def bench_resources(directory, source_file, size):
+    """Four empty volumes of 1 TiB, synchronizing and then idle."""
+    volumes = [(f"v{n}", f"disk{n}", 1 << 40) for n in range(4)]
+    with pair(AGENT, directory) as (source, destination):
+        for agent in (source, destination):
+            for _, name, length in volumes:
+                holes(f"{agent.root}/{name}", length)
+        ready = max(source.ready_seconds, destination.ready_seconds)
+        configure(source, destination, volumes)
+        source.command("openTap")
+        start = time.time()
+        synchronize(source)
+        seconds = time.time() - start
+        memory = max(memory_mib(source.process), memory_mib(destination.process))
+        # Comparing ahead of a proof is work; idle is what is left without it.
+        configure(source, destination, volumes, verify="none", port=source.observe()["configuration"]["link"]["port"])
+        time.sleep(2)
+        before, start = [cpu_seconds(a.process.pid) for a in (source, destination)], time.time()
+        time.sleep(max(SECONDS, 4))
+        idle = max((cpu_seconds(a.process.pid) - b) / (time.time() - start)
+                   for a, b in zip((source, destination), before))
+        print(f"\nan agent with 4 empty volumes of 1 TiB: synchronized in {seconds:.1f} s, at most {memory:.0f} MiB of memory, "
+              f"idle at {100 * idle:.2f} % of a core; start to first answer {1000 * ready:.0f} ms")
 
 
 def bench_tap(directory, source_file, size):
@@ -235,7 +303,14 @@ def bench_tap(directory, source_file, size):
                   f"{iops['ours'] / iops['kit']:16.2f}{p99['ours'] / p99['kit']:15.2f}")
 
 
+PARTS = {"copy": bench_copy, "sparse": bench_sparse, "resync": bench_resync, "verify": bench_verify,
+         "resources": bench_resources, "tap": bench_tap}
+
+
 def main():
+    parts = sys.argv[1:] or list(PARTS)
+    if not set(parts) <= set(PARTS):
+        sys.exit(f"bench: the parts are {' '.join(PARTS)}")
     if not os.access(AGENT, os.X_OK):
         sys.exit("bench: .build-product/cmcagent is missing: run make build")
     base = "/dev/shm" if os.path.isdir("/dev/shm") else None
@@ -248,8 +323,10 @@ def main():
                 f.write(os.urandom(1 << 20))
         os.mkdir(f"{directory}/tls")
         certificates(f"{directory}/tls")
-        bench_copy(directory, source_file, size)
-        bench_tap(directory, source_file, size)
+        for part in parts:
+            PARTS[part](directory, source_file, size)
+    except AgentError as error:
+        sys.exit(f"bench: {error}")
     finally:
         shutil.rmtree(directory, ignore_errors=True)
 

@@ -177,7 +177,7 @@ struct WorldState {
     case .retire:
       guard session.seen.role == .destination || stage == .fenced else { throw wrong() }
       expectHooks([.mount, .startApplication, .healthCheck], session, "retire")
-    case .resync, .cancel: break
+    case .resync, .verify, .cancel: break
     }
   }
 

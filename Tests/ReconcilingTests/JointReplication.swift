@@ -133,6 +133,7 @@ extension WorldState {
     case .stopSynchronizing: try ask(.stopSynchronizing, &joint)
     case .swing: try ask(.swing, &joint)
     case .resync: try ask(.resync, &joint)
+    case .verify: try ask(.verify, &joint)
     case .confirmSwing: try ask(.confirmSwing, &joint)
     case .revert:
       try ask(.revert, &joint)

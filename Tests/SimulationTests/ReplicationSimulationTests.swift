@@ -19,6 +19,8 @@ private struct Batch: Sendable {
     let limit = Double(ProcessInfo.processInfo.environment["SIM_SECONDS"] ?? "") ?? 40
     let first = UInt64(ProcessInfo.processInfo.environment["SIM_FIRST"] ?? "") ?? 1
     let most = UInt64(ProcessInfo.processInfo.environment["SIM_SEEDS"] ?? "") ?? 4000
+    // However slow the machine: so many.
+    let least = min(most, UInt64(ProcessInfo.processInfo.environment["SIM_LEAST"] ?? "") ?? 200)
     let start = ContinuousClock.now
     let workers = UInt64(max(1, ProcessInfo.processInfo.activeProcessorCount))
     // Each worker takes every n-th seed, so that which seeds ran depends on time alone, never a seed's outcome.
@@ -27,7 +29,9 @@ private struct Batch: Sendable {
         group.addTask {
           var batch = Batch()
           var seed = first + worker
-          while seed < first + most, ContinuousClock.now - start < .seconds(limit), batch.failure == nil {
+          while seed < first + most, batch.failure == nil,
+            seed < first + least || ContinuousClock.now - start < .seconds(limit)
+          {
             do throws(SimulationFailure) {
               batch.report.add(try Simulation.run(seed: seed))
             } catch {

@@ -192,6 +192,10 @@ package struct VolumeObservation: Codable, Sendable, Equatable {
   /// Application I/O that this host's copy served. In stand-in reads show at the destination.
   package var applicationIO: IOCounters
   package var longestPauseSeconds: Double
+  /// (source) Found equal on both sides since it was last written; nil where it is unknown.
+  package var verifiedBytes: UInt64?
+  /// (source) Extents that were found different though nothing said that they may be, since the agent started.
+  package var mismatchedExtents: Int?
   package init(
     name: VolumeName, devicePath: String, sizeBytes: UInt64, blockBytes: UInt32, dirtyBytes: UInt64,
     copiedBytes: UInt64, wireBytes: UInt64, tapSocket: String?, tapDevice: String?, tapOpenCount: Int,

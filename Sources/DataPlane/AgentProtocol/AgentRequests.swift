@@ -101,6 +101,9 @@ package enum SessionCommand: String, Codable, Sendable, CaseIterable {
   case openTap
   /// Resynchronizes now instead of at the next interval.
   case resync
+  /// Compares all extents anew, throttled like copying and with the application running; one that differs is reported and
+  /// copied again from the side with authority. Seen in the volumes' `verifiedBytes` and `mismatchedExtents`.
+  case verify
   /// cMotion: drains what differs, then moves authority behind a barrier. Ends in stand-in.
   case swing
   /// Revert cMotion: authority back to the source. Sets no hold by itself.
@@ -126,7 +129,7 @@ extension SessionCommand {
   package var mayCrossHold: Bool {
     switch self {
     case .proveConnection, .openTap, .stopSynchronizing, .revert, .cancel: true
-    case .synchronize, .resync, .swing, .confirmSwing, .closeTap, .prove, .fence, .release, .retire: false
+    case .synchronize, .resync, .verify, .swing, .confirmSwing, .closeTap, .prove, .fence, .release, .retire: false
     }
   }
 }

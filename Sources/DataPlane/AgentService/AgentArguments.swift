@@ -6,7 +6,9 @@ package enum AgentCommand: Sendable, Equatable {
   case rpc(root: String)
   case fingerprint(root: String)
   case inspect(device: String, json: Bool)
-  case verifyReceipt(file: String)
+  /// `device`: hold it against the receipt's digests, those of `volume` where the receipt is about several.
+  case verifyReceipt(file: String, device: String?, volume: String?)
+  case compare(first: String, second: String)
   /// The process that holds a FUSE mount and its loop device; started by the agent only.
   case holder(arguments: [String])
   case version
@@ -19,7 +21,9 @@ package enum AgentCommand: Sendable, Equatable {
       cmcagent rpc --root DIR                  speak the control protocol on standard input and output
       cmcagent fingerprint --root DIR          print the fingerprint of the agent's key
       cmcagent inspect DEVICE [--json]         say what a device is used for and whose label it carries
-      cmcagent verify-receipt FILE             check that a receipt is whole
+      cmcagent verify-receipt FILE [--device DEVICE [--volume NAME]]
+                                               check that a receipt is whole, and that a device holds what it says
+      cmcagent compare DEVICE DEVICE           read two devices or files and say which extents differ; exit 1 if any does
       cmcagent version
       cmcagent help
 
@@ -47,7 +51,15 @@ package enum AgentCommand: Sendable, Equatable {
       let options = try Options(rest, of: verb, values: [], flags: ["--json"], operands: 1)
       return .inspect(device: options.operands[0], json: options.has("--json"))
     case "verify-receipt":
-      return .verifyReceipt(file: try Options(rest, of: verb, values: [], flags: [], operands: 1).operands[0])
+      let options = try Options(rest, of: verb, values: ["--device", "--volume"], flags: [], operands: 1)
+      if options.value("--volume") != nil, options.value("--device") == nil {
+        throw UsageError("--volume of \(verb) needs --device")
+      }
+      return .verifyReceipt(
+        file: options.operands[0], device: options.value("--device"), volume: options.value("--volume"))
+    case "compare":
+      let options = try Options(rest, of: verb, values: [], flags: [], operands: 2)
+      return .compare(first: options.operands[0], second: options.operands[1])
     default: throw UsageError("there is no command \"\(verb)\"")
     }
   }
@@ -86,9 +98,13 @@ private struct Options {
     }
     guard operands.count == count else {
       throw UsageError(
-        count == 0 ? "\(verb) takes no \"\(operands.first ?? "")\"" : "\(verb) takes one path, not \(operands.count)")
+        count == 0
+          ? "\(verb) takes no \"\(operands.first ?? "")\""
+          : "\(verb) takes \(count == 1 ? "one path" : "\(count) paths"), not \(operands.count)")
     }
   }
+
+  func value(_ name: String) -> String? { values[name] }
 
   func required(_ name: String) throws(UsageError) -> String {
     guard let value = values[name], !value.isEmpty else { throw UsageError("\(verb) needs \(name)") }

@@ -39,7 +39,9 @@ package enum AgentProgram {
     case .rpc(let root): return try bridge(AgentRoot(path: absolute(root)))
     case .fingerprint(let root): try printFingerprint(AgentRoot(path: absolute(root)))
     case .inspect(let device, let json): return try inspect(absolute(device), json: json)
-    case .verifyReceipt(let file): return try verify(absolute(file))
+    case .verifyReceipt(let file, let device, let volume):
+      return try verify(absolute(file), device.map(absolute), volume)
+    case .compare(let first, let second): return try compare(absolute(first), absolute(second))
     case .holder(let arguments): return HolderProcess.run(arguments: arguments)
     }
     return 0
@@ -198,16 +200,33 @@ package enum AgentProgram {
     return lines.joined(separator: "\n") + "\n"
   }
 
-  private static func verify(_ path: String) throws(AgentFault) -> Int32 {
+  private static func verify(_ path: String, _ device: String?, _ name: String?) throws(AgentFault) -> Int32 {
     let bytes: [UInt8]
     do throws(SystemError) {
       bytes = try Files.read(path, limitBytes: DirectoryStateStore.fileLimitBytes)
     } catch {
       throw AgentFault(.notFound, error.description)
     }
-    let summary = try ReceiptCheck.check(bytes)
-    say("\(path): whole; SHA-256 \(Digests.hex(Digests.sha256(bytes)))\n\(summary)")
-    return 0
+    let volumes = try ReceiptCheck.check(bytes)
+    say("\(path): whole; SHA-256 \(Digests.hex(Digests.sha256(bytes)))\n")
+    for volume in volumes { say("volume \(volume.name): root \(volume.root)\n") }
+    guard let device else { return 0 }
+    let names = volumes.map(\.name).joined(separator: ", ")
+    guard let volume = volumes.first(where: { $0.name == name ?? $0.name }), name != nil || volumes.count == 1 else {
+      throw AgentFault(.badRequest, "say with --volume which of the receipt's volumes \(device) is: \(names)")
+    }
+    let result = try DeviceComparison.compare(try DeviceComparison.open(device), with: volume)
+    say(result.text)
+    say("\(device): \(result.compared) bytes compared, \(result.differing) extents differ\n")
+    return result.isEqual ? 0 : 1
+  }
+
+  private static func compare(_ first: String, _ second: String) throws(AgentFault) -> Int32 {
+    let result = try DeviceComparison.compare(
+      try DeviceComparison.open(first), try DeviceComparison.open(second))
+    say(result.text)
+    say("\(result.compared) bytes compared, \(result.differing) extents differ\n")
+    return result.isEqual ? 0 : 1
   }
 
   static func absolute(_ path: String) -> String {

@@ -124,7 +124,8 @@ extension DestinationSession {
       case .release: try ask(.release)
       case .retire: try ask(.retire)
       case .cancel: try ask(.cancel)
-      case .proveConnection, .synchronize, .stopSynchronizing, .openTap, .resync, .swing, .revert, .confirmSwing,
+      case .proveConnection, .synchronize, .stopSynchronizing, .openTap, .resync, .verify, .swing, .revert,
+        .confirmSwing,
         .closeTap, .prove, .fence:
         throw AgentFault(
           .badRequest, "\(session): \(command.rawValue) is for the source's agent; this is the destination's")

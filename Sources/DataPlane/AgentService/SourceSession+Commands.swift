@@ -17,6 +17,7 @@ extension SourceSession {
       case .stopSynchronizing: try ask(.stopSynchronizing)
       case .openTap: try openTap()
       case .resync: try ask(.resync)
+      case .verify: try ask(.verify)
       case .swing: try ask(.swing)
       case .revert: try ask(.revert)
       case .confirmSwing: try ask(.confirmSwing)

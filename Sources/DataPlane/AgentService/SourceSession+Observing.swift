@@ -15,12 +15,15 @@ extension SourceSession {
       connected: seen.isConnected)
     answer.volumes = entry.configuration.volumes.enumerated().map { index, volume in
       let seenVolume = seen.volumes[index]
-      return VolumeObservation(
+      var observed = VolumeObservation(
         name: volume.name, devicePath: volumes[index].path, sizeBytes: volume.sizeBytes,
         blockBytes: volumes[index].device.blockBytes, dirtyBytes: seenVolume.dirtyBytes,
         copiedBytes: seenVolume.copiedBytes, wireBytes: seenVolume.wireBytes, tapSocket: taps.socket(of: volume.name),
         tapDevice: taps.device(of: volume.name), tapOpenCount: taps.openCount(of: volume.name),
         applicationIO: volumes[index].counters.snapshot, longestPauseSeconds: seen.longestPauseSeconds)
+      observed.verifiedBytes = seenVolume.equalBytes
+      observed.mismatchedExtents = seenVolume.mismatchedExtents
+      return observed
     }
     answer.connectionProof = entry.connectionProof
     answer.hold = entry.hold

@@ -262,7 +262,7 @@ final class SourceSession: AgentSession, LinkOwner {
   private func nextBudget() -> CopyBudget? {
     let now = resources.time.monotonicNow()
     return state.withLock { state in
-      let delivered = state.machine.observation(at: now).volumes.reduce(0) { $0 + $1.wireBytes }
+      let delivered = state.machine.observation(at: now).volumes.reduce(0) { $0 + $1.wireBytes + $1.comparedBytes }
       let budget = state.governor.tick(deliveredBytes: delivered, now: now)
       if case .unlimited = budget {
         guard state.wasLimited else { return nil }

@@ -300,6 +300,7 @@ extension SourceMachine {
       if stage == .tracking && pass == nil { startPass() }
       pump(into: &effects)
       return stage == .prepared ? .refused(why: "nothing is synchronized yet; synchronize first") : .accepted
+    case .verify: return verify(into: &effects)
     case .swing: return swing(into: &effects)
     case .revert: return revert(to: .tracking, into: &effects)
     case .confirmSwing:

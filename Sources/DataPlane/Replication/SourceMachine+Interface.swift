@@ -37,6 +37,7 @@ package enum SourceCommand: Sendable, Equatable {
   case synchronize
   case stopSynchronizing
   case resync
+  case verify
   case swing
   case revert
   case confirmSwing

@@ -9,6 +9,7 @@ extension SourceMachine {
       volumes: volumes.map { volume in
         var counters = volume.counters
         counters.dirtyBytes = volume.dirtyBytes
+        counters.equalBytes = volume.equalBytes
         return counters
       }, swings: swings, lastSwingPauseSeconds: lastSwingPauseSeconds, longestPauseSeconds: longestPauseSeconds,
       confirmBy: confirmBy.map { wallTime(of: $0) }, isSwingConfirmed: isSwingConfirmed,

@@ -44,7 +44,8 @@ extension SourceMachine {
 
   /// Compares quiet extents ahead of the proof, a few at a time, so that only late ones are read in the pause.
   mutating func compareWhileIdle(into effects: inout [SourceEffect]) {
-    guard configuration.verify == .full, link != nil, fallback == nil, barrier == nil, pass == nil, budget != 0,
+    guard configuration.verify == .full || isVerificationAsked, link != nil, fallback == nil, barrier == nil,
+      pass == nil, budget != 0,
       !isVerificationIdle, stage == .standIn || (stage == .tracking && initialSynchronizationAt != nil)
     else { return }
     if let retry = verificationRetryAt {
@@ -53,11 +54,14 @@ extension SourceMachine {
     }
     var examined = 0
     let total = volumes.reduce(0) { $0 + $1.extentCount }
-    while comparisons.count < limits.verificationWindow {
+    while comparisons.count < limits.verificationWindow, budget != 0 {
       guard examined < min(1024, total) else {
         // Nothing found for a while: look again later, not at every event.
         verificationRetryAt = now.adding(seconds: limits.retrySeconds)
-        if volumes.allSatisfy({ $0.verified.setCount == $0.extentCount }) { isVerificationIdle = true }
+        if volumes.allSatisfy({ $0.verified.setCount == $0.extentCount }) {
+          isVerificationIdle = true
+          isVerificationAsked = false
+        }
         return
       }
       examined += 1
@@ -67,8 +71,25 @@ extension SourceMachine {
         continue
       }
       verifyCursor.extent += 1
-      if isQuiet(volume, extent) { compare(volume, extent, into: &effects) }
+      guard isQuiet(volume, extent) else { continue }
+      if let left = budget { budget = left - min(left, volumes[volume].bytes(ofExtent: extent).length) }
+      compare(volume, extent, into: &effects)
     }
+  }
+
+  /// All extents anew, while the application runs: what was found equal once may have rotted since.
+  mutating func verify(into effects: inout [SourceEffect]) -> CommandAnswer {
+    guard initialSynchronizationAt != nil, stage == .tracking || stage == .standIn else {
+      return .refused(why: "volumes are compared once they are synchronized; the session is at \(stage.rawValue)")
+    }
+    for index in volumes.indices { volumes[index].verified.removeAll() }
+    for index in comparisons.indices { comparisons[index].isSpoiled = true }
+    verifyCursor = (0, 0)
+    isVerificationIdle = false
+    isVerificationAsked = true
+    verificationRetryAt = nil
+    pump(into: &effects)
+    return .accepted
   }
 
   private func isQuiet(_ volume: Int, _ extent: Int) -> Bool {
@@ -206,6 +227,7 @@ extension SourceMachine {
     let comparison = comparisons[index]
     let volume = comparison.volume
     let extent = comparison.extent
+    volumes[volume].counters.comparedBytes += volumes[volume].bytes(ofExtent: extent).length
     if !comparison.isSpoiled {
       if local == remote {
         if volumes[volume].digests.isEmpty {
@@ -213,7 +235,6 @@ extension SourceMachine {
         }
         volumes[volume].digests[extent] = local
         volumes[volume].verified.insert(extent..<extent + 1)
-        volumes[volume].counters.verifiedBytes += volumes[volume].bytes(ofExtent: extent).length
       } else {
         mismatch(volume, extent, into: &effects)
       }

@@ -121,6 +121,8 @@ package struct SourceMachine: Sendable {
   var comparedBytes: UInt64 = 0
   var verifyCursor: (volume: Int, extent: Int) = (0, 0)
   var isVerificationIdle = false
+  /// Asked for by a command, whatever the configuration says of proofs.
+  var isVerificationAsked = false
   var isReceiptPending = false
   var verificationRetryAt: MonotonicTime?
   /// Times that an extent (volume, extent) was found different since the proof began.
@@ -397,6 +399,8 @@ struct VolumeState: Sendable {
     return blocks.lowerBound / perExtent..<(blocks.upperBound + perExtent - 1) / perExtent
   }
   var dirtyBytes: UInt64 { dirty.bytes }
+  /// The last extent may be a short one.
+  var equalBytes: UInt64 { min(UInt64(verified.setCount) * intent.extentBytes, sizeBytes) }
   /// One transfer of what is not zero, at most, in bytes.
   func pieceBytes(_ limits: ReplicationLimits) -> UInt64 { max(UInt64(limits.transferBytes), blockBytes) }
 }

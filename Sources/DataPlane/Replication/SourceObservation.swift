@@ -56,7 +56,10 @@ package struct SourceVolumeObservation: Sendable, Equatable {
   /// Read and sent by the copier since the machine started, and how much of it crossed the wire as data.
   package var copiedBytes: UInt64 = 0
   package var wireBytes: UInt64 = 0
-  package var verifiedBytes: UInt64 = 0
+  /// Read on both sides to be compared, since the machine started.
+  package var comparedBytes: UInt64 = 0
+  /// Found equal since it was last written.
+  package var equalBytes: UInt64 = 0
   /// Extents that a comparison found different, since the machine started. They were copied again.
   package var mismatchedExtents = 0
   package init() {}

@@ -41,6 +41,11 @@ struct SimulatedDisk {
     for (cell, value) in pending { durable[cell] = value }
     pending = []
   }
+  /// What the cell holds is something that nobody wrote.
+  mutating func rot(_ cell: Int) {
+    current[cell] = ~current[cell]
+    durable[cell] = current[cell]
+  }
   /// Any subset of what was not flushed survives, in any order.
   mutating func powerCut(_ chance: inout Chance) {
     while !pending.isEmpty {

@@ -102,6 +102,8 @@ struct SimulatedWorld {
   var mayWrite = true
 
   var sourceEffects: [SourceEffect] = []
+  /// Spoiled by the destination's disk and not mended yet.
+  var rotten: (volume: Int, cell: Int)?
   var destinationEffects: [DestinationEffect] = []
   /// The frame whose `handle` is being performed.
   var payloadInHand: [UInt64] = []

@@ -103,6 +103,7 @@ extension SimulatedWorld {
       let perBlock = Int(source.blockBytes(ofVolume: volume) / SimulatedDisk.cellBytes)
       let count = disks[0][volume].current.count
       for block in 0..<(count + perBlock - 1) / perBlock where source.isSettled(volume: volume, block: block) {
+        if let rotten, rotten.volume == volume, rotten.cell / perBlock == block { continue }
         let cells = block * perBlock..<min((block + 1) * perBlock, count)
         if disks[0][volume].current[cells] != disks[1][volume].current[cells] {
           throw fail("block \(block) of volume \(volume) differs and is not marked")
@@ -176,6 +177,25 @@ extension SimulatedWorld {
     isCalm = false
   }
 
+  /// The destination's disk spoils a cell that nothing says anything about: comparing finds it, copying mends it, and
+  /// nobody has read it.
+  private mutating func rotAndRepair() throws(SimulationFailure) {
+    guard let source, source.copyIsKnown else { return }
+    let volume = chance.below(disks[1].count)
+    let cell = chance.below(disks[1][volume].current.count)
+    let block = cell / Int(source.blockBytes(ofVolume: volume) / SimulatedDisk.cellBytes)
+    guard source.isSettled(volume: volume, block: block) else { return }
+    disks[1][volume].rot(cell)
+    rotten = (volume, cell)
+    tellSource(.command(.verify, id: 0))
+    try until("the repair of a cell that rotted") {
+      $0.disks[0][volume].current[cell] == $0.disks[1][volume].current[cell]
+        && $0.source?.isSettled(volume: volume, block: block) ?? false
+    }
+    rotten = nil
+    report.faults["bit rot mended", default: 0] += 1
+  }
+
   mutating func calm() throws(SimulationFailure) {
     isCalm = true
     hurry()
@@ -189,6 +209,7 @@ extension SimulatedWorld {
     }
     try command(.swing, until: .standIn)
     try command(.revert, until: .tracking)
+    try rotAndRepair()
     try command(.swing, until: .standIn)
     mayWrite = false
     try until("the last request") { $0.requests.isEmpty }
