@@ -174,6 +174,14 @@ struct EmulatedCloud: Sendable {
     ])
   }
 
+  /// "POST 200" of every request whose path holds `part`.
+  func answered(_ part: String) -> [String] {
+    log.compactMap { line in
+      guard let path = line["path"]?.text, path.lowercased().contains(part.lowercased()) else { return nil }
+      return "\(line["method"]?.text ?? "") \(line["status"]?.integer ?? 0)"
+    }
+  }
+
   /// The emulator's own endpoints; they need no token, because they rule no Azure.
   private mutating func control(_ request: EmulatorRequest) -> EmulatorResponse {
     switch (request.method, request.folded.dropFirst().joined(separator: "/")) {
