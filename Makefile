@@ -37,6 +37,9 @@ test: build ## Lint, unit tests and simulation, then the end-to-end scripts with
 test-full: build ## The same, with a kill at every kind of step
 	@.ci/test full
 
+test-az: build ## The emulator under Microsoft's own clients, the az CLI among them (installs 730 MB from PyPI)
+	@Tests/EndToEndTests/scripts/test-azure-clients az
+
 bench: build ## Speed beside nbdcopy, nbdkit and qemu-nbd, as ratios of one run
 	@Tests/Benchmarks/bench.py
 
@@ -55,4 +58,4 @@ lint: ## Check the format of the sources
 clean: ## Remove what was built
 	@rm -rf .build .build-static $(PRODUCT)
 
-.PHONY: help setup build static demo test test-full bench soak sim fmt lint clean
+.PHONY: help setup build static demo test test-full test-az bench soak sim fmt lint clean

@@ -55,7 +55,9 @@ struct ARMConnection: Sendable {
     let token = try await tokens.token()
     let (request, id) = try request(method, url, body, token)
     do throws(GatewayError) {
-      let response = try await sender.send(request, safe: safe, deadline: deadline, while: action)
+      let buckets = ThrottleBucket.buckets(method, path: URLText.path(of: url), operationOf: nil)
+      let response = try await sender.send(
+        request, buckets: buckets, safe: safe, deadline: deadline, while: action)
       return (Exchange(response: response, clientRequestID: id), token)
     } catch {
       var error = error
@@ -85,7 +87,9 @@ struct ARMConnection: Sendable {
   }
 
   /// One read of an operation's status: the poller decides what a failure means.
-  private func readOnce(_ url: String) async throws(GatewayError) -> ARMOperation.Event {
+  private func readOnce(
+    _ url: String, of resourceURL: String, deadline: MonotonicTime, while action: String
+  ) async throws(GatewayError) -> ARMOperation.Event {
     let token: Secret
     do throws(GatewayError) {
       token = try await tokens.token()
@@ -94,8 +98,17 @@ struct ARMConnection: Sendable {
       return .readFailed(why: error.message)
     }
     let (request, _) = try request(.get, url, nil, token)
+    let isOperation = url != resourceURL
+    let buckets = ThrottleBucket.buckets(
+      .get, path: URLText.path(of: url), operationOf: isOperation ? URLText.path(of: resourceURL) : nil)
+    do throws(GatewayError) {
+      try await sender.admit(buckets, deadline: deadline, while: action)
+    } catch {
+      guard error.code == AzureFaultCode.throttled else { throw error }
+      return .readFailed(why: error.message)
+    }
     do throws(HTTPTransportError) {
-      let response = try await sender.transport.send(request)
+      let response = try await sender.counted(request, buckets)
       if response.status == 401 { await tokens.reject(token) }
       return .answered(response)
     } catch {
@@ -108,18 +121,27 @@ struct ARMConnection: Sendable {
   func finish(
     _ exchange: Exchange, resourceURL: String, deadline: MonotonicTime, while action: String
   ) async throws(GatewayError) -> ARMOperation.Outcome {
+    try await finishShowing(exchange, resourceURL: resourceURL, deadline: deadline, while: action).outcome
+  }
+
+  /// The same, with the last answer: an operation's status may show the whole resource (`properties.output`).
+  func finishShowing(
+    _ exchange: Exchange, resourceURL: String, deadline: MonotonicTime, while action: String
+  ) async throws(GatewayError) -> (outcome: ARMOperation.Outcome, last: HTTPResponse) {
+    var last = exchange.response
     var (operation, effect) = ARMOperation.begin(
       exchange.response, resourceURL: resourceURL, minimumPollSeconds: endpoints.minimumPollSeconds,
       defaultPollSeconds: endpoints.defaultPollSeconds,
       now: services.time.monotonicNow(), deadline: deadline, clientRequestID: exchange.clientRequestID)
     while true {
       switch effect {
-      case .finished(let outcome): return outcome
+      case .finished(let outcome): return (outcome, last)
       case .wait(let seconds, let why):
         try await services.wait(seconds: seconds, why: "\(why), to \(action)")
         effect = operation.handle(.waited, now: services.time.monotonicNow())
       case .read(let url):
-        let event = try await readOnce(url)
+        let event = try await readOnce(url, of: resourceURL, deadline: deadline, while: action)
+        if case .answered(let response) = event { last = response }
         effect = operation.handle(event, now: services.time.monotonicNow())
       }
     }

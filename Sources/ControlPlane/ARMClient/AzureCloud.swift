@@ -13,6 +13,9 @@ package struct AzureEndpoints: Sendable, Equatable {
   /// How often to ask where an answer has no `Retry-After`.
   package var defaultPollSeconds: Double
 
+  /// Whether the documented request limits hold there, so that requests are paced by them.
+  package var knowsRates = true
+
   package init(_ cloud: AzureIntegration.Cloud) {
     certificateAuthorityFile = nil
     minimumPollSeconds = 4
@@ -33,6 +36,7 @@ package struct AzureEndpoints: Sendable, Equatable {
       certificateAuthorityFile = file
       minimumPollSeconds = 0.05
       defaultPollSeconds = 0.5
+      knowsRates = false
     }
     audience = resourceManager
     if case .custom = cloud { audience = "https://management.azure.com" }

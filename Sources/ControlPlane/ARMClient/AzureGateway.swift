@@ -49,10 +49,10 @@ package final class AzureGateway: CloudGateway {
       children: children)
   }
 
-  /// With a network and clocks of the caller's: tests and simulations.
+  /// With a network and clocks of the caller's, and perhaps its own sources of tokens: tests and simulations.
   package init(
     integration: AzureIntegration, transport: any HTTPTransport, services: ClientServices,
-    environment: [String: String], children: (any ChildProcesses)? = nil
+    environment: [String: String], children: (any ChildProcesses)? = nil, sources given: [any TokenSource]? = nil
   ) throws(GatewayError) {
     let endpoints = AzureEndpoints(integration.cloud)
     for url in [endpoints.authority, endpoints.resourceManager] {
@@ -69,9 +69,13 @@ package final class AzureGateway: CloudGateway {
           advice: "use https; http is for this machine's own addresses", disposition: .terminal)
       }
     }
-    let sender = RetryingSender(transport: transport, services: services)
-    let sources = try Self.tokenSources(
-      integration, endpoints: endpoints, sender: sender, environment: environment, children: children)
+    let sender = RetryingSender(
+      transport: transport, services: services, budgets: SharedBudgets(knowsRates: endpoints.knowsRates))
+    let sources =
+      if let given { given } else {
+        try Self.tokenSources(
+          integration, endpoints: endpoints, sender: sender, environment: environment, children: children)
+      }
     self.integration = integration
     tokens = TokenProvider(sources: sources, time: services.time)
     connection = ARMConnection(endpoints: endpoints, sender: sender, tokens: tokens)

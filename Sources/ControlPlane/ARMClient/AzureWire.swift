@@ -50,6 +50,14 @@ struct WireDisk: Decodable, Sendable {
   var isWell: Bool { ["Succeeded", nil].contains(properties.provisioningState) }
 }
 
+/// The end of an operation that made or changed a disk.
+struct WireOperationStatus: Decodable {
+  struct Properties: Decodable {
+    var output: WireDisk?
+  }
+  var properties: Properties?
+}
+
 struct WireDiskPage: Decodable, Sendable {
   var value: [WireDisk]
   var nextLink: String?

@@ -1,6 +1,7 @@
 import BlockModel
 import Reconciling
 package import Seams
+import Synchronization
 
 /// What a client needs of the world beside the network.
 package struct ClientServices: Sendable {
@@ -38,23 +39,34 @@ package struct ClientServices: Sendable {
     advice: "run again: what Azure has begun goes on and is found again", disposition: .retry(afterSeconds: 0))
 }
 
-/// Sends requests until the answer stands (`RetryPolicy`), within a deadline.
+/// The budgets of one gateway, for all of its tasks.
+final class SharedBudgets: Sendable {
+  private let budgets: Mutex<ThrottleBudgets>
+  init(knowsRates: Bool) { budgets = Mutex(ThrottleBudgets(knowsRates: knowsRates)) }
+  func withBudgets<Value: Sendable>(_ body: (inout ThrottleBudgets) -> Value) -> Value {
+    budgets.withLock { body(&$0) }
+  }
+}
+
+/// Sends requests until the answer stands (`RetryPolicy`), within a deadline, and no faster than the budgets allow.
 struct RetryingSender: Sendable {
   let transport: any HTTPTransport
   let services: ClientServices
   var policy = RetryPolicy()
+  let budgets: SharedBudgets
 
-  /// The last answer, good or bad. Throws where there was none.
+  /// The last answer, good or bad. Throws where there was none. `buckets`: what the service counts it in.
   func send(
-    _ request: HTTPRequest, safe: Bool, deadline: MonotonicTime, while action: String
+    _ request: HTTPRequest, buckets: [ThrottleBucket] = [], safe: Bool, deadline: MonotonicTime, while action: String
   ) async throws(GatewayError) -> HTTPResponse {
     var attempt = 1
     while true {
+      try await admit(buckets, deadline: deadline, while: action)
       let response: HTTPResponse?
       let outcome: RetryPolicy.Outcome
       var failure: HTTPTransportError?
       do throws(HTTPTransportError) {
-        let answer = try await transport.send(request)
+        let answer = try await counted(request, buckets)
         response = answer
         outcome = .answered(status: answer.status, retryAfterSeconds: RetryAfter.seconds(answer))
       } catch {
@@ -66,7 +78,8 @@ struct RetryingSender: Sendable {
       if case .again(let seconds, let why, let throttled) = decision {
         let now = services.time.monotonicNow()
         if now.adding(seconds: seconds) <= deadline {
-          try await services.wait(seconds: seconds, why: "\(why), to \(action)")
+          let reason = throttled ? response.map { "\(why)\(Self.emptyBucket($0))" } ?? why : why
+          try await services.wait(seconds: seconds, why: "\(reason), to \(action)")
           if !throttled { attempt += 1 }
           continue
         }
@@ -74,6 +87,65 @@ struct RetryingSender: Sendable {
       if let response { return response }
       throw Self.error(failure, while: action)
     }
+  }
+
+  /// One attempt, after `admit`; what its answer says of the buckets is noted.
+  func counted(
+    _ request: HTTPRequest, _ buckets: [ThrottleBucket]
+  ) async throws(HTTPTransportError) -> HTTPResponse {
+    let response: HTTPResponse
+    do throws(HTTPTransportError) {
+      response = try await transport.send(request)
+    } catch {
+      budgets.withBudgets { $0.lost(buckets) }
+      throw error
+    }
+    let now = services.time.monotonicNow()
+    let remaining = ThrottleBudgets.remaining(response)
+    budgets.withBudgets { $0.answered(buckets, remaining: remaining, now: now) }
+    if response.status == 429, let bucket = Self.refusing(response, buckets) {
+      let seconds = RetryAfter.seconds(response) ?? policy.firstDelaySeconds
+      budgets.withBudgets { $0.refused(bucket, retryAfterSeconds: seconds, now: now) }
+    }
+    return response
+  }
+
+  /// Waits for the budgets, in time.
+  func admit(
+    _ buckets: [ThrottleBucket], deadline: MonotonicTime, while action: String
+  ) async throws(GatewayError) {
+    guard !buckets.isEmpty else { return }
+    var now = services.time.monotonicNow()
+    var next = budgets.withBudgets { $0.take(buckets, now: now) }
+    while let wait = next {
+      guard now.adding(seconds: wait.seconds) <= deadline else {
+        budgets.withBudgets { $0.giveBack(buckets) }
+        throw GatewayError(
+          code: AzureFaultCode.throttled,
+          message: "could not \(action) in time: Azure's request limit is used up (\(wait.bucket.name))",
+          advice: "run again later", disposition: .retry(afterSeconds: wait.seconds))
+      }
+      do throws(GatewayError) {
+        try await services.wait(seconds: wait.seconds, why: "\(wait.bucket.name) bucket empty, to \(action)")
+      } catch {
+        budgets.withBudgets { $0.giveBack(buckets) }
+        throw error
+      }
+      now = services.time.monotonicNow()
+      next = budgets.withBudgets { $0.stillClosed(buckets, now: now) }
+    }
+  }
+
+  /// Which of the buckets a 429 is about: Azure Resource Manager's own for the subscription, or Compute's.
+  private static func refusing(_ response: HTTPResponse, _ buckets: [ThrottleBucket]) -> ThrottleBucket? {
+    let isCompute = ARMErrorBody.read(response.body)?.allCodes.contains("TooManyRequests") == true
+    return buckets.first { $0.machine.isEmpty != isCompute } ?? buckets.first
+  }
+
+  /// ": CreateUpdateDisks3Min bucket empty", where the refusal names it.
+  private static func emptyBucket(_ response: HTTPResponse) -> String {
+    let detail = ARMErrorBody.read(response.body)?.details?.first { $0.code == "TooManyRequests" }
+    return detail?.target.map { ": \($0.prefix(80)) bucket empty" } ?? ""
   }
 
   static func error(_ failure: HTTPTransportError?, while action: String) -> GatewayError {

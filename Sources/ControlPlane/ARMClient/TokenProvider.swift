@@ -48,7 +48,8 @@ package actor TokenProvider {
   private let sources: [any TokenSource]
   private let time: any TimeSource
   private var held: Held?
-  private var renewal: Task<Result<AccessToken, GatewayError>, Never>?
+  private var isRenewing = false
+  private var waiting: [CheckedContinuation<Result<AccessToken, GatewayError>, Never>] = []
   private(set) package var attempts: [Attempt] = []
 
   package init(sources: [any TokenSource], time: any TimeSource) {
@@ -57,15 +58,19 @@ package actor TokenProvider {
   }
 
   package func token() async throws(GatewayError) -> Secret {
-    if let held, time.monotonicNow() < held.renewAt { return held.token.value }
-    let renewal = renewal ?? startRenewal()
-    let result = await renewal.value
-    if case .failure(let error) = result {
-      // A token that still lives is better than none.
-      if let held, time.monotonicNow() < held.expiresAt { return held.token.value }
-      throw error
+    while true {
+      if let held, time.monotonicNow() < held.renewAt { return held.token.value }
+      let result = await isRenewing ? othersRenewal() : renewal()
+      switch result {
+      case .success(let token): return token.value
+      case .failure(let error):
+        // A token that still lives is better than none.
+        if let held, time.monotonicNow() < held.expiresAt { return held.token.value }
+        // Whoever was asking gave up; that is no answer for this caller.
+        if error.code == AzureFaultCode.cancelled, !Task.isCancelled { continue }
+        throw error
+      }
     }
-    return try result.get().value
   }
 
   /// The service refused this token: it isn't used again.
@@ -73,15 +78,14 @@ package actor TokenProvider {
     if held?.token.value == value { held = nil }
   }
 
-  private func startRenewal() -> Task<Result<AccessToken, GatewayError>, Never> {
-    // Its own task: a caller that is cancelled doesn't take it from the others.
-    let task = Task { await self.renew() }
-    renewal = task
-    return task
+  /// Waits for what another caller is fetching.
+  private func othersRenewal() async -> Result<AccessToken, GatewayError> {
+    await withCheckedContinuation { waiting.append($0) }
   }
 
-  private func renew() async -> Result<AccessToken, GatewayError> {
-    defer { renewal = nil }
+  private func renewal() async -> Result<AccessToken, GatewayError> {
+    isRenewing = true
+    let result: Result<AccessToken, GatewayError>
     do throws(GatewayError) {
       let token = try await fetch()
       let now = time.monotonicNow()
@@ -89,10 +93,15 @@ package actor TokenProvider {
       held = Held(
         token: token, renewAt: now.adding(seconds: token.lifetimeSeconds - margin),
         expiresAt: now.adding(seconds: token.lifetimeSeconds))
-      return .success(token)
+      result = .success(token)
     } catch {
-      return .failure(error)
+      result = .failure(error)
     }
+    isRenewing = false
+    let others = waiting
+    waiting = []
+    for other in others { other.resume(returning: result) }
+    return result
   }
 
   private func fetch() async throws(GatewayError) -> AccessToken {

@@ -9,6 +9,12 @@ enum URLText {
     return authority.isEmpty ? nil : "\(scheme)://\(authority.lowercased())"
   }
 
+  /// Everything after the origin.
+  static func path(of url: String) -> String {
+    guard let scheme = scheme(of: url) else { return url }
+    return String(url.dropFirst(scheme.count + 3).drop { $0 != "/" })
+  }
+
   static func scheme(of url: String) -> String? {
     ["https", "http"].first { url.lowercased().hasPrefix("\($0)://") }
   }

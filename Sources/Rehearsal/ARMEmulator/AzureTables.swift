@@ -3,20 +3,49 @@ package struct MachineSize: Sendable, Equatable {
   package var cores: Int
   package var memoryGiB: Int
   package var maxDataDisks: Int
+  package var uncachedIOPS: Int
+  package var uncachedMegabytesPerSecond: Int
+  /// Capability `PremiumIO`.
+  package var takesPremium: Bool
+
+  init(_ cores: Int, _ memoryGiB: Int, _ disks: Int, _ iops: Int, _ rate: Int, premium: Bool = true) {
+    self.cores = cores
+    self.memoryGiB = memoryGiB
+    maxDataDisks = disks
+    uncachedIOPS = iops
+    uncachedMegabytesPerSecond = rate
+    takesPremium = premium
+  }
 }
 
 package enum MachineSizes {
+  /// Cores, GiB of memory, data disks, IOPS and MB/s of disks without the host's cache.
   package static let all: [String: MachineSize] = [
-    "Standard_DS1_v2": MachineSize(cores: 1, memoryGiB: 4, maxDataDisks: 4),
-    "Standard_D2s_v5": MachineSize(cores: 2, memoryGiB: 8, maxDataDisks: 4),
-    "Standard_D4s_v5": MachineSize(cores: 4, memoryGiB: 16, maxDataDisks: 8),
-    "Standard_D8s_v5": MachineSize(cores: 8, memoryGiB: 32, maxDataDisks: 16),
-    "Standard_D16s_v5": MachineSize(cores: 16, memoryGiB: 64, maxDataDisks: 32),
-    "Standard_D32s_v5": MachineSize(cores: 32, memoryGiB: 128, maxDataDisks: 32),
-    "Standard_E4s_v5": MachineSize(cores: 4, memoryGiB: 32, maxDataDisks: 8),
-    "Standard_E8s_v5": MachineSize(cores: 8, memoryGiB: 64, maxDataDisks: 16),
-    "Standard_E16s_v5": MachineSize(cores: 16, memoryGiB: 128, maxDataDisks: 32),
-    "Standard_M64s": MachineSize(cores: 64, memoryGiB: 1024, maxDataDisks: 64),
+    "Standard_A0": MachineSize(1, 1, 1, 500, 60, premium: false),
+    "Standard_D1_v2": MachineSize(1, 4, 4, 2000, 30, premium: false),
+    "Standard_D2_v2": MachineSize(2, 7, 8, 4000, 60, premium: false),
+    "Standard_D2_v3": MachineSize(2, 8, 4, 3000, 46, premium: false),
+    "Standard_D4_v3": MachineSize(4, 16, 8, 6000, 92, premium: false),
+    "Standard_DS1_v2": MachineSize(1, 4, 4, 3200, 48),
+    "Standard_DS2_v2": MachineSize(2, 7, 8, 6400, 96),
+    "Standard_DS3_v2": MachineSize(4, 14, 16, 12800, 192),
+    "Standard_D2s_v3": MachineSize(2, 8, 4, 3200, 48),
+    "Standard_D4s_v3": MachineSize(4, 16, 8, 6400, 96),
+    "Standard_DC2as_v5": MachineSize(2, 8, 4, 3750, 82),
+    "Standard_DC2es_v5": MachineSize(2, 8, 4, 3750, 80),
+    "Standard_D2s_v5": MachineSize(2, 8, 4, 3750, 85),
+    "Standard_D4s_v5": MachineSize(4, 16, 8, 6400, 145),
+    "Standard_D8s_v5": MachineSize(8, 32, 16, 12800, 290),
+    "Standard_D16s_v5": MachineSize(16, 64, 32, 25600, 600),
+    "Standard_D32s_v5": MachineSize(32, 128, 32, 51200, 865),
+    "Standard_D48s_v5": MachineSize(48, 192, 32, 76800, 1315),
+    "Standard_D64s_v5": MachineSize(64, 256, 32, 80000, 1735),
+    "Standard_E2s_v5": MachineSize(2, 16, 4, 3750, 85),
+    "Standard_E4s_v5": MachineSize(4, 32, 8, 6400, 145),
+    "Standard_E8s_v5": MachineSize(8, 64, 16, 12800, 290),
+    "Standard_E16s_v5": MachineSize(16, 128, 32, 25600, 600),
+    "Standard_E32s_v5": MachineSize(32, 256, 32, 51200, 865),
+    "Standard_M64s": MachineSize(64, 1024, 64, 40000, 1000),
   ]
 }
 
@@ -28,6 +57,26 @@ struct DiskKind: Sendable, Equatable {
   var sizesGiB: ClosedRange<Int>
   var performanceSettable: Bool
   var hostCaching: Bool
+
+  /// `size` of the SKU's entry.
+  var sizeLetter: String {
+    switch name {
+    case "UltraSSD_LRS": "U"
+    case "PremiumV2_LRS": "PV2"
+    case "Standard_LRS": "S"
+    default: "E"
+    }
+  }
+
+  /// IOPS and MB/s over all sizes (FACTS: disks).
+  var limits: (iops: ClosedRange<Int>, rate: ClosedRange<Int>) {
+    switch name {
+    case "UltraSSD_LRS": (100...400_000, 1...10_000)
+    case "PremiumV2_LRS": (3000...80_000, 125...2000)
+    case "Standard_LRS": (500...2000, 60...500)
+    default: (500...6000, 60...750)
+    }
+  }
 }
 
 enum DiskKinds {

@@ -22,7 +22,7 @@ struct DiskReader {
 
   /// The whole disk of a PUT.
   func read() throws(Refusal) -> StoredDisk {
-    guard let location = body["location"]?.text.map(Self.plainLocation), !location.isEmpty else {
+    guard let location = body["location"]?.text.map(Self.plainLocation) ?? old?.location, !location.isEmpty else {
       throw Refusal(400, "LocationRequired", "The location property is required for this definition.")
     }
     if let old, Self.plainLocation(old.location) != location {
@@ -34,10 +34,17 @@ struct DiskReader {
     }
     let sku = body["sku"]?["name"]?.text ?? old?.sku ?? "Standard_LRS"
     let creationData = try readCreationData()
-    guard let size = properties["diskSizeGB"]?.integer ?? old?.sizeGiB else {
+    guard let size = properties["diskSizeGB"]?.integer ?? old?.sizeGiB ?? Self.impliedSize(creationData, properties)
+    else {
       throw Refusal.missing("disk.diskSizeGB")
     }
-    let zones = try readZones()
+    guard let region = AzureRegions.all[location] else {
+      throw Refusal(
+        400, "LocationNotAvailableForResourceType",
+        "The provided location '\(location)' is not available for resource type 'Microsoft.Compute/disks'. List of "
+          + "available regions for the resource type is '\(AzureRegions.all.keys.sorted().joined(separator: ","))'.")
+    }
+    let zones = try readZones(region, sku)
     var disk = StoredDisk(
       name: old?.name ?? name, resourceGroup: old?.resourceGroup ?? configuration.resourceGroup, location: location,
       zones: zones, tags: try readTags(), sku: sku, sizeGiB: size,
@@ -45,7 +52,10 @@ struct DiskReader {
       megabytesPerSecond: properties["diskMBpsReadWrite"]?.integer ?? old?.megabytesPerSecond,
       creationData: creationData, otherProperties: otherProperties(), provisioning: .updating,
       timeCreated: old?.timeCreated ?? "", uniqueID: old?.uniqueID ?? "", machine: old?.machine,
-      ownershipSince: old?.ownershipSince, isMade: old?.isMade ?? false)
+      ownershipSince: old?.ownershipSince, isMade: old?.isMade ?? false,
+      extendedLocation: body["extendedLocation"] ?? old?.extendedLocation)
+    disk.isSizeImplied = old == nil && properties["diskSizeGB"] == nil
+    disk.burstingSince = old?.burstingSince
     try check(&disk)
     return disk
   }
@@ -73,18 +83,35 @@ struct DiskReader {
           .map { ($0.name, $0.value) }))
   }
 
-  private static func plainLocation(_ text: String) -> String { text.lowercased().filter { $0 != " " } }
+  static func plainLocation(_ text: String) -> String { text.lowercased().filter { $0 != " " } }
+
+  private static let createOptions: Set<String> = [
+    "Empty", "Attach", "FromImage", "Import", "Copy", "Restore", "Upload", "CopyStart", "ImportSecure",
+    "UploadPreparedSecure", "CopyFromSanSnapshot",
+  ]
+
+  /// GiB of a disk whose request leaves it to where its bytes come from. What this emulator can't look at (an image, a
+  /// blob, a snapshot) is taken for a small system disk.
+  private static func impliedSize(_ creationData: JSONValue, _ properties: JSONObject) -> Int? {
+    switch creationData["createOption"]?.text {
+    case "Empty", nil: nil
+    case "Upload", "UploadPreparedSecure":
+      // A footer of 512 bytes comes with the bytes themselves.
+      creationData["uploadSizeBytes"]?.double.map { max(1, Int((($0 - 512) / 1_073_741_824).rounded(.up))) }
+    default: properties["osType"]?.text == "Windows" ? 127 : 30
+    }
+  }
 
   private func readCreationData() throws(Refusal) -> JSONValue {
     guard let data = properties["creationData"] ?? old?.creationData else {
       throw Refusal.missing("disk.creationData")
     }
     guard let option = data["createOption"]?.text else { throw Refusal.missing("disk.creationData.createOption") }
-    guard option == "Empty" else {
+    guard Self.createOptions.contains(option) else {
       throw Refusal.invalid(
         "disk.creationData.createOption",
-        "The value '\(option)' of parameter 'disk.creationData.createOption' is invalid: this emulator makes only "
-          + "Empty disks.")
+        "The value '\(option)' of parameter 'disk.creationData.createOption' is invalid. The allowed values are "
+          + "\(Self.createOptions.sorted().joined(separator: ", ")).")
     }
     if let old, old.creationData["createOption"] != data["createOption"] {
       throw Refusal(
@@ -94,14 +121,15 @@ struct DiskReader {
     return data
   }
 
-  private func readZones() throws(Refusal) -> [String]? {
+  private func readZones(_ region: AzureRegion, _ sku: String) throws(Refusal) -> [String]? {
     guard let zones = body["zones"], !zones.isNull else { return old?.zones }
     let names = zones.items?.compactMap(\.text) ?? []
-    guard names.count == 1, ["1", "2", "3"].contains(names[0]) else {
+    guard names.count == 1, region.zones.contains(names[0]), !sku.hasSuffix("_ZRS") else {
       throw Refusal(
         400, "InvalidAvailabilityZone",
         "The zone(s) '\(names.joined(separator: ","))' for resource 'Microsoft.Compute/disks/\(name)' is not "
-          + "supported. The supported zones for location '\(configuration.location)' are '1,2,3'")
+          + "supported. The supported zones for location '\(region.name)' are "
+          + "'\(sku.hasSuffix("_ZRS") ? "" : region.zones.joined(separator: ","))'")
     }
     if let old, old.zones ?? [] != names {
       throw Refusal(
@@ -145,6 +173,14 @@ struct DiskReader {
         "The value '\(disk.sizeGiB)' of parameter 'disk.diskSizeGB' is out of range. The value must be between "
           + "'\(kind.sizesGiB.lowerBound)' and '\(kind.sizesGiB.upperBound)', inclusive.")
     }
+    guard !configuration.restrictedSKUs.contains(disk.sku.lowercased()) || old?.sku == disk.sku else {
+      throw Refusal(
+        409, "SkuNotAvailable",
+        "The requested disk SKU '\(disk.sku)' is currently not available in location '\(disk.location)' for "
+          + "subscription '\(configuration.subscription)'. Please try another location or another SKU.",
+        target: "sku.name")
+    }
+    if let set = disk.otherProperties["encryption"]?["diskEncryptionSetId"]?.text { try checkEncryptionSet(set) }
     if let old, disk.sizeGiB < old.sizeGiB {
       throw Refusal(
         409, "OperationNotAllowed",
@@ -169,6 +205,14 @@ struct DiskReader {
       return
     }
     try checkPerformance(disk)
+  }
+
+  private func checkEncryptionSet(_ id: String) throws(Refusal) {
+    let name = id.split(separator: "/").last.map { $0.lowercased() } ?? ""
+    guard id.lowercased().contains("/diskencryptionsets/"), configuration.encryptionSets.contains(name) else {
+      throw Refusal(
+        404, "NotFound", "DiskEncryptionSet \(id) is not found.", target: "disk.encryption.diskEncryptionSetId")
+    }
   }
 
   private func checkPerformance(_ disk: StoredDisk) throws(Refusal) {

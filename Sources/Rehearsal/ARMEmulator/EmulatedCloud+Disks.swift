@@ -46,43 +46,81 @@ extension EmulatedCloud {
   /// A disk as the service writes it (recordings: test_disk_bursting, test_vm_ultra_ssd_disk_update).
   func diskBody(_ disk: StoredDisk) -> JSONValue {
     var sku: JSONValue = ["name": .string(disk.sku)]
-    var properties = JSONObject([("creationData", disk.creationData), ("diskSizeGB", .int(disk.sizeGiB))])
+    var properties = JSONObject([("creationData", disk.creationData)])
+    if !disk.awaitsUpload, disk.isMade || !disk.isSizeImplied { properties["diskSizeGB"] = .int(disk.sizeGiB) }
     if disk.isMade {
       let kind = DiskKinds.all[disk.sku]
       sku = ["name": .string(disk.sku), "tier": .string(kind?.tier ?? "Standard")]
-      let performance = Self.performance(disk)
-      properties["diskIOPSReadWrite"] = .int(performance.iops)
-      properties["diskMBpsReadWrite"] = .int(performance.megabytesPerSecond)
-      properties["encryption"] = ["type": "EncryptionAtRestWithPlatformKey"]
-      properties["networkAccessPolicy"] = "AllowAll"
-      properties["publicNetworkAccess"] = "Enabled"
-      properties["timeCreated"] = .string(disk.timeCreated)
+      addMade(disk, to: &properties)
     } else {
       if let iops = disk.iops { properties["diskIOPSReadWrite"] = .int(iops) }
       if let rate = disk.megabytesPerSecond { properties["diskMBpsReadWrite"] = .int(rate) }
     }
-    for member in disk.otherProperties.object?.members ?? [] { properties[member.name] = member.value }
-    properties["provisioningState"] = .string(disk.provisioning.rawValue)
-    if disk.isMade {
-      properties["diskState"] = disk.machine == nil ? "Unattached" : "Attached"
-      properties["diskSizeBytes"] = .number(Double(disk.sizeGiB) * 1_073_741_824)
-      properties["uniqueId"] = .string(disk.uniqueID)
-      if disk.sku.hasPrefix("Premium_"), let tier = DiskKinds.premiumTier(sizeGiB: disk.sizeGiB) {
-        properties["tier"] = .string(tier.name)
-      }
-      if let since = disk.ownershipSince { properties["LastOwnershipUpdateTime"] = .string(since) }
+    for member in disk.otherProperties.object?.members ?? [] where member.name.lowercased() != "encryption" {
+      properties[member.name] = member.value
     }
+    if !disk.isMade, disk.sku == "UltraSSD_LRS", properties["maxShares"] != nil { properties["readOnly"] = false }
+    if !disk.isMade, let encryption = disk.otherProperties["encryption"] { properties["encryption"] = encryption }
+    properties["provisioningState"] = .string(disk.provisioning.rawValue)
+    if disk.isMade { addState(disk, to: &properties) }
     var body = JSONObject([
       ("name", .string(disk.name)), ("id", .string(diskID(disk))), ("type", "Microsoft.Compute/disks"),
       ("location", .string(disk.location)),
     ])
+    if let place = disk.extendedLocation { body["extendedLocation"] = place }
     if let tags = disk.tags { body["tags"] = .strings(tags) }
-    if let zones = disk.zones { body["zones"] = .array(zones.map { .string($0) }) }
+    // The first answer to a PUT doesn't have them (recording: test_vm_disk_create_zones).
+    if let zones = disk.zones, disk.isMade { body["zones"] = .array(zones.map { .string($0) }) }
     if let machine = disk.machine.flatMap({ state.machines[$0] }) { body["managedBy"] = .string(machineID(machine)) }
     body["sku"] = sku
     body["properties"] = .object(properties)
     return .object(body)
   }
+
+  /// What the service decides when it makes a disk.
+  private func addMade(_ disk: StoredDisk, to properties: inout JSONObject) {
+    let performance = Self.performance(disk)
+    properties["diskIOPSReadWrite"] = .int(performance.iops)
+    properties["diskMBpsReadWrite"] = .int(performance.megabytesPerSecond)
+    var encryption = disk.otherProperties["encryption"]?.object ?? JSONObject()
+    if encryption["type"] == nil {
+      encryption["type"] =
+        encryption["diskEncryptionSetId"] == nil
+        ? "EncryptionAtRestWithPlatformKey" : "EncryptionAtRestWithCustomerKey"
+    }
+    properties["encryption"] = .object(encryption)
+    properties["networkAccessPolicy"] = "AllowAll"
+    properties["publicNetworkAccess"] = "Enabled"
+    properties["timeCreated"] = .string(disk.timeCreated)
+    if let since = disk.burstingSince { properties["burstingEnabledTime"] = .string(since) }
+    guard disk.sku == "UltraSSD_LRS" || disk.sku == "PremiumV2_LRS" else { return }
+    properties["readOnly"] = false
+    properties["maxShares"] = 1
+    if disk.sku == "UltraSSD_LRS" {
+      properties["diskIOPSReadOnly"] = .int(Self.smallestUltra.iops)
+      properties["diskMBpsReadOnly"] = .int(Self.smallestUltra.megabytesPerSecond)
+    }
+    guard disk.creationData["logicalSectorSize"] == nil, var data = disk.creationData.object else { return }
+    data["logicalSectorSize"] = 4096
+    properties["creationData"] = .object(data)
+  }
+
+  private func addState(_ disk: StoredDisk, to properties: inout JSONObject) {
+    let machine = disk.machine.flatMap { state.machines[$0] }
+    let word = machine.map { $0.isRunning ? "Attached" : "Reserved" } ?? "Unattached"
+    properties["diskState"] = .string(disk.awaitsUpload ? "ReadyToUpload" : word)
+    if !disk.awaitsUpload { properties["diskSizeBytes"] = .number(Double(disk.sizeGiB) * 1_073_741_824) }
+    properties["uniqueId"] = .string(disk.uniqueID)
+    if disk.sku.hasPrefix("Premium_"), properties["tier"] == nil,
+      let tier = DiskKinds.premiumTier(sizeGiB: disk.sizeGiB)
+    {
+      properties["tier"] = .string(tier.name)
+    }
+    if let since = disk.ownershipSince { properties["LastOwnershipUpdateTime"] = .string(since) }
+  }
+
+  /// What an Ultra disk has where nobody says (recordings: test_vm_disk_max_shares_etc, test_vm_ultra_ssd_disk_update).
+  static let smallestUltra = (iops: 100, megabytesPerSecond: 13)
 
   /// What the service gives a disk (FACTS: disks).
   static func performance(_ disk: StoredDisk) -> (iops: Int, megabytesPerSecond: Int) {
@@ -92,15 +130,17 @@ extension EmulatedCloud {
       return (tier?.iops ?? 20000, tier?.megabytesPerSecond ?? 900)
     case "PremiumV2_LRS": return (disk.iops ?? 3000, disk.megabytesPerSecond ?? 125)
     case "UltraSSD_LRS":
-      let iops = disk.iops ?? min(400_000, max(100, disk.sizeGiB * 4))
-      return (iops, disk.megabytesPerSecond ?? max(1, min(10_000, iops / 4)))
+      return (
+        disk.iops ?? smallestUltra.iops,
+        disk.megabytesPerSecond ?? min(smallestUltra.megabytesPerSecond, max(1, (disk.iops ?? 100) / 4))
+      )
     default: return (500, 60)
     }
   }
 
   // MARK: Writing
 
-  private func body(_ request: EmulatorRequest) throws(Refusal) -> JSONObject {
+  func body(_ request: EmulatorRequest) throws(Refusal) -> JSONObject {
     guard let body = JSONValue.parse(request.body)?.object else {
       throw Refusal(
         400, "InvalidRequestContent",
@@ -111,6 +151,7 @@ extension EmulatedCloud {
 
   mutating func putDisk(_ request: EmulatorRequest, name: String, now: Double) throws(Refusal) -> EmulatorResponse {
     let body = try body(request)
+    try OpenAPIRules.check(body, as: .disk, version: request.query["api-version"] ?? "")
     guard AzureName.isDisk(name) else {
       throw Refusal(
         400, "InvalidParameter",
@@ -128,16 +169,23 @@ extension EmulatedCloud {
       throw refusal
     }
     if old == nil {
+      try checkQuota(disk)
       disk.uniqueID = makeUUID()
       disk.timeCreated = Self.timestamp(now)
     }
+    disk.burstingSince = Self.burstingSince(disk, old, now: now)
     let header = try takeCompute(Throttle.Rule.diskWrite, now: now)
     state.disks[key] = disk
-    let operation = begin(.makeDisk(disk: key), seconds: Durations.disk, request, now: now)
+    let operation = begin(
+      .makeDisk(disk: key), location: disk.location, seconds: Durations.disk, request, now: now)
     // The body echoes what was asked for.
     var echo = disk
     echo.isMade = false
     return accepted(operation, request, folder: "DiskOperations", diskBody(echo)).with(header.name, header.value)
+  }
+
+  private static func burstingSince(_ disk: StoredDisk, _ old: StoredDisk?, now: Double) -> String? {
+    disk.otherProperties["burstingEnabled"]?.flag == true ? old?.burstingSince ?? timestamp(now) : nil
   }
 
   mutating func patchDisk(_ request: EmulatorRequest, name: String, now: Double) throws(Refusal) -> EmulatorResponse {
@@ -145,10 +193,13 @@ extension EmulatedCloud {
     let key = diskKey(name)
     guard let old = state.disks[key] else { throw missingDisk(name) }
     if old.provisioning == .updating { throw busy(name) }
-    let disk = try DiskReader(configuration, old: old, body: body, name: name).patched(old)
+    try OpenAPIRules.check(body, as: .diskUpdate, version: request.query["api-version"] ?? "")
+    var disk = try DiskReader(configuration, old: old, body: body, name: name).patched(old)
+    disk.burstingSince = Self.burstingSince(disk, old, now: now)
     let header = try takeCompute(Throttle.Rule.diskWrite, now: now)
     state.disks[key] = disk
-    let operation = begin(.makeDisk(disk: key), seconds: Durations.disk, request, now: now)
+    let operation = begin(
+      .makeDisk(disk: key), location: disk.location, seconds: Durations.disk, request, now: now)
     return accepted(operation, request, folder: "DiskOperations", diskBody(disk)).with(header.name, header.value)
   }
 
@@ -165,7 +216,8 @@ extension EmulatedCloud {
     if disk.provisioning == .updating { throw busy(name) }
     let header = try takeCompute(Throttle.Rule.diskDelete, now: now)
     state.disks[key]?.provisioning = .updating
-    let operation = begin(.deleteDisk(disk: key), seconds: Durations.disk, request, now: now)
+    let operation = begin(
+      .deleteDisk(disk: key), location: disk.location, seconds: Durations.disk, request, now: now)
     return accepted(operation, request, folder: "DiskOperations", nil).with(header.name, header.value)
   }
 

@@ -159,21 +159,6 @@ extension EmulatedCloud {
     }
   }
 
-  func checkVersion(_ request: EmulatorRequest) throws(Refusal) {
-    guard let version = request.query["api-version"], !version.isEmpty else {
-      throw Refusal(
-        400, "MissingApiVersionParameter",
-        "The api-version query parameter (?api-version=) is required for all requests.")
-    }
-    let parts = version.split(separator: "-")
-    let isDate =
-      parts.count >= 3 && parts.count <= 4 && parts[0].count == 4 && parts[1].count == 2 && parts[2].count == 2
-      && parts[0...2].allSatisfy { Int($0) != nil } && (parts.count == 3 || parts[3] == "preview")
-    guard isDate else {
-      throw Refusal(400, "InvalidApiVersionParameter", "The api-version '\(version)' is invalid.")
-    }
-  }
-
   var subscription: JSONValue {
     let id = configuration.subscription
     return [
@@ -191,44 +176,7 @@ extension EmulatedCloud {
     return [
       "id": .string("/subscriptions/\(configuration.subscription)/resourceGroups/\(name)"), "name": .string(name),
       "type": "Microsoft.Resources/resourceGroups", "location": .string(configuration.location),
-      "properties": ["provisioningState": "Succeeded"],
+      "tags": [:], "properties": ["provisioningState": "Succeeded"],
     ]
-  }
-
-  func listSKUs(_ request: EmulatorRequest) -> EmulatorResponse {
-    let location = configuration.location
-    func sku(_ type: String, _ name: String, _ more: [(String, JSONValue)], _ capabilities: [(String, String)])
-      -> JSONValue
-    {
-      var object = JSONObject([("resourceType", .string(type)), ("name", .string(name))])
-      for (name, value) in more { object[name] = value }
-      object["locations"] = [.string(location)]
-      object["locationInfo"] = [
-        ["location": .string(location), "zones": ["1", "2", "3"], "zoneDetails": []]
-      ]
-      object["capabilities"] = .array(
-        capabilities.map { ["name": .string($0.0), "value": .string($0.1)] })
-      object["restrictions"] = []
-      return .object(object)
-    }
-    if let filter = request.query["$filter"], filter.contains("location"), !filter.contains("'\(location)'") {
-      return EmulatorResponse(200, ["value": []])
-    }
-    let disks = DiskKinds.all.values.sorted { $0.name < $1.name }.map { kind in
-      sku(
-        "disks", kind.name, [("tier", .string(kind.tier))],
-        [
-          ("MaxSizeGiB", String(kind.sizesGiB.upperBound)), ("MinSizeGiB", String(kind.sizesGiB.lowerBound)),
-        ])
-    }
-    let machines = MachineSizes.all.sorted { $0.key < $1.key }.map { name, size in
-      sku(
-        "virtualMachines", name, [("tier", "Standard"), ("size", .string(String(name.dropFirst(9))))],
-        [
-          ("vCPUs", String(size.cores)), ("MemoryGB", String(size.memoryGiB)),
-          ("MaxDataDiskCount", String(size.maxDataDisks)), ("PremiumIO", "True"), ("UltraSSDAvailable", "True"),
-        ])
-    }
-    return EmulatorResponse(200, ["value": .array(disks + machines)])
   }
 }

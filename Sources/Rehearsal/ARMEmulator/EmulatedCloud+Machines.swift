@@ -1,10 +1,11 @@
+/// Virtual machines as the service shows them.
 extension EmulatedCloud {
   func machineID(_ machine: StoredMachine) -> String {
     "/subscriptions/\(configuration.subscription)/resourceGroups/\(configuration.resourceGroup)/providers/"
       + "Microsoft.Compute/virtualMachines/\(machine.name)"
   }
 
-  private func missingMachine(_ name: String) -> Refusal {
+  func missingMachine(_ name: String) -> Refusal {
     Refusal(
       404, "ResourceNotFound",
       "The Resource 'Microsoft.Compute/virtualMachines/\(name)' under resource group "
@@ -16,16 +17,45 @@ extension EmulatedCloud {
   mutating func enterMachines(now: Double) {
     for machine in configuration.machines {
       let key = machine.name.lowercased()
-      if state.machines[key] == nil {
-        state.machines[key] = StoredMachine(
-          name: machine.name, size: machine.size, zone: machine.zone, root: machine.root, identifier: makeUUID(),
-          timeCreated: Self.timestamp(now))
-      } else {
-        state.machines[key]?.size = machine.size
-        state.machines[key]?.zone = machine.zone
-        state.machines[key]?.root = machine.root
-      }
+      var stored =
+        state.machines[key]
+        ?? StoredMachine(
+          name: machine.name, location: configuration.location, size: machine.size, identifier: makeUUID(),
+          timeCreated: Self.timestamp(now), profile: Self.plainProfile(machine))
+      stored.size = machine.size
+      stored.zones = machine.zone.map { [$0] }
+      stored.root = machine.root
+      stored.device = machine.device
+      stored.monitorSocket = machine.monitorSocket
+      state.machines[key] = stored
     }
+  }
+
+  /// What a machine of the command line looks like: as one that somebody made with a Debian image.
+  private static func plainProfile(_ machine: EmulatorConfiguration.Machine) -> JSONValue {
+    var profile = JSONObject([
+      (
+        "storageProfile",
+        [
+          "imageReference": [
+            "publisher": "Debian", "offer": "debian-12", "sku": "12-gen2", "version": "latest",
+            "exactVersion": "0.20241004.1890",
+          ], "osDisk": ["osType": "Linux", "createOption": "FromImage", "caching": "ReadWrite"],
+          "diskControllerType": "SCSI",
+        ]
+      ),
+      (
+        "osProfile",
+        [
+          "computerName": .string(machine.name), "adminUsername": "azureuser",
+          "linuxConfiguration": ["disablePasswordAuthentication": true, "provisionVMAgent": true], "secrets": [],
+          "allowExtensionOperations": true,
+        ]
+      ), ("networkProfile", ["networkInterfaces": []]),
+    ])
+    // In a zone a machine can have Ultra disks; outside of one it can't.
+    if machine.zone != nil { profile["additionalCapabilities"] = ["ultraSSDEnabled": true] }
+    return .object(profile)
   }
 
   func listMachines(_ request: EmulatorRequest) -> EmulatorResponse {
@@ -39,220 +69,146 @@ extension EmulatedCloud {
     guard let machine = state.machines[name.lowercased()] else { throw missingMachine(name) }
     let header = try takeCompute(Throttle.Rule.machineRead(name.lowercased()), now: now)
     let withView = request.query["$expand"]?.lowercased() == "instanceview"
-    return EmulatorResponse(
-      200, machineBody(machine, withView: withView), headers: [header, ("ETag", "\"\(machine.etag)\"")])
+    let tag: [(name: String, value: String)] = withView ? [] : [("ETag", "\"\(machine.etag)\"")]
+    return EmulatorResponse(200, machineBody(machine, withView: withView), headers: [header] + tag)
   }
 
-  private func storageProfile(_ machine: StoredMachine) -> JSONValue {
-    let disks = machine.dataDisks.sorted { $0.lun < $1.lun }.compactMap { data -> JSONValue? in
-      guard let disk = state.disks[data.disk] else { return nil }
-      var object = JSONObject([
-        ("lun", .int(data.lun)), ("name", .string(disk.name)), ("createOption", "Attach"),
-        ("caching", .string(data.caching)), ("writeAcceleratorEnabled", .bool(data.writeAccelerator)),
-        ("managedDisk", ["storageAccountType": .string(disk.sku), "id": .string(diskID(disk))]),
-        ("deleteOption", .string(data.deleteOption)), ("diskSizeGB", .int(disk.sizeGiB)),
-        ("toBeDetached", .bool(data.toBeDetached)),
-      ])
-      if let option = data.detachOption { object["detachOption"] = .string(option) }
-      return .object(object)
-    }
-    return [
-      "imageReference": [
-        "publisher": "Debian", "offer": "debian-12", "sku": "12-gen2", "version": "latest",
-        "exactVersion": "0.20241004.1890",
-      ],
-      "osDisk": [
-        "osType": "Linux", "name": .string("\(machine.name)_OsDisk_1"), "createOption": "FromImage",
-        "caching": "ReadWrite",
-        "managedDisk": [
-          "storageAccountType": "Premium_LRS",
-          "id": .string(
-            "/subscriptions/\(configuration.subscription)/resourceGroups/\(configuration.resourceGroup)/providers/"
-              + "Microsoft.Compute/disks/\(machine.name)_OsDisk_1"),
-        ], "deleteOption": "Detach", "diskSizeGB": 30,
-      ], "dataDisks": .array(disks), "diskControllerType": "SCSI",
-    ]
+  mutating func getInstanceView(name: String, now: Double) throws(Refusal) -> EmulatorResponse {
+    guard let machine = state.machines[name.lowercased()] else { throw missingMachine(name) }
+    let header = try takeCompute(Throttle.Rule.machineRead(name.lowercased()), now: now)
+    return EmulatorResponse(200, instanceView(machine), headers: [header])
   }
 
-  private func machineBody(_ machine: StoredMachine, withView: Bool) -> JSONValue {
-    var properties = JSONObject([
-      ("hardwareProfile", ["vmSize": .string(machine.size)]),
-      ("provisioningState", machine.isUpdating ? "Updating" : "Succeeded"), ("vmId", .string(machine.identifier)),
+  func storageProfile(_ machine: StoredMachine) -> JSONValue {
+    var profile = machine.profile["storageProfile"]?.object ?? JSONObject()
+    profile["osDisk"] = osDisk(machine, profile["osDisk"]?.object ?? JSONObject())
+    profile["dataDisks"] = .array(
+      machine.dataDisks.sorted { $0.lun < $1.lun }.compactMap { data in
+        state.disks[data.disk].map { dataDisk(data, $0, machine) }
+      })
+    return .object(profile)
+  }
+
+  private func dataDisk(_ data: StoredMachine.DataDisk, _ disk: StoredDisk, _ machine: StoredMachine) -> JSONValue {
+    var object = JSONObject([
+      ("lun", .int(data.lun)), ("name", .string(disk.name)), ("createOption", .string(data.createOption)),
+      ("caching", .string(data.caching)),
     ])
-    if machine.zone != nil { properties["additionalCapabilities"] = ["ultraSSDEnabled": true] }
-    properties["storageProfile"] = storageProfile(machine)
-    properties["osProfile"] = [
-      "computerName": .string(machine.name), "adminUsername": "azureuser",
-      "linuxConfiguration": ["disablePasswordAuthentication": true, "provisionVMAgent": true], "secrets": [],
-      "allowExtensionOperations": true,
-    ]
-    properties["networkProfile"] = ["networkInterfaces": []]
-    properties["timeCreated"] = .string(machine.timeCreated)
-    if withView {
-      properties["instanceView"] = [
-        "computerName": .string(machine.name), "osName": "debian", "osVersion": "12",
-        "statuses": [
-          [
-            "code": "ProvisioningState/succeeded", "level": "Info", "displayStatus": "Provisioning succeeded",
-            "time": .string(machine.timeCreated),
-          ], ["code": "PowerState/running", "level": "Info", "displayStatus": "VM running"],
-        ],
-      ]
+    if let accelerated = data.writeAccelerator { object["writeAcceleratorEnabled"] = .bool(accelerated) }
+    var managed = JSONObject([("storageAccountType", .string(disk.sku)), ("id", .string(diskID(disk)))])
+    // A disk that comes with the machine's change has no id until it is there.
+    if !disk.isMade, data.createOption != "Attach" { managed["id"] = nil }
+    if let set = disk.otherProperties["encryption"]?["diskEncryptionSetId"] {
+      managed["diskEncryptionSet"] = ["id": set]
     }
+    object["managedDisk"] = .object(managed)
+    object["deleteOption"] = .string(data.deleteOption)
+    object["diskSizeGB"] = .int(disk.sizeGiB)
+    object["toBeDetached"] = .bool(data.toBeDetached)
+    if let option = data.detachOption { object["detachOption"] = .string(option) }
+    return .object(object)
+  }
+
+  /// While a machine is deallocated the service tells less of its disk.
+  private func osDisk(_ machine: StoredMachine, _ asked: JSONObject) -> JSONValue {
+    var disk = asked
+    let name = asked["name"]?.text ?? "\(machine.name)_OsDisk_1_\(machine.identifier.filter { $0 != "-" })"
+    disk["name"] = .string(name)
+    if disk["osType"] == nil { disk["osType"] = "Linux" }
+    if disk["createOption"] == nil { disk["createOption"] = "FromImage" }
+    if disk["caching"] == nil { disk["caching"] = "ReadWrite" }
+    if disk["deleteOption"] == nil { disk["deleteOption"] = "Detach" }
+    if disk["vhd"] == nil {
+      var managed = asked["managedDisk"]?.object ?? JSONObject()
+      if managed["id"] == nil {
+        managed["id"] = .string(
+          "/subscriptions/\(configuration.subscription)/resourceGroups/\(configuration.resourceGroup)/providers/"
+            + "Microsoft.Compute/disks/\(name)")
+      }
+      if managed["storageAccountType"] == nil { managed["storageAccountType"] = "Premium_LRS" }
+      if !machine.isRunning { managed["storageAccountType"] = nil }
+      disk["managedDisk"] = .object(managed)
+    }
+    if disk["diskSizeGB"] == nil { disk["diskSizeGB"] = 30 }
+    if !machine.isRunning { disk["diskSizeGB"] = nil }
+    return .object(disk)
+  }
+
+  /// Secrets that a client sends are never answered.
+  private static let secrets: Set<String> = ["adminpassword", "customdata", "userdata"]
+
+  private static func withoutSecrets(_ value: JSONValue) -> JSONValue {
+    switch value {
+    case .object(let object):
+      .object(
+        JSONObject(
+          object.members.filter { !secrets.contains($0.name.lowercased()) }
+            .map { ($0.name, withoutSecrets($0.value)) }))
+    case .array(let items): .array(items.map(withoutSecrets))
+    default: value
+    }
+  }
+
+  func machineBody(_ machine: StoredMachine, withView: Bool) -> JSONValue {
+    let provisioning = machine.isUpdating ? machine.isNew ? "Creating" : "Updating" : nil
+    var properties = JSONObject([
+      ("hardwareProfile", machine.profile["hardwareProfile"] ?? [:]),
+      ("provisioningState", .string(provisioning ?? (machine.hasFailed ? "Failed" : "Succeeded"))),
+      ("vmId", .string(machine.identifier)),
+    ])
+    var hardware = properties["hardwareProfile"]?.object ?? JSONObject()
+    hardware["vmSize"] = .string(machine.size)
+    properties["hardwareProfile"] = .object(hardware)
+    for member in machine.profile.object?.members ?? [] {
+      guard !["hardwareprofile", "storageprofile"].contains(member.name.lowercased()) else { continue }
+      properties[member.name] = Self.withoutSecrets(member.value)
+    }
+    properties["storageProfile"] = storageProfile(machine)
+    properties["timeCreated"] = .string(machine.timeCreated)
+    if withView { properties["instanceView"] = instanceView(machine) }
     var body = JSONObject([
       ("name", .string(machine.name)), ("id", .string(machineID(machine))),
-      ("type", "Microsoft.Compute/virtualMachines"), ("location", .string(configuration.location)),
+      ("type", "Microsoft.Compute/virtualMachines"), ("location", .string(machine.location)),
       ("tags", .strings(machine.tags)),
     ])
-    if let zone = machine.zone { body["zones"] = [.string(zone)] }
+    if let zones = machine.zones { body["zones"] = .array(zones.map { .string($0) }) }
+    for member in machine.extras.object?.members ?? [] { body[member.name] = member.value }
     body["properties"] = .object(properties)
     body["etag"] = .string("\"\(machine.etag)\"")
     return .object(body)
   }
 
-  // MARK: Attaching
-
-  mutating func attachDetach(
-    _ request: EmulatorRequest, name: String, now: Double
-  ) throws(Refusal) -> EmulatorResponse {
-    let key = name.lowercased()
-    guard var machine = state.machines[key] else { throw missingMachine(name) }
-    let header = try takeCompute(Throttle.Rule.machineAttach(key), now: now)
-    guard let body = JSONValue.parse(request.body)?.object else {
-      throw Refusal(400, "InvalidRequestContent", "The request content was invalid: the body is no JSON object.")
-    }
-    let attach = body["dataDisksToAttach"]?.items ?? []
-    let detach = body["dataDisksToDetach"]?.items ?? []
-    guard !attach.isEmpty || !detach.isEmpty else { throw Refusal.missing("dataDisksToAttach") }
-    if machine.isUpdating {
-      throw Refusal(
-        409, "Conflict",
-        "The request failed due to conflict with a concurrent request. To resolve it, please refer to "
-          + "https://aka.ms/activitylog to get more details on the conflicting requests.")
-    }
-    var detached: [String] = []
-    for item in detach { detached.append(try markDetached(item, &machine)) }
-    var attached: [String] = []
-    for item in attach {
-      if let disk = try enter(item, &machine, key: key) { attached.append(disk) }
-    }
-    let limit = MachineSizes.all[machine.size]?.maxDataDisks ?? 64
-    guard machine.dataDisks.filter({ !$0.toBeDetached }).count <= limit else {
-      throw Refusal(
-        409, "OperationNotAllowed",
-        "The maximum number of data disks allowed to be attached to a VM of this size is \(limit).",
-        target: "dataDisks")
-    }
-    machine.isUpdating = true
-    machine.etag += 1
-    state.machines[key] = machine
-    for disk in attached { state.disks[disk]?.machine = key }
-    let operation = begin(
-      .attachDetach(machine: key, attach: attached, detach: detached),
-      seconds: detached.isEmpty ? Durations.attach : Durations.detach, request, now: now)
-    let url = operationURL(operation, request, folder: "operations", isMonitor: false)
-    return EmulatorResponse(
-      200, storageProfile(machine),
-      headers: [
-        header, ("Azure-AsyncOperation", url), ("azure-asyncnotification", "Enabled"),
-        ("ETag", "\"\(machine.etag)\""),
-      ] + retryAfter(scaled(Durations.machinePoll)))
+  /// The code, in the words of the portal.
+  private func status(_ code: String, _ text: String, at time: String?) -> JSONValue {
+    var object = JSONObject([("code", .string(code)), ("level", "Info"), ("displayStatus", .string(text))])
+    if let time { object["time"] = .string(time) }
+    return .object(object)
   }
 
-  /// Key of the disk that a resource id names.
-  private func diskKey(id: String) throws(Refusal) -> String {
-    let parts = id.lowercased().split(separator: "/").map(String.init)
-    guard parts.count == 8, parts[0] == "subscriptions", parts[2] == "resourcegroups", parts[6] == "disks" else {
-      throw Refusal.invalid("dataDisk.managedDisk.id", "The value '\(id.prefix(300))' is no resource id of a disk.")
+  private func instanceView(_ machine: StoredMachine) -> JSONValue {
+    let provisioned = status("ProvisioningState/succeeded", "Provisioning succeeded", at: machine.timeCreated)
+    let power =
+      machine.isRunning
+      ? status("PowerState/running", "VM running", at: nil)
+      : status("PowerState/deallocated", "VM deallocated", at: nil)
+    var view = JSONObject()
+    if machine.isRunning {
+      let name = machine.profile["osProfile"]?["computerName"]?.text ?? machine.name
+      view["computerName"] = .string(name)
+      view["osName"] = "debian"
+      view["osVersion"] = "12"
+      var agent = JSONObject([("code", "ProvisioningState/succeeded"), ("level", "Info")])
+      agent["displayStatus"] = "Ready"
+      agent["message"] = "Guest Agent is running"
+      agent["time"] = .string(String(machine.timeCreated.prefix(19)) + "+00:00")
+      view["vmAgent"] = ["vmAgentVersion": "2.12.0.2", "statuses": [.object(agent)], "extensionHandlers": []]
     }
-    let key = "\(parts[3])/\(parts[7])"
-    guard parts[1] == configuration.subscription.lowercased(), state.disks[key] != nil else {
-      throw Refusal(404, "NotFound", "Disk \(id) is not found.")
-    }
-    return key
-  }
-
-  private func markDetached(_ item: JSONValue, _ machine: inout StoredMachine) throws(Refusal) -> String {
-    guard let id = item["diskId"]?.text else { throw Refusal.missing("dataDisksToDetach.diskId") }
-    let key = try diskKey(id: id)
-    guard let index = machine.dataDisks.firstIndex(where: { $0.disk == key }) else {
-      throw Refusal.invalid(
-        "dataDisksToDetach.diskId", "Disk \(id) is not attached to VM '\(machine.name)'.")
-    }
-    machine.dataDisks[index].toBeDetached = true
-    machine.dataDisks[index].detachOption = item["detachOption"]?.text
-    return key
-  }
-
-  /// Nil where the disk is attached just so already.
-  private func enter(
-    _ item: JSONValue, _ machine: inout StoredMachine, key machineKey: String
-  ) throws(Refusal) -> String? {
-    guard let id = item["diskId"]?.text else { throw Refusal.missing("dataDisksToAttach.diskId") }
-    let key = try diskKey(id: id)
-    guard let disk = state.disks[key] else { throw Refusal(404, "NotFound", "Disk \(id) is not found.") }
-    let wanted = item["lun"]?.integer
-    if let there = machine.dataDisks.first(where: { $0.disk == key }) {
-      if there.toBeDetached {
-        throw Refusal(
-          409, "AttachDiskWhileBeingDetached",
-          "Cannot attach data disk '\(disk.name)' to VM '\(machine.name)' because the disk is currently being detached "
-            + "or the last detach operation failed. Please wait until the disk is completely detached and then try "
-            + "again or delete/detach the disk explicitly again.")
-      }
-      if wanted == nil || wanted == there.lun { return nil }
-      throw Refusal.invalid(
-        "dataDisk.lun", "Disk '\(disk.name)' is attached to VM '\(machine.name)' at LUN \(there.lun) already.")
-    }
-    if let other = disk.machine, other != machineKey, let owner = state.machines[other] {
-      throw Refusal(
-        409, "ConflictingUserInput",
-        "Cannot attach the disk \(disk.name) to VM \(machineID(machine)) because it is already attached to VM "
-          + "\(machineID(owner)). A disk can be attached to only one VM at a time.")
-    }
-    if disk.provisioning != .succeeded {
-      throw Refusal(
-        409, "Conflict", "Disk '\(disk.name)' is being changed: its state is \(disk.provisioning.rawValue).")
-    }
-    let lun = wanted ?? (0...63).first { lun in !machine.dataDisks.contains { $0.lun == lun } } ?? 64
-    guard (0...63).contains(lun) else {
-      throw Refusal.invalid(
-        "dataDisk.lun",
-        "The value '\(lun)' of parameter 'dataDisk.lun' is out of range. Value '\(lun)' must be between '0' and '63', "
-          + "inclusive.")
-    }
-    guard !machine.dataDisks.contains(where: { $0.lun == lun }) else {
-      throw Refusal.invalid("dataDisk.lun", "A disk at LUN \(lun) already exists.")
-    }
-    let caching = item["caching"]?.text ?? "None"
-    try check(disk, caching, machine)
-    machine.dataDisks.append(
-      StoredMachine.DataDisk(
-        lun: lun, disk: key, caching: caching, deleteOption: item["deleteOption"]?.text ?? "Detach",
-        writeAccelerator: item["writeAcceleratorEnabled"]?.flag ?? false, toBeDetached: false))
-    return key
-  }
-
-  private func check(_ disk: StoredDisk, _ caching: String, _ machine: StoredMachine) throws(Refusal) {
-    guard ["None", "ReadOnly", "ReadWrite"].contains(caching) else {
-      throw Refusal.invalid("dataDisk.caching", "The value '\(caching)' of parameter 'dataDisk.caching' is invalid.")
-    }
-    let kind = DiskKinds.all[disk.sku]
-    if caching != "None", kind?.hostCaching == false || disk.sizeGiB >= 4096 {
-      throw Refusal.invalid(
-        "dataDisk.caching",
-        "Caching mode '\(caching)' is not supported on disk '\(disk.name)' of type \(disk.sku) and "
-          + "\(disk.sizeGiB) GiB; use 'None'.")
-    }
-    if disk.sku == "UltraSSD_LRS", machine.zone == nil {
-      throw Refusal.invalid(
-        "managedDisk.storageAccountType",
-        "StorageAccountType UltraSSD_LRS can be used only when additionalCapabilities.ultraSSDEnabled is set.")
-    }
-    if let zones = disk.zones, zones != (machine.zone.map { [$0] } ?? []) {
-      throw Refusal(
-        400, "BadRequest",
-        "Disk \(diskID(disk)) cannot be attached to the VM because it is not in zone '\(machine.zone ?? "")'.")
-    }
+    let names =
+      [storageProfile(machine)["osDisk"]?["name"]?.text].compactMap { $0 }
+      + machine.dataDisks.sorted { $0.lun < $1.lun }.compactMap { state.disks[$0.disk]?.name }
+    view["disks"] = .array(names.map { ["name": .string($0), "statuses": [provisioned]] })
+    view["hyperVGeneration"] = "V1"
+    view["statuses"] = [provisioned, power]
+    return .object(view)
   }
 }

@@ -11,19 +11,19 @@ enum Durations {
 extension EmulatedCloud {
   /// Enters an operation that ends after `seconds` of the emulated service's time.
   mutating func begin(
-    _ work: StoredOperation.Work, seconds: Double, _ request: EmulatorRequest, now: Double
+    _ work: StoredOperation.Work, location: String, seconds: Double, _ request: EmulatorRequest, now: Double
   ) -> StoredOperation {
     state.operations = state.operations.filter {
       $0.value.state == .inProgress || now - $0.value.endsAt < Self.operationMemorySeconds
     }
-    var fated: StoredOperation.Failure?
-    if case .operation(let failure)? = faults.take(
+    var operation = StoredOperation(
+      id: makeUUID(), work: work, location: location, startedAt: now, endsAt: now + scaled(seconds), state: .inProgress)
+    if case .operation(let failure, let keeps)? = faults.take(
       request, where: { if case .operation = $0 { true } else { false } })
     {
-      fated = failure
+      operation.fated = failure
+      operation.fatedKeeps = keeps
     }
-    let operation = StoredOperation(
-      id: makeUUID(), work: work, startedAt: now, endsAt: now + scaled(seconds), state: .inProgress, fated: fated)
     state.operations[operation.id] = operation
     return operation
   }
@@ -43,7 +43,7 @@ extension EmulatedCloud {
   ) -> String {
     let signature = String(repeating: operation.id.filter { $0 != "-" }, count: 100)
     return "\(request.baseURL)/subscriptions/\(configuration.subscription)/providers/Microsoft.Compute/locations/"
-      + "\(configuration.location)/\(folder)/\(operation.id)?p=\(configuration.tenant)"
+      + "\(operation.location)/\(folder)/\(operation.id)?p=\(configuration.tenant)"
       + (isMonitor ? "&monitor=true" : "")
       + "&api-version=\(request.query["api-version"] ?? "")&t=\(Int(operation.startedAt * 1000))&c=\(signature)"
   }
@@ -55,7 +55,7 @@ extension EmulatedCloud {
       throw Refusal(404, "NotFound", "The operation '\(id)' was not found.")
     }
     let rules: [Throttle.Rule]
-    if case .attachDetach(let machine, _, _) = operation.work {
+    if let machine = operation.machine {
       rules = Throttle.Rule.machineOperation(machine)
     } else {
       rules = Throttle.Rule.diskOperation
@@ -101,40 +101,73 @@ extension EmulatedCloud {
   func due(now: Double) -> [(id: String, effects: [DeviceEffect])] {
     state.operations.values.filter { $0.state == .inProgress && $0.endsAt <= now }
       .sorted { ($0.endsAt, $0.id) < ($1.endsAt, $1.id) }
-      .map { ($0.id, $0.fated == nil ? effects(of: $0.work) : []) }
+      .map { ($0.id, effects(of: $0)) }
   }
 
   /// When the next operation ends.
   var nextEnd: Double? { state.operations.values.filter { $0.state == .inProgress }.map(\.endsAt).min() }
 
-  private func effects(of work: StoredOperation.Work) -> [DeviceEffect] {
-    switch work {
+  private func effects(of operation: StoredOperation) -> [DeviceEffect] {
+    switch operation.work {
     case .makeDisk(let key):
-      guard let disk = state.disks[key] else { return [] }
-      return [.makeContent(file: disk.contentFile, sizeBytes: UInt64(disk.sizeGiB) << 30)]
-    case .deleteDisk(let key): return state.disks[key].map { [.removeContent(file: $0.contentFile)] } ?? []
-    case .attachDetach(let name, let attach, let detach):
-      guard let machine = state.machines[name], let root = machine.root else { return [] }
-      let gone: [DeviceEffect] = machine.dataDisks.filter { detach.contains($0.disk) && $0.toBeDetached }
-        .map { .unlink(root: root, lun: $0.lun) }
-      let new: [DeviceEffect] = machine.dataDisks.filter { attach.contains($0.disk) }.compactMap { data in
-        state.disks[data.disk].map { .link(root: root, lun: data.lun, file: $0.contentFile) }
+      return operation.fated == nil ? state.disks[key].map(contentEffects) ?? [] : []
+    case .deleteDisk(let key):
+      guard operation.fated == nil else { return [] }
+      return state.disks[key].map { [.removeContent(file: $0.contentFile)] } ?? []
+    case .changeMachine(let name, let attach, let detach):
+      guard let machine = state.machines[name] else { return [] }
+      let kept = operation.fated == nil ? attach : Array(attach.prefix(operation.fatedKeeps))
+      let gone = machine.dataDisks.filter { operation.fated == nil && detach.contains($0.disk) && $0.toBeDetached }
+      let new = machine.dataDisks.filter { kept.contains($0.disk) }
+      return gone.flatMap { Self.leaving(machine, $0.lun) }
+        + new.flatMap { data -> [DeviceEffect] in
+          guard let disk = state.disks[data.disk] else { return [] }
+          return (disk.isMade ? [] : contentEffects(disk)) + arriving(machine, data.lun, disk)
+        }
+    case .deleteMachine(let name):
+      guard operation.fated == nil, let machine = state.machines[name] else { return [] }
+      return machine.dataDisks.flatMap { data -> [DeviceEffect] in
+        let removed = data.deleteOption == "Delete" ? state.disks[data.disk] : nil
+        return Self.leaving(machine, data.lun) + (removed.map { [.removeContent(file: $0.contentFile)] } ?? [])
       }
-      return gone + new
+    case .power: return []
     }
   }
 
-  /// Links of all that is attached, to mend what happened to a root since.
+  private func contentEffects(_ disk: StoredDisk) -> [DeviceEffect] {
+    var effects: [DeviceEffect] = []
+    if !disk.isMade, disk.createOption == "Copy",
+      let source = disk.creationData["sourceResourceId"]?.text, let key = try? diskKey(id: source),
+      let copied = state.disks[key], copied.isMade
+    {
+      effects.append(.copyContent(from: copied.contentFile, to: disk.contentFile))
+    }
+    return effects + [.makeContent(file: disk.contentFile, sizeBytes: UInt64(disk.sizeGiB) << 30)]
+  }
+
+  private func arriving(_ machine: StoredMachine, _ lun: Int, _ disk: StoredDisk) -> [DeviceEffect] {
+    var effects: [DeviceEffect] = []
+    if let root = machine.root {
+      effects.append(.link(root: root, lun: lun, file: disk.contentFile, device: machine.device))
+    }
+    if let socket = machine.monitorSocket { effects.append(.plug(socket: socket, lun: lun, file: disk.contentFile)) }
+    return effects
+  }
+
+  private static func leaving(_ machine: StoredMachine, _ lun: Int) -> [DeviceEffect] {
+    var effects: [DeviceEffect] = []
+    if let socket = machine.monitorSocket { effects.append(.unplug(socket: socket, lun: lun)) }
+    if let root = machine.root { effects.append(.unlink(root: root, lun: lun)) }
+    return effects
+  }
+
+  /// Devices of all that is attached, to mend what happened to them since.
   var links: [DeviceEffect] {
-    let busy = Set(
-      state.operations.values.compactMap { operation -> String? in
-        guard operation.state == .inProgress, case .attachDetach(let machine, _, _) = operation.work else { return nil }
-        return machine
-      })
+    let busy = Set(state.operations.values.filter { $0.state == .inProgress }.compactMap(\.machine))
     return state.machines.sorted { $0.key < $1.key }.flatMap { key, machine -> [DeviceEffect] in
-      guard let root = machine.root, !busy.contains(key) else { return [] }
-      return machine.dataDisks.compactMap { data in
-        state.disks[data.disk].map { .link(root: root, lun: data.lun, file: $0.contentFile) }
+      guard !busy.contains(key) else { return [] }
+      return machine.dataDisks.flatMap { data in
+        state.disks[data.disk].map { arriving(machine, data.lun, $0) } ?? []
       }
     }
   }
@@ -142,6 +175,7 @@ extension EmulatedCloud {
   /// Notes that an operation ended; `failure` where its effects could not be made.
   mutating func end(_ id: String, failure: StoredOperation.Failure?) {
     guard var operation = state.operations[id], operation.state == .inProgress else { return }
+    let keeps = failure == nil ? operation.fatedKeeps : 0
     let failure = operation.fated ?? failure
     operation.failure = failure
     operation.state = failure == nil ? .succeeded : .failed
@@ -152,27 +186,56 @@ extension EmulatedCloud {
       if failure == nil { state.disks[key]?.isMade = true }
     case .deleteDisk(let key):
       if failure == nil { state.disks[key] = nil } else { state.disks[key]?.provisioning = .succeeded }
-    case .attachDetach(let name, let attach, let detach):
-      endAttachment(name, attach: attach, detach: detach, failed: failure != nil, at: operation.endsAt)
+    case .changeMachine(let name, let attach, let detach):
+      let kept = failure == nil ? attach : Array(attach.prefix(keeps))
+      endChange(name, attached: kept, dropped: attach.filter { !kept.contains($0) }, detach: detach, operation)
+    case .deleteMachine(let name): endDeletion(name, hasFailed: failure != nil)
+    case .power(let name, let isRunning):
+      state.machines[name]?.isUpdating = false
+      if failure == nil { state.machines[name]?.isRunning = isRunning }
     }
   }
 
-  private mutating func endAttachment(
-    _ name: String, attach: [String], detach: [String], failed: Bool, at time: Double
+  private mutating func endChange(
+    _ name: String, attached: [String], dropped: [String], detach: [String], _ operation: StoredOperation
   ) {
     guard var machine = state.machines[name] else { return }
-    let removed = failed ? attach : detach
+    let hasFailed = operation.failure != nil
+    let removed = hasFailed ? dropped : detach
     machine.dataDisks.removeAll { removed.contains($0.disk) }
-    if failed {
+    if hasFailed {
       for index in machine.dataDisks.indices {
         machine.dataDisks[index].toBeDetached = false
         machine.dataDisks[index].detachOption = nil
       }
     }
     machine.isUpdating = false
+    machine.hasFailed = hasFailed && machine.isNew
+    machine.isNew = false
     state.machines[name] = machine
-    for key in removed { state.disks[key]?.machine = nil }
-    let changed = failed ? [] : attach + detach
-    for key in changed { state.disks[key]?.ownershipSince = Self.timestamp(time) }
+    for key in removed {
+      state.disks[key]?.machine = nil
+      // A disk that was to come with the change and didn't is none.
+      if state.disks[key]?.isMade == false { state.disks[key] = nil }
+    }
+    for key in attached {
+      state.disks[key]?.isMade = true
+      state.disks[key]?.provisioning = .succeeded
+    }
+    let changed = attached + (hasFailed ? [] : detach)
+    for key in changed { state.disks[key]?.ownershipSince = Self.timestamp(operation.endsAt) }
+  }
+
+  private mutating func endDeletion(_ name: String, hasFailed: Bool) {
+    guard let machine = state.machines[name] else { return }
+    guard !hasFailed else {
+      state.machines[name]?.isUpdating = false
+      return
+    }
+    for data in machine.dataDisks {
+      state.disks[data.disk]?.machine = nil
+      if data.deleteOption == "Delete" { state.disks[data.disk] = nil }
+    }
+    state.machines[name] = nil
   }
 }

@@ -22,6 +22,7 @@ struct EmulatedCloud: Sendable {
     self.state = state
     self.makeUUID = makeUUID
     throttle = Throttle(timeScale: configuration.timeScale, isActive: configuration.throttling)
+    for text in configuration.faults { if let fault = Fault.read(json: text) { _ = faults.add(fault) } }
   }
 
   /// What the server does with the answer.
@@ -36,6 +37,9 @@ struct EmulatedCloud: Sendable {
     var delay = 0.0
     if case .delay(let seconds)? = faults.take(request, where: { if case .delay = $0 { true } else { false } }) {
       delay = seconds
+    }
+    if faults.take(request, where: { if case .expireTokens = $0 { true } else { false } }) != nil {
+      for token in tokens.keys { tokens[token] = now }
     }
     let early = faults.take(request) { kind in
       switch kind {
@@ -76,7 +80,8 @@ struct EmulatedCloud: Sendable {
     try checkToken(request, now: now)
     try checkVersion(request)
     var remaining: [(name: String, value: String)] = []
-    let limit = Throttle.Rule.subscription(request.method)
+    try checkPermission(request)
+    let limit = Throttle.Rule.subscription(request)
     switch throttle.take(limit.rule, now: now) {
     case .success(let left): remaining = limit.headers.map { ($0, String(left)) }
     case .failure(let empty): throw throttled(empty, "SubscriptionRequestsThrottled", request)
@@ -86,56 +91,7 @@ struct EmulatedCloud: Sendable {
     return response
   }
 
-  private mutating func resourceRoute(
-    _ request: EmulatorRequest, now: Double
-  ) throws(Refusal) -> EmulatorResponse {
-    let path = request.folded
-    guard path.first == "subscriptions" else { throw notFoundPath(request) }
-    if path.count == 1 { return EmulatorResponse(200, ["value": [subscription], "count": 1]) }
-    guard path[1] == configuration.subscription.lowercased() else {
-      throw Refusal(404, "SubscriptionNotFound", "The subscription '\(request.path[1])' could not be found.")
-    }
-    if path.count == 2 { return EmulatorResponse(200, subscription) }
-    switch path[2] {
-    case "resourcegroups": return try groupRoute(request, now: now)
-    case "providers":
-      guard path.count > 4, path[3] == "microsoft.compute" else { throw notFoundPath(request) }
-      switch path[4] {
-      case "disks" where path.count == 5 && request.method == "GET": return try listDisks(request, group: nil, now: now)
-      case "virtualmachines" where path.count == 5 && request.method == "GET": return listMachines(request)
-      case "skus" where path.count == 5 && request.method == "GET": return listSKUs(request)
-      case "locations" where path.count == 8 && request.method == "GET":
-        return try operationStatus(request, id: request.path[7], isDisk: path[6] == "diskoperations", now: now)
-      default: throw notFoundPath(request)
-      }
-    default: throw notFoundPath(request)
-    }
-  }
-
-  private mutating func groupRoute(_ request: EmulatorRequest, now: Double) throws(Refusal) -> EmulatorResponse {
-    let path = request.folded
-    if path.count == 3 { return EmulatorResponse(200, ["value": [resourceGroup]]) }
-    guard path[3] == configuration.resourceGroup.lowercased() else {
-      throw Refusal(404, "ResourceGroupNotFound", "Resource group '\(request.path[3])' could not be found.")
-    }
-    if path.count == 4 { return EmulatorResponse(200, resourceGroup) }
-    guard path.count > 6, path[4] == "providers", path[5] == "microsoft.compute" else { throw notFoundPath(request) }
-    let name = path.count > 7 ? request.path[7] : ""
-    switch (path[6], path.count, request.method) {
-    case ("disks", 7, "GET"): return try listDisks(request, group: configuration.resourceGroup, now: now)
-    case ("disks", 8, "GET"): return try getDisk(request, name: name, now: now)
-    case ("disks", 8, "PUT"): return try putDisk(request, name: name, now: now)
-    case ("disks", 8, "PATCH"): return try patchDisk(request, name: name, now: now)
-    case ("disks", 8, "DELETE"): return try deleteDisk(request, name: name, now: now)
-    case ("virtualmachines", 7, "GET"): return listMachines(request)
-    case ("virtualmachines", 8, "GET"): return try getMachine(request, name: name, now: now)
-    case ("virtualmachines", 9, "POST") where path[8] == "attachdetachdatadisks":
-      return try attachDetach(request, name: name, now: now)
-    default: throw notFoundPath(request)
-    }
-  }
-
-  private func notFoundPath(_ request: EmulatorRequest) -> Refusal {
+  func notFoundPath(_ request: EmulatorRequest) -> Refusal {
     Refusal(
       404, "InvalidResourceType",
       "The emulator serves nothing at \(request.method) \(request.rawPath.prefix(300)).")
@@ -218,6 +174,14 @@ struct EmulatedCloud: Sendable {
     ])
   }
 
+  /// "POST 200" of every request whose path holds `part`.
+  func answered(_ part: String) -> [String] {
+    log.compactMap { line in
+      guard let path = line["path"]?.text, path.lowercased().contains(part.lowercased()) else { return nil }
+      return "\(line["method"]?.text ?? "") \(line["status"]?.integer ?? 0)"
+    }
+  }
+
   /// The emulator's own endpoints; they need no token, because they rule no Azure.
   private mutating func control(_ request: EmulatorRequest) -> EmulatorResponse {
     switch (request.method, request.folded.dropFirst().joined(separator: "/")) {
@@ -237,12 +201,7 @@ struct EmulatedCloud: Sendable {
       }
       let read = (body.items ?? [body]).map(Fault.read)
       guard !read.contains(where: { $0 == nil }) else {
-        return Refusal(
-          400, "InvalidFault",
-          "A fault is {\"match\": \"PUT /sub…\", \"times\": 1} with one of \"status\": 400…599 (and \"code\", "
-            + "\"message\", \"retryAfter\"), \"drop\": \"before\" or \"after\", \"delay\": seconds, "
-            + "\"operation\": {\"code\": …, \"message\": …}."
-        ).response
+        return Refusal(400, "InvalidFault", Fault.form).response
       }
       for fault in read.compactMap({ $0 }) where !faults.add(fault) {
         return Refusal(409, "TooManyFaults", "There are \(Fault.limit) faults already.").response

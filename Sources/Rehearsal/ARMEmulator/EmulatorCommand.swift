@@ -23,7 +23,7 @@ package struct EmulatorCommand: AsyncParsableCommand {
 
   @Option(
     help: ArgumentHelp(
-      "A virtual machine: NAME[,size=Standard_D4s_v5][,zone=1][,root=DIR]. May be given many times.",
+      "A virtual machine: NAME[,size=Standard_D4s_v5][,zone=1][,root=DIR][,device=file|loop][,qmp=SOCKET]; repeatable.",
       valueName: "machine"))
   package var machine: [String] = []
 
@@ -54,6 +54,26 @@ package struct EmulatorCommand: AsyncParsableCommand {
   @Flag(help: "Answer as fast as asked: no 429.")
   package var noThrottling = false
 
+  @Option(help: ArgumentHelp("A disk encryption set that exists. May be given many times.", valueName: "name"))
+  package var encryptionSet: [String] = []
+
+  @Option(
+    help: ArgumentHelp("A SKU of disks or machines that this subscription may not have here.", valueName: "sku"))
+  package var restrict: [String] = []
+
+  @Option(
+    help: ArgumentHelp(
+      "An action that the client has no role for, such as Microsoft.Compute/disks/write.", valueName: "action"))
+  package var deny: [String] = []
+
+  @Option(help: ArgumentHelp("A usage's limit: NAME=N, such as PremiumDiskCount=10.", valueName: "quota"))
+  package var quota: [String] = []
+
+  @Option(
+    help: ArgumentHelp(
+      "A fault from the start, as JSON of POST /cmc-emulator/faults. May be given many times.", valueName: "json"))
+  package var fault: [String] = []
+
   package init() {}
 
   /// The options, checked and typed; `environment` holds the secret.
@@ -77,11 +97,35 @@ package struct EmulatorCommand: AsyncParsableCommand {
       }
       machines.append(one)
     }
-    return EmulatorConfiguration(
+    var configuration = EmulatorConfiguration(
       host: listen[..<colon].trimmingCharacters(in: CharacterSet(charactersIn: "[]")), port: Int(port), https: https,
       stateDirectory: state, machines: machines,
       timeScale: timeScale, clientID: clientId, clientSecret: secret, tenant: tenant, subscription: subscription,
       resourceGroup: resourceGroup, location: location, throttling: !noThrottling)
+    guard AzureRegions.all[configuration.location] != nil else {
+      throw EmulatorError(
+        "--location '\(location)' is unknown here; one of \(AzureRegions.all.keys.sorted().joined(separator: ", "))")
+    }
+    configuration.encryptionSets = Set(encryptionSet.map { $0.lowercased() })
+    configuration.restrictedSKUs = Set(restrict.map { $0.lowercased() })
+    configuration.deniedActions = Set(deny.map { $0.lowercased() })
+    configuration.quotas = try quotas()
+    configuration.faults = fault
+    for text in fault where Fault.read(json: text) == nil {
+      throw EmulatorError("--fault '\(text)' is not understood: \(Fault.form)")
+    }
+    return configuration
+  }
+
+  private func quotas() throws(EmulatorError) -> [String: Int] {
+    var found: [String: Int] = [:]
+    for text in quota {
+      guard let equals = text.lastIndex(of: "="), let limit = Int(text[text.index(after: equals)...]), limit >= 0 else {
+        throw EmulatorError("--quota '\(text)' is not NAME=N, such as PremiumDiskCount=10")
+      }
+      found[text[..<equals].lowercased()] = limit
+    }
+    return found
   }
 
   package func validate() throws {

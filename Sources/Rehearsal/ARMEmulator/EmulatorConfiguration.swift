@@ -2,13 +2,16 @@ import Foundation
 
 /// Everything that an emulator is told when it starts.
 package struct EmulatorConfiguration: Sendable, Equatable {
-  /// A virtual machine that exists from the start. Machines can't be created through the API.
+  /// A virtual machine that exists from the start; others come by the API.
   package struct Machine: Sendable, Equatable {
     package var name: String
     package var size: String
     package var zone: String?
     /// Where the machine's host keeps its devices: attaching at LUN 3 makes ROOT/dev/disk/azure/scsi1/lun3.
     package var root: String?
+    package var device = MachineDevice.file
+    /// Unix socket of a QEMU monitor (QMP): attaching plugs the disk into that machine.
+    package var monitorSocket: String?
     package init(name: String, size: String = "Standard_D4s_v5", zone: String? = nil, root: String? = nil) {
       self.name = name
       self.size = size
@@ -32,6 +35,16 @@ package struct EmulatorConfiguration: Sendable, Equatable {
   package var resourceGroup: String
   package var location: String
   package var throttling: Bool
+  /// Names of the disk encryption sets that exist.
+  package var encryptionSets: Set<String> = []
+  /// SKUs that the subscription may not have here, without regard to case.
+  package var restrictedSKUs: Set<String> = []
+  /// Actions of roles that the client doesn't have ("Microsoft.Compute/disks/write").
+  package var deniedActions: Set<String> = []
+  /// Limits of usages that differ from the usual, by name.
+  package var quotas: [String: Int] = [:]
+  /// Faults from the start, as JSON of the control endpoint has them.
+  package var faults: [String] = []
 
   package init(
     host: String = "127.0.0.1", port: Int = 0, https: Bool = false, stateDirectory: String, machines: [Machine],
@@ -68,7 +81,7 @@ package struct EmulatorError: Error, Sendable, Equatable, CustomStringConvertibl
 }
 
 extension EmulatorConfiguration.Machine {
-  /// Reads `NAME[,size=SIZE][,zone=ZONE][,root=DIR]`.
+  /// Reads `NAME[,size=SIZE][,zone=ZONE][,root=DIR][,device=file|loop][,qmp=SOCKET]`.
   package init(argument: String) throws(EmulatorError) {
     var parts = argument.split(separator: ",", omittingEmptySubsequences: false).map(String.init)
     let name = parts.removeFirst()
@@ -78,14 +91,22 @@ extension EmulatorConfiguration.Machine {
     self.init(name: name)
     for part in parts {
       guard let equals = part.firstIndex(of: "=") else {
-        throw EmulatorError("'\(part)' of machine '\(name)' is not size=…, zone=… or root=…")
+        throw EmulatorError("'\(part)' of machine '\(name)' is not size=…, zone=…, root=…, device=… or qmp=…")
       }
       let value = String(part[part.index(after: equals)...])
       switch part[..<equals] {
       case "size": size = value
       case "zone": zone = value
       case "root": root = value
-      default: throw EmulatorError("'\(part[..<equals])' of machine '\(name)' is not one of size, zone and root")
+      case "qmp": monitorSocket = value
+      case "device":
+        guard let device = MachineDevice(rawValue: value) else {
+          throw EmulatorError("device '\(value)' of machine '\(name)' is neither file nor loop")
+        }
+        self.device = device
+      default:
+        throw EmulatorError(
+          "'\(part[..<equals])' of machine '\(name)' is not one of size, zone, root, device and qmp")
       }
     }
     guard MachineSizes.all[size] != nil else {

@@ -1,3 +1,5 @@
+import Foundation
+
 /// One request, as far as the emulated service looks at it.
 struct EmulatorRequest: Sendable {
   var method: String
@@ -13,6 +15,30 @@ struct EmulatorRequest: Sendable {
 
   /// "https://host:port" as the client named this server.
   var baseURL: String
+
+  /// Takes an absolute URL apart.
+  init(method: String, url: String, headers: [(String, String)], body: [UInt8]) {
+    let rest = url.drop { $0 != ":" }.dropFirst(3)
+    let authority = rest.prefix { $0 != "/" }
+    self.init(
+      method: method, target: String(rest.dropFirst(authority.count)), headers: headers, body: body,
+      baseURL: String(url.prefix(url.count - rest.count)) + authority)
+  }
+
+  /// `target`: path and query, as the request line has them.
+  init(method: String, target: String, headers: [(String, String)], body: [UInt8], baseURL: String) {
+    self.method = method
+    rawPath = target
+    path = target.prefix { $0 != "?" }.split(separator: "/").map { $0.removingPercentEncoding ?? String($0) }
+    query = [:]
+    for pair in target.drop(while: { $0 != "?" }).dropFirst().split(separator: "&").prefix(64) {
+      let parts = pair.split(separator: "=", maxSplits: 1).map { $0.removingPercentEncoding ?? String($0) }
+      if let name = parts.first { query[name.lowercased()] = parts.count > 1 ? parts[1] : "" }
+    }
+    self.headers = Dictionary(headers.map { ($0.0.lowercased(), $0.1) }) { $1 }
+    self.body = body
+    self.baseURL = baseURL
+  }
 
   /// Names of the path in lower case: Azure's paths have no case.
   var folded: [String] { path.map { $0.lowercased() } }

@@ -148,18 +148,10 @@ private struct EmulatorResponder: HTTPResponder {
 
   private func read(_ request: Request) async throws -> EmulatorRequest {
     let buffer = try await request.body.collect(upTo: Self.bodyLimitBytes)
-    var headers: [String: String] = [:]
-    for field in request.headers { headers[field.name.canonicalName] = field.value }
-    let raw = request.uri.string
-    let path = raw.prefix { $0 != "?" }.split(separator: "/").map { $0.removingPercentEncoding ?? String($0) }
-    var query: [String: String] = [:]
-    for pair in raw.drop(while: { $0 != "?" }).dropFirst().split(separator: "&").prefix(64) {
-      let parts = pair.split(separator: "=", maxSplits: 1).map { $0.removingPercentEncoding ?? String($0) }
-      if let name = parts.first { query[name.lowercased()] = parts.count > 1 ? parts[1] : "" }
-    }
     return EmulatorRequest(
-      method: request.method.rawValue, path: path, rawPath: raw, query: query, headers: headers,
-      body: Array(buffer.readableBytesView), baseURL: "\(scheme)://\(request.head.authority ?? host)")
+      method: request.method.rawValue, target: request.uri.string,
+      headers: request.headers.map { ($0.name.canonicalName, $0.value) }, body: Array(buffer.readableBytesView),
+      baseURL: "\(scheme)://\(request.head.authority ?? host)")
   }
 
   private func write(_ reply: EmulatedCloud.Reply) -> Response {

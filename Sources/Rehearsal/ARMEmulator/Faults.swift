@@ -7,8 +7,10 @@ struct Fault: Sendable {
     /// The request is carried out, and then the connection breaks: the client can't know.
     case dropAfter
     case delay(seconds: Double)
-    /// The operation that the request begins ends badly.
-    case operation(StoredOperation.Failure)
+    /// The operation that the request begins ends badly; so many of its attachments are made all the same.
+    case operation(StoredOperation.Failure, keeps: Int)
+    /// Every token that was given out ends now.
+    case expireTokens
   }
 
   static let limit = 1000
@@ -16,6 +18,14 @@ struct Fault: Sendable {
   var match: String
   var kind: Kind
   var times: Int
+
+  static let form =
+    "A fault is {\"match\": \"PUT /sub…\", \"times\": 1} with one of \"status\": 400…599 (and \"code\", "
+    + "\"message\", \"retryAfter\"), \"drop\": \"before\" or \"after\", \"delay\": seconds, "
+    + "\"operation\": {\"code\": …, \"message\": …, \"keeps\": 0}, \"expireTokens\": true."
+
+  /// Nil where it isn't understood.
+  static func read(json: String) -> Fault? { JSONValue.parse(Array(json.utf8)).flatMap(read) }
 
   /// Nil where it isn't understood.
   static func read(_ value: JSONValue) -> Fault? {
@@ -37,7 +47,10 @@ struct Fault: Sendable {
       kind = .delay(seconds: delay)
     } else if let operation = value["operation"], let code = operation["code"]?.text {
       kind = .operation(
-        StoredOperation.Failure(code: code, message: operation["message"]?.text ?? "A fault was asked for."))
+        StoredOperation.Failure(code: code, message: operation["message"]?.text ?? "A fault was asked for."),
+        keeps: max(0, operation["keeps"]?.integer ?? 0))
+    } else if value["expireTokens"]?.flag == true {
+      kind = .expireTokens
     } else {
       return nil
     }

@@ -61,15 +61,23 @@ struct Throttle: Sendable {
 
 /// The limits of FACTS "Throttling": ARM's for the subscription, Compute's for a resource.
 extension Throttle.Rule {
-  static func subscription(_ method: String) -> (rule: Throttle.Rule, headers: [String]) {
+  /// The subscription's bucket, and the headers that tell what is left of it. Machines' answers tell of a second,
+  /// global one.
+  static func subscription(_ request: EmulatorRequest) -> (rule: Throttle.Rule, headers: [String]) {
     let prefix = "x-ms-ratelimit-remaining-subscription"
-    switch method {
-    case "GET":
-      return (Throttle.Rule(key: "reads", headerName: "", capacity: 250, refillPerSecond: 25), ["\(prefix)-reads"])
-    case "DELETE":
-      return (Throttle.Rule(key: "deletes", headerName: "", capacity: 200, refillPerSecond: 10), ["\(prefix)-deletes"])
-    default:
-      return (Throttle.Rule(key: "writes", headerName: "", capacity: 200, refillPerSecond: 10), ["\(prefix)-writes"])
+    let path = request.folded
+    let isMachine = path.contains("virtualmachines") || path.contains("operations")
+    func rule(_ key: String, _ capacity: Double, _ refill: Double) -> (Throttle.Rule, [String]) {
+      let global = isMachine ? ["\(prefix)-global-\(key)"] : []
+      return (
+        Throttle.Rule(key: key, headerName: "", capacity: capacity, refillPerSecond: refill),
+        ["\(prefix)-\(key)"] + global
+      )
+    }
+    switch request.method {
+    case "GET": return rule("reads", 250, 25)
+    case "DELETE": return rule("deletes", 200, 10)
+    default: return rule("writes", 200, 10)
     }
   }
 
@@ -107,6 +115,12 @@ extension Throttle.Rule {
   }
   static func machineAttach(_ machine: String) -> [Throttle.Rule] {
     resource("AttachDetachVMDisks", of: machine, capacity: 12, perMinute: 4, subscription: 1500)
+  }
+  static func machineWrite(_ machine: String) -> [Throttle.Rule] {
+    resource("PutVM", of: machine, capacity: 12, perMinute: 4, subscription: 1500)
+  }
+  static func machineDelete(_ machine: String) -> [Throttle.Rule] {
+    resource("DeleteVM", of: machine, capacity: 12, perMinute: 4, subscription: 1500)
   }
   static func machineOperation(_ machine: String) -> [Throttle.Rule] {
     resource("GetOperation", of: machine, capacity: 45, perMinute: 15, subscription: 15_000)

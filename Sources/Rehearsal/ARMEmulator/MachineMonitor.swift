@@ -1,0 +1,128 @@
+import Foundation
+import LinuxPlatform
+import Seams
+
+/// Plugs disks into a running QEMU machine and out of it, by the machine protocol (QMP) of its monitor: JSON, a message
+/// a line. Each LUN is a `virtio-blk-pci` device of its own. Blocks.
+///
+/// Source: QEMU's "QMP Protocol Specification" and QMP reference (blockdev-add, device_add, device_del).
+enum MachineMonitor {
+  static let connectSeconds = 5.0
+  /// The longest silence between two messages; a guest may be slow to let go of a device.
+  static let answerSeconds = 15.0
+  static let lineLimitBytes = 1 << 20
+  /// Messages that are read past while one answer is waited for.
+  static let eventLimit = 1000
+
+  static func plug(_ socket: String, lun: Int, file: String) throws(SystemError) {
+    var session = try Session(socket)
+    let existing = try session.ask("query-named-block-nodes", [:])
+    if existing["return"]?.items?.contains(where: { $0["node-name"]?.text == "cmclun\(lun)" }) == true { return }
+    try session.command(
+      "blockdev-add",
+      [
+        "driver": "raw", "node-name": .string("cmclun\(lun)"),
+        "file": ["driver": "file", "filename": .string(file), "discard": "unmap"],
+      ])
+    do throws(SystemError) {
+      try session.command(
+        "device_add",
+        [
+          "driver": "virtio-blk-pci", "drive": .string("cmclun\(lun)"), "id": .string("cmcdisk\(lun)"),
+          "serial": .string("lun\(lun)"),
+        ])
+    } catch {
+      // The file must not stay open for a device that isn't there.
+      _ = try? session.ask("blockdev-del", ["node-name": .string("cmclun\(lun)")])
+      throw error
+    }
+  }
+
+  static func unplug(_ socket: String, lun: Int) throws(SystemError) {
+    var session = try Session(socket)
+    let existing = try session.ask("query-named-block-nodes", [:])
+    guard existing["return"]?.items?.contains(where: { $0["node-name"]?.text == "cmclun\(lun)" }) == true else {
+      return
+    }
+    let removed = try session.ask("device_del", ["id": .string("cmcdisk\(lun)")])
+    // A device that is gone already leaves only its file to close.
+    if removed["error"] == nil { try session.awaitEvent("DEVICE_DELETED", device: "cmcdisk\(lun)") }
+    try session.command("blockdev-del", ["node-name": .string("cmclun\(lun)")])
+  }
+
+  /// One connection: greeting, capabilities, commands.
+  private struct Session {
+    private let channel: SocketChannel
+    private let socket: String
+    private var received: [UInt8] = []
+    private var deleted: Set<String> = []
+
+    init(_ socket: String) throws(SystemError) {
+      self.socket = socket
+      channel = try SocketConnector.unix(
+        path: socket, timeoutSeconds: connectSeconds, idleTimeoutSeconds: answerSeconds)
+      guard try readMessage()["QMP"] != nil else { throw failure("it doesn't greet as QMP does") }
+      try command("qmp_capabilities", [:])
+    }
+
+    mutating func command(_ name: String, _ arguments: JSONValue) throws(SystemError) {
+      let answer = try ask(name, arguments)
+      if let error = answer["error"] { throw failure("\(name): \(error["desc"]?.text ?? "refused")") }
+    }
+
+    /// The answer, `return` or `error`. Events that come first are noted.
+    mutating func ask(_ name: String, _ arguments: JSONValue) throws(SystemError) -> JSONValue {
+      var message = JSONObject([("execute", .string(name))])
+      if arguments != [:] { message["arguments"] = arguments }
+      let bytes = JSONValue.object(message).bytes + [UInt8(ascii: "\n")]
+      do {
+        try bytes.withUnsafeBytes { raw in try channel.write(raw) }
+      } catch {
+        throw failure("\(error)")
+      }
+      for _ in 0..<eventLimit {
+        let answer = try readMessage()
+        if answer["return"] != nil || answer["error"] != nil { return answer }
+        note(answer)
+      }
+      throw failure("\(name) has no answer among \(eventLimit) messages")
+    }
+
+    mutating func awaitEvent(_ name: String, device: String) throws(SystemError) {
+      for _ in 0..<eventLimit {
+        if deleted.contains(device) { return }
+        note(try readMessage())
+      }
+      throw failure("there is no \(name) of \(device) among \(eventLimit) messages")
+    }
+
+    private mutating func note(_ message: JSONValue) {
+      guard message["event"]?.text == "DEVICE_DELETED", let device = message["data"]?["device"]?.text else { return }
+      deleted.insert(device)
+    }
+
+    private mutating func readMessage() throws(SystemError) -> JSONValue {
+      while true {
+        if let end = received.firstIndex(of: UInt8(ascii: "\n")) {
+          let line = Array(received[..<end])
+          received.removeFirst(end + 1)
+          guard let message = JSONValue.parse(line) else { throw failure("it says something that is no JSON") }
+          return message
+        }
+        guard received.count < lineLimitBytes else { throw failure("a message is longer than \(lineLimitBytes) bytes") }
+        var buffer = [UInt8](repeating: 0, count: 16 << 10)
+        let count: Int
+        do {
+          count = try buffer.withUnsafeMutableBytes { raw in try channel.read(into: raw) }
+        } catch {
+          throw failure("\(error)")
+        }
+        received += buffer[..<count]
+      }
+    }
+
+    private func failure(_ text: String) -> SystemError {
+      SystemError("use the machine's monitor \(socket)", errorNumber: Errno.inputOutput, detail: text)
+    }
+  }
+}
