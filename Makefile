@@ -47,7 +47,7 @@ soak: build ## Ten minutes of kill -9 of either agent under random writes: SOAK_
 	@SOAK_SECONDS=$${SOAK_SECONDS:-600} Tests/EndToEndTests/scripts/test-soak
 
 sim: ## Replay one seed of the simulation: make sim SEED=7
-	@SIM_SEED=$(SEED) $(SWIFT_TEST) --filter 'ReplicationSimulation|ReconcilerSimulation|JointSimulation'
+	@SWIFT_DETERMINISTIC_HASHING=1 SIM_SEED=$(SEED) $(SWIFT_TEST) --filter 'ReplicationSimulation|ReconcilerSimulation|JointSimulation'
 
 fmt: ## Format the sources
 	@$(FORMAT) --in-place --parallel --configuration .swift-format -r $(SOURCES)
