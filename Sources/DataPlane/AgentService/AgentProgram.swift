@@ -165,7 +165,7 @@ package enum AgentProgram {
 
   private static func inspect(_ path: String, json: Bool) throws(AgentFault) -> Int32 {
     let root = AgentRoot(path: "/")
-    guard let report = DeviceInspector(host: SystemHost(), root: root).reports(on: [path]).first else { return 1 }
+    guard let report = DeviceInspector(host: SystemHost(), root: root, offer: .current()).reports(on: [path]).first else { return 1 }
     if json {
       let encoder = JSONEncoder()
       encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
