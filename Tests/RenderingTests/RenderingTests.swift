@@ -148,6 +148,24 @@ import Testing
     #expect(done == "\u{1b}[1A\u{1b}[Jdone  synchronize: erp-db (1 min 1 s)\n")
   }
 
+  @Test func liveLinesFitTheWindowAndTheirTimeGoesOn() {
+    var bars = ProgressRenderer(format: .text, style: TextStyle(colours: false, width: 80, live: true))
+    let now = MonotonicTime(nanoseconds: 0)
+    bars.fit(columns: 40, rows: 5)
+    #expect(bars.redraw(at: now) == "", "nothing runs, so nothing is drawn over")
+    for host in 1...6 {
+      _ = bars.render(
+        .stepStarted(.deployAgent(HostName("a-host-with-quite-a-long-name-\(host)")), attempt: 1), at: now)
+    }
+    let text = bars.redraw(at: now.adding(seconds: 9))
+    #expect(text.hasPrefix("\u{1b}[3A\u{1b}[J"), "only what is on the screen can be drawn over")
+    let lines = text.dropFirst("\u{1b}[3A\u{1b}[J".count).split(separator: "\n")
+    #expect(lines.count == 3 && lines.allSatisfy { $0.count < 40 })
+    #expect(lines.last == "… and 4 more")
+    bars.fit(columns: 80, rows: 40)
+    #expect(bars.redraw(at: now.adding(seconds: 9)).contains("long-name-6 … 9 s"))
+  }
+
   @Test func theSummaryListsEveryFailureWithWhatToDo() {
     let error = GatewayError(
       code: "CMC4001", message: "no route to erp-db", advice: "check its address", disposition: .needsOperator)

@@ -9,6 +9,9 @@ package final class SignalWatcher: Sendable {
   package static let terminate = SIGTERM
   package static let hangUp = SIGHUP
 
+  /// Whether whoever started this process has it ignore the signal, as nohup(1) does with SIGHUP.
+  package static func isIgnored(_ signal: Int32) -> Bool { cmc_signal_is_ignored(signal) != 0 }
+
   private let signals: [Int32]
   private let pipe: SignalPipe
   private let stop: CancelSignal

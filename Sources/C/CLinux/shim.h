@@ -478,6 +478,11 @@ static inline long cmc_install_handler(int signal_number, void (*handler)(int)) 
   action.sa_flags = SA_RESTART;
   return sigaction(signal_number, &action, NULL) < 0 ? -errno : 0;
 }
+/// Whether the signal is ignored now, as nohup(1) leaves SIGHUP to its child.
+static inline int cmc_signal_is_ignored(int signal_number) {
+  struct sigaction action;
+  return sigaction(signal_number, NULL, &action) == 0 && action.sa_handler == SIG_IGN;
+}
 static inline long cmc_default_handler(int signal_number) { return cmc_install_handler(signal_number, SIG_DFL); }
 static inline long cmc_ignore_signal(int signal_number) { return cmc_install_handler(signal_number, SIG_IGN); }
 
@@ -486,6 +491,8 @@ static inline long cmc_ignore_signal(int signal_number) { return cmc_install_han
 #define PR_SET_IO_FLUSHER 57
 #endif
 static inline long cmc_become_io_flusher(void) { CMC_RETRY(prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0)); }
+/// Ends the process without running anything else of it.
+static inline void cmc_end_now(int status) { _exit(status); }
 static inline long cmc_lock_memory(void) { CMC_RETRY(mlockall(MCL_CURRENT | MCL_FUTURE)); }
 static inline long cmc_host_name(char *buffer, size_t count) { CMC_RETRY(gethostname(buffer, count)); }
 

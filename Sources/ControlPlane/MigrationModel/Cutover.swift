@@ -134,8 +134,13 @@ package struct Guardrails: Sendable, Equatable {
   /// Base URLs (authority or resource manager) that a custom cloud may name.
   package var allowedEndpoints: [String]
   package var allowedSecrets: [SecretReference]
-  package init(allowedEndpoints: [String], allowedSecrets: [SecretReference]) {
+  /// Held beside those of the plan itself; the stricter one wins.
+  package var limits: GuardrailLimits
+  package init(
+    allowedEndpoints: [String], allowedSecrets: [SecretReference], limits: GuardrailLimits = GuardrailLimits()
+  ) {
     self.allowedEndpoints = allowedEndpoints
     self.allowedSecrets = allowedSecrets
+    self.limits = limits
   }
 }

@@ -8,15 +8,32 @@ package struct MigrationPlan: Sendable, Equatable {
   package var attestations: Attestations
   package var hosts: [HostName: Host]
   package var migrations: [MigrationName: Migration]
+  /// The first one first.
+  package var waves: [Wave]
+  /// In the order of their names.
+  package var groups: [SwingGroup]
+  package var moved: [Move]
+  /// In the order of their names.
+  package var notifications: [NotificationTarget]
+  package var archive: Archive?
+  package var guardrails: GuardrailLimits?
   package init(
     metadata: Metadata, integrations: [String: AzureIntegration], attestations: Attestations,
-    hosts: [HostName: Host], migrations: [MigrationName: Migration]
+    hosts: [HostName: Host], migrations: [MigrationName: Migration], waves: [Wave] = [], groups: [SwingGroup] = [],
+    moved: [Move] = [], notifications: [NotificationTarget] = [], archive: Archive? = nil,
+    guardrails: GuardrailLimits? = nil
   ) {
     self.metadata = metadata
     self.integrations = integrations
     self.attestations = attestations
     self.hosts = hosts
     self.migrations = migrations
+    self.waves = waves
+    self.groups = groups
+    self.moved = moved
+    self.notifications = notifications
+    self.archive = archive
+    self.guardrails = guardrails
   }
 
   /// In the order of their names: everything that is printed or done goes by this.

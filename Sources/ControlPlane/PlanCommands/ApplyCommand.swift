@@ -1,5 +1,6 @@
 package import ArgumentParser
 import BlockModel
+import Diagnostics
 import Foundation
 import LinuxPlatform
 import Planning
@@ -47,12 +48,17 @@ package struct ApplyCommand: AsyncParsableCommand {
       let journal = try RunJournal(beside: document)
       let world = try World.make(
         document, withClouds: true, journal: journal, console: console, report: { progress.show($0) })
-      let first = await ObserveRun(plan: document.plan, gateways: world.gateways, services: world.services).observe()
+      let first = await ObserveRun(plan: document.plan, gateways: world.gateways, services: world.services)
+        .observe(only: selected)
       let changes = diff(
         document.plan, first,
         options: PlanningOptions(only: selected, now: world.services.time.wallNow(), digest: sha256))
       if format == .text { console.write(renderText(changes, style: console.style)) }
-      if changes.isActionable { try approve(changes, console: console) }
+      var isApprovedNow = false
+      if !autoApprove, let question = Approving(changes) {
+        try question.ask(console)
+        isApprovedNow = try await question.askForOneWaySteps(console, document, world)
+      }
       let apply = ApplyRun(
         plan: document.plan, gateways: world.gateways,
         options: ApplyOptions(
@@ -61,12 +67,23 @@ package struct ApplyCommand: AsyncParsableCommand {
             || LeaseHolder.areAllDead(in: first, selected: selected, now: world.services.time.wallNow()),
           holder: LeaseHolder.describe(who: world.who, runID: journal.runID)),
         services: world.services)
-      let summary = await Interruptions.watching({ apply.interrupt() }) { await apply.run(from: first) }
-      progress.end()
+      let summary = await progress.ticking {
+        await Interruptions.watching(lastWords: { console.complain(Self.lastWords) }, { apply.interrupt() }) {
+          // An approval given just now is not in what was seen before it.
+          await apply.run(from: isApprovedNow ? nil : first)
+        }
+      }
       if format == .text { console.write(renderSummary(summary, style: console.style)) }
       throw ExitCode(summary.exitCode)
     }
   }
+
+  private static let lastWords = """
+
+    Stopped at once. Leases may be left with the agents: the next apply on this machine takes them over, one elsewhere \
+    waits for about two minutes. Nothing else is left half-done: it goes on from what it finds.
+
+    """
 
   private func waitPolicy() throws -> WaitPolicy {
     guard let wait else { return .no }
@@ -76,20 +93,65 @@ package struct ApplyCommand: AsyncParsableCommand {
     }
     return .upTo(seconds: seconds)
   }
+}
 
-  private func approve(_ changes: ChangeSet, console: Console) throws {
-    if autoApprove { return }
+/// What an interactive apply asks before it acts.
+private struct Approving {
+  private let changes: ChangeSet
+
+  /// Nil where there is nothing to ask: nothing could be done, and nothing waits for a word from here.
+  init?(_ changes: ChangeSet) {
+    self.changes = changes
+    guard changes.isActionable || !Self.unapproved(changes).isEmpty else { return nil }
+  }
+
+  /// Migrations that only an approval holds back, and that have sessions to store it with.
+  private static func unapproved(_ changes: ChangeSet) -> [MigrationChanges] {
+    changes.migrations.filter { entry in
+      guard !entry.diagnostics.hasErrors, let first = entry.waiting.first, case .approval = first.reason else {
+        return false
+      }
+      return entry.reached == .reached(.synchronized) || entry.reached == .reached(.cmotion)
+    }
+  }
+
+  func ask(_ console: Console) throws {
     guard console.canAsk else {
+      guard changes.isActionable else { return }
       throw CommandFailure(
         "there is no terminal to ask for approval on; nothing was changed",
         advice: "review cmcplan plan, then run apply with --auto-approve")
     }
+    guard changes.isActionable else { return }
     let answer = console.ask("\nCarry this out? Only \"yes\" is taken for a yes: ")
     guard answer?.trimmingCharacters(in: .whitespaces) == "yes" else {
       console.complain("Not approved; nothing was changed.\n")
       throw ExitCode(1)
     }
   }
+
+  /// Asks for the typed name of each migration whose one-way step nobody approved; true where one was approved.
+  func askForOneWaySteps(_ console: Console, _ document: PlanDocument, _ world: World) async throws -> Bool {
+    guard console.canAsk else { return false }
+    var isAnyApproved = false
+    for entry in Self.unapproved(changes) {
+      let name = entry.migration
+      let answer = console.ask(
+        "\nThe way of \(name) to \(entry.target.rawValue) holds a one-way step. Type \(name) to approve it for 24 h, "
+          + "or press Enter to leave it waiting: ")
+      guard answer?.trimmingCharacters(in: .whitespaces) == name.text else {
+        console.write("\(name) goes as far as it can without it.\n")
+        continue
+      }
+      let operations = MigrationOperations(
+        plan: document.plan, gateways: world.gateways, services: world.services, who: world.who)
+      try await operations.approve(name, phase: .finalized, expiresInSeconds: Self.approvalSeconds)
+      isAnyApproved = true
+    }
+    return isAnyApproved
+  }
+
+  private static let approvalSeconds = 24.0 * 3600
 }
 
 /// "90s", "30m", "12h", "2d" in seconds; nil for anything else.
@@ -103,6 +165,9 @@ func durationSeconds(_ text: String) -> Double? {
 
 /// What a run reports, turned into text by the renderer and written in order.
 final class Progress: Sendable {
+  /// How often the lines of what runs are drawn anew on a terminal, in seconds.
+  private static let tickSeconds = 1.0
+
   private let console: Console
   private let renderer: Mutex<ProgressRenderer>
   private let time = SystemTime()
@@ -113,8 +178,28 @@ final class Progress: Sendable {
   }
 
   func show(_ event: ProgressEvent) {
-    renderer.withLock { renderer in console.write(renderer.render(event, at: time.monotonicNow())) }
+    draw { renderer in renderer.render(event, at: time.monotonicNow()) }
   }
 
-  func end() {}
+  private func draw(_ body: (inout ProgressRenderer) -> String) {
+    renderer.withLock { renderer in
+      if console.style.live, let size = Terminal.size(of: .output) {
+        renderer.fit(columns: size.columns, rows: size.rows)
+      }
+      console.write(body(&renderer))
+    }
+  }
+
+  /// Runs `body` while the time that steps have taken goes on on the terminal.
+  func ticking<Result: Sendable>(_ body: () async -> Result) async -> Result {
+    guard console.style.live else { return await body() }
+    let ticker = Task {
+      while !Task.isCancelled {
+        try? await TaskPause().pause(seconds: Self.tickSeconds)
+        if !Task.isCancelled { draw { $0.redraw(at: time.monotonicNow()) } }
+      }
+    }
+    defer { ticker.cancel() }
+    return await body()
+  }
 }

@@ -1,17 +1,25 @@
 import Foundation
 import LinuxPlatform
+import Reconciling
 import Rendering
 import Synchronization
 
 /// Standard output and error, with what is known of the terminal.
 ///
-/// Sendable: writes take turns by a lock, so that a line of a running step never lands inside another.
+/// Sendable: writes take turns by a lock, so that a line of a running step never lands inside another. A stream that
+/// nobody reads any more (a closed terminal, a pipe whose reader is gone) is written to no further: losing sight of a
+/// run must not end it half-way.
 final class Console: Sendable {
+  private struct Lost: Sendable {
+    var output = false
+    var error = false
+  }
   let style: TextStyle
   let canAsk: Bool
-  private let turn = Mutex(())
+  private let lost = Mutex(Lost())
 
   init(environment: [String: String] = ProcessInfo.processInfo.environment) {
+    ProcessSetup.ignoreBrokenPipes()
     let isTerminal = Terminal.isTerminal(.output)
     style = TextStyle.detected(
       environment: environment, isTerminal: isTerminal,
@@ -21,12 +29,26 @@ final class Console: Sendable {
 
   func write(_ text: String) {
     guard !text.isEmpty else { return }
-    turn.withLock { _ in FileHandle.standardOutput.write(Data(text.utf8)) }
+    lost.withLock { lost in if !lost.output { lost.output = !Self.put(text, to: .standardOutput) } }
   }
 
   func complain(_ text: String) {
     guard !text.isEmpty else { return }
-    turn.withLock { _ in FileHandle.standardError.write(Data(text.utf8)) }
+    lost.withLock { lost in if !lost.error { lost.error = !Self.put(text, to: .standardError) } }
+  }
+
+  /// For commands that show no progress: only notes matter, and they are no part of what was asked for.
+  var complaining: @Sendable (ProgressEvent) -> Void {
+    { event in if case .note(let text) = event { self.complain("note: \(text)\n") } }
+  }
+
+  private static func put(_ text: String, to stream: FileHandle) -> Bool {
+    do {
+      try stream.write(contentsOf: Data(text.utf8))
+      return true
+    } catch {
+      return false
+    }
   }
 
   /// Asks a question and reads a line; nil at the end of the input.

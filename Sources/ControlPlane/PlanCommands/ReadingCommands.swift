@@ -46,7 +46,8 @@ package struct PlanCommand: AsyncParsableCommand {
   package func run() async throws {
     try await reportingFailures { console in
       let document = try PlanDocument.load(plan, console: console)
-      let world = try World.make(document, withClouds: true, journal: nil, console: console, report: { _ in })
+      let world = try World.make(
+        document, withClouds: true, journal: nil, console: console, report: console.complaining)
       let observation = await ObserveRun(
         plan: document.plan, gateways: world.gateways, services: world.services
       ).observe()
@@ -84,7 +85,8 @@ package struct StatusCommand: AsyncParsableCommand {
   package func run() async throws {
     try await reportingFailures { console in
       let document = try PlanDocument.load(plan, console: console)
-      let world = try World.make(document, withClouds: true, journal: nil, console: console, report: { _ in })
+      let world = try World.make(
+        document, withClouds: true, journal: nil, console: console, report: console.complaining)
       let observation = await ObserveRun(
         plan: document.plan, gateways: world.gateways, services: world.services
       ).observe()
@@ -108,7 +110,8 @@ package struct ObserveCommand: AsyncParsableCommand {
   package func run() async throws {
     try await reportingFailures { console in
       let document = try PlanDocument.load(plan, console: console)
-      let world = try World.make(document, withClouds: true, journal: nil, console: console, report: { _ in })
+      let world = try World.make(
+        document, withClouds: true, journal: nil, console: console, report: console.complaining)
       let observation = await ObserveRun(
         plan: document.plan, gateways: world.gateways, services: world.services
       ).observe()

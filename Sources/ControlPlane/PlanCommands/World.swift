@@ -32,7 +32,7 @@ struct World {
       for (name, integration) in document.plan.integrations {
         clouds[name] = try AzureGateway(
           integration: integration, time: time, random: SystemRandom(), environment: environment,
-          children: PosixChildProcesses(), onWait: { console.complain("\($0)\n") })
+          children: PosixChildProcesses(), onWait: { report(.note("\($0)")) })
       }
     }
     let hosts = HostDeployer(

@@ -116,7 +116,7 @@ extension PlanBuilder {
     }
   }
 
-  private func readWindow(_ object: ObjectReading, _ shape: WindowShape) -> WeeklyWindow? {
+  func readWindow(_ object: ObjectReading, _ shape: WindowShape) -> WeeklyWindow? {
     let days = object.value(shape.days)
     let from = object.value(shape.from)
     let to = object.value(shape.to)

@@ -9,6 +9,7 @@ internal import YAMLTree
 ///     allow:
 ///       endpoints: ["https://localhost:8443"]
 ///       secrets: [{env: AZURE_CLIENT_SECRET}]
+///     limits: what a plan's own `guardrails:` may say too
 package enum GuardrailsReader {
   /// The guardrails, or nil where `diagnostics` has an error. Pure, as `PlanReader.read`.
   package static func read(text: String, file: String) -> (guardrails: Guardrails?, diagnostics: [Diagnostic]) {
@@ -30,8 +31,10 @@ package enum GuardrailsReader {
     }
     let endpoints = allow.value(shape.endpoints) ?? []
     let secrets = allow.node(shape.secrets).flatMap { reading.elements(of: $0, expected: "a list of secrets") } ?? []
+    let limits = object.node(shape.limits).flatMap { GuardrailLimitsReading(builder: PlanBuilder(reading)).read($0) }
     return Guardrails(
-      allowedEndpoints: endpoints, allowedSecrets: secrets.compactMap { SecretReader.read($0, reading) })
+      allowedEndpoints: endpoints, allowedSecrets: secrets.compactMap { SecretReader.read($0, reading) },
+      limits: limits ?? GuardrailLimits())
   }
 }
 
@@ -42,6 +45,7 @@ struct GuardrailsShape: Sendable {
   let allow: Field<YAMLNode>
   let endpoints: Field<[String]>
   let secrets: Field<YAMLNode>
+  let limits: Field<YAMLNode>
   let allowShape: Shape
   let shape: Shape
 
@@ -55,10 +59,13 @@ struct GuardrailsShape: Sendable {
       "Secrets that may be sent to a custom cloud.")
     allowShape = Shape(inner)
     var table = FieldTable(
-      "guardrails", noun: "the guardrails file", "What a platform team allows, outside of the plan.")
+      "guardrailsFile", noun: "the guardrails file", "What a platform team allows, outside of the plan.")
     apiVersion = table.add("apiVersion", .constant("cmcplan/v1"), required: true, examples: ["cmcplan/v1"], "Version.")
     kind = table.add("kind", .constant("Guardrails"), required: true, examples: ["Guardrails"], "Kind of document.")
     allow = table.add("allow", .shape(allowShape), required: true, "What is allowed.")
+    limits = table.addLater(
+      "limits", .shape(GuardrailLimitsShape.the.shape), instead: "remove it, and review plans for it",
+      examples: ["{locations: {only: [westeurope]}, moves: {atMost: 5}}"], "What every plan may want.")
     shape = Shape(table)
   }
 }

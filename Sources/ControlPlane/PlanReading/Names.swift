@@ -38,6 +38,10 @@ enum Names {
     !text.isEmpty && text.utf8.count <= 64 && text.utf8.allSatisfy { isLower($0) || isDigit($0) }
   }
 
+  static func isLowerAlphanumericOrHyphen(_ byte: UInt8) -> Bool {
+    isLower(byte) || isDigit(byte) || byte == UInt8(ascii: "-")
+  }
+
   static func isResourceGroup(_ text: String) -> Bool {
     guard let last = text.last, last != ".", text.count <= 90 else { return false }
     return text.allSatisfy { $0.isLetter || $0.isNumber || "-_.()".contains($0) }

@@ -18,6 +18,7 @@ extension PlanBuilder {
     var result: [MigrationName: Migration] = [:]
     result.reserveCapacity(entries.count)
     for (name, key, value) in entries {
+      phases[name] = .some(nil)
       result[MigrationName(name)] = readMigration(value, name: name, position: key.position)
     }
     return result
@@ -32,8 +33,10 @@ extension PlanBuilder {
     context.integration = integration(object)
     let cutoverObject = object.node(shape.cutover).flatMap { ObjectReading($0, CutoverShape.the.shape, reading) }
     context.phase = cutoverObject?.value(CutoverShape.the.phase)
+    phases[name] = .some(context.phase)
     let connection = readConnection(object, context)
     let volumes = object.node(shape.volumes).map { readVolumes($0, context, migration: object) } ?? []
+    if isVolumeNameNeeded { volumeNames[name] = Set(volumes.map(\.name)) }
     let iqos = readIQoS(object)
     let timeout = object.value(shape.linkLossTimeout, inherited: defaults.linkLossTimeout)
     let interval = readResync(object)

@@ -26,6 +26,12 @@ final class PlanBuilder {
   var listeners: [ListenerKey: String] = [:]
   var disksPerHost: [String: Int] = [:]
   var diskNames: [String: String] = [:]
+  /// Migrations of the document, also those that could not be read, with their phases where they are known.
+  var phases: [String: Phase?] = [:]
+  /// Whether `moved` asks for names of volumes: of a large estate they aren't kept for nothing.
+  var isVolumeNameNeeded = false
+  /// Names of volumes, by migration.
+  var volumeNames: [String: Set<String>] = [:]
 
   init(_ reading: Reading) { self.reading = reading }
 
@@ -60,18 +66,22 @@ final class PlanBuilder {
     if let node = document.node(shape.hosts) { readHosts(node) }
     isHostsUnreadable = document.node(shape.hosts).map { !$0.isMapping } ?? true
     if let node = document.node(shape.defaults) { defaults = readDefaults(node) }
+    isVolumeNameNeeded = document.has(shape.coordination.moved)
     var migrations: [MigrationName: Migration] = [:]
     if let node = document.node(shape.migrations) {
       migrations = readMigrations(node)
       if !node.isMapping { hasUnresolvedHost = true }
     }
+    let coordination = readCoordination(document)
     warnOfUnusedHosts()
     warnOfUnusedVariables(document)
     guard isPlan, let metadata else { return nil }
     let named = hosts.compactMap { name, draft in draft.host.map { (HostName(name), $0) } }
     return MigrationPlan(
       metadata: metadata, integrations: integrations, attestations: attestations,
-      hosts: Dictionary(uniqueKeysWithValues: named), migrations: migrations)
+      hosts: Dictionary(uniqueKeysWithValues: named), migrations: migrations, waves: coordination.waves,
+      groups: coordination.groups, moved: coordination.moved, notifications: coordination.notifications,
+      archive: coordination.archive, guardrails: coordination.guardrails)
   }
 
   private func checkKind(_ document: ObjectReading) -> Bool {

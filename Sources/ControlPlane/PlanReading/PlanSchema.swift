@@ -28,7 +28,7 @@ package enum PlanSchema {
   private static func collect(_ shape: Shape, into definitions: inout [String: JSONValue]) {
     guard definitions[shape.name] == nil else { return }
     definitions[shape.name] = object(shape)
-    for field in shape.fields {
+    for field in shape.fields where field.availability == .available {
       for child in shapes(in: field.schema) { collect(child, into: &definitions) }
     }
   }

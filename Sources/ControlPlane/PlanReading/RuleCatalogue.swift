@@ -205,6 +205,20 @@ package enum RuleCatalogue {
       "CMC1261", "a final cutover is proven", "With 'verify: none' nothing shows that both copies are the same.",
       "verify: full"),
     rule(
+      "CMC1270", "a migration that is named exists", "Waves, groups and renames speak of migrations of this plan.",
+      "waves: [{name: pilot, migrations: [erp-db]}]"),
+    rule(
+      "CMC1271", "a migration stands in one wave and in one group",
+      "Of two it would not be clear which one it waits for, or swings with."),
+    rule(
+      "CMC1272", "a group's migrations can swing together",
+      "Two at least, with the same phase, in the same wave: otherwise one of them would always keep the others back.",
+      "groups: {erp: [erp-db, erp-app]}"),
+    rule(
+      "CMC1273", "a rename goes from a name that is gone to one that is there",
+      "Tags and catalogues are changed once. A name that is still used has a session of its own.",
+      "moved: [{from: old/data, to: erp-db/data}]"),
+    rule(
       "CMC1290", "a cloud that isn't Microsoft's is allowed by guardrails",
       "Whoever owns the endpoint gets the credential. A plan can't allow itself that, not even on this machine.",
       "allow: {endpoints: [\"https://localhost:8443\"]}"),

@@ -97,12 +97,16 @@ struct FieldTable {
 
   fileprivate mutating func appendRow(_ field: FieldSpec) { fields.append(field) }
 
-  /// Adds a row for what is not carried out yet.
-  mutating func addLater(_ name: String, _ schema: SchemaType, instead: String, _ description: String) {
+  /// Adds a row for what is not carried out yet: read and checked as any other, and refused. `add` in its place, without
+  /// `instead`, lifts that.
+  mutating func addLater<Value>(
+    _ name: String, _ type: ValueType<Value>, instead: String, examples: [String] = [], _ description: String
+  ) -> Field<Value> {
     fields.append(
       FieldSpec(
-        name: name, schema: schema, isRequired: false, defaultText: nil, description: description, examples: [],
-        availability: .later(instead: instead)))
+        name: name, schema: type.schema, isRequired: false, defaultText: nil, description: description,
+        examples: examples, availability: .later(instead: instead)))
+    return Field(name: name, type: type, defaultValue: nil)
   }
 }
 

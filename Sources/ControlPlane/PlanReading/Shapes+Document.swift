@@ -101,6 +101,7 @@ struct DocumentShape: Sendable {
   let hosts: Field<YAMLNode>
   let defaults: Field<YAMLNode>
   let migrations: Field<YAMLNode>
+  let coordination: CoordinationFields
   let shape: Shape
 
   private init() {
@@ -122,30 +123,8 @@ struct DocumentShape: Sendable {
     defaults = table.add("defaults", .shape(DefaultsShape.the.shape), "What every migration has.")
     migrations = table.add(
       "migrations", .named(MigrationShape.the.shape), required: true, "What moves, by name. May be empty: `{}`.")
-    Self.addLaterFields(&table)
+    coordination = CoordinationFields(&table)
     shape = Shape(table)
-  }
-
-  private static func addLaterFields(_ table: inout FieldTable) {
-    let name = SchemaType.pattern(ValueType<String>.namePattern)
-    let object = SchemaType.map(keyPattern: "", .either([]))
-    table.addLater(
-      "guardrails", object, instead: "put them in a file of their own and name it with --guardrails FILE",
-      "What the plan may do.")
-    table.addLater(
-      "waves", .list(object, minimum: 0), instead: "remove it, and apply in order with --only MIGRATION",
-      "Order and bake time between migrations.")
-    table.addLater(
-      "groups", .map(keyPattern: "", .list(name, minimum: 0)),
-      instead: "remove it; volumes that must swing together belong to one migration",
-      "Migrations that swing together.")
-    table.addLater("moved", .list(object, minimum: 0), instead: "remove it; keep the old names meanwhile", "Renames.")
-    table.addLater(
-      "notifications", object, instead: "remove it, and act on the exit code of 'cmcplan apply'",
-      "Whom to tell when a human is needed.")
-    table.addLater(
-      "archive", object, instead: "remove it, and keep a copy of .cmcplan/runs yourself",
-      "Where journals and receipts go for good.")
   }
 }
 

@@ -4,19 +4,29 @@ internal import YAMLTree
 
 struct WindowShape: Sendable {
   static let window = WindowShape(
-    "window", "Every week on `days`, from one time of day to another. A window that crosses midnight is written as two."
+    "window", noun: "window",
+    "Every week on `days`, from one time of day to another. A window that crosses midnight is written as two."
   )
-  static let scheduled = WindowShape("scheduledLevel", "An iQoS level for part of the week.")
+  static let scheduled = WindowShape(
+    "scheduledLevel", noun: "schedule", "An iQoS level for part of the week.", level: ("level", "The level then."))
+  static let guarded = WindowShape(
+    "guardrailLevel", noun: "iqos", "The highest iQoS level for part of the week.",
+    level: ("atMost", "The highest level then."), hasEffect: true)
   let days: Field<[Weekday]>
   let from: Field<Int>
   let to: Field<Int>
   let timeZone: Field<String>
-  /// Of `scheduledLevel` only.
+  /// Of `scheduledLevel` and `guardrailLevel` only.
   let level: Field<IQoSLevel>?
+  /// Of `guardrailLevel` only.
+  let effect: Field<GuardrailEffect>?
   let shape: Shape
 
-  private init(_ name: String, _ description: String) {
-    var table = FieldTable(name, noun: name == "window" ? "window" : "schedule", description)
+  private init(
+    _ name: String, noun: String, _ description: String, level levelKey: (name: String, description: String)? = nil,
+    hasEffect: Bool = false
+  ) {
+    var table = FieldTable(name, noun: noun, description)
     days = table.add("days", .list(of: .choice), required: true, examples: ["[sat, sun]"], "Days of the week.")
     from = table.add("from", .timeOfDay, required: true, examples: ["\"02:00\""], "Start, 00:00 to 24:00.")
     to = table.add("to", .timeOfDay, required: true, examples: ["\"04:00\""], "End, 00:00 to 24:00.")
@@ -26,8 +36,11 @@ struct WindowShape: Sendable {
       IANA time zone. When clocks go forward, times that don't exist are skipped; when they go back, times that come \
       twice count both times.
       """)
-    level =
-      name == "window" ? nil : table.add("level", .choice, required: true, examples: ["relentless"], "The level then.")
+    level = levelKey.map { key in
+      table.add(key.name, .choice, required: true, examples: ["relentless"], key.description)
+    }
+    effect =
+      hasEffect ? table.add("effect", .choice, default: "deny", "`deny` stops the plan, `warn` says so.") : nil
     shape = Shape(table)
   }
 }

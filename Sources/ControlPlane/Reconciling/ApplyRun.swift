@@ -41,6 +41,7 @@ package final class ApplyRun: Sendable {
   }
 
   private var isInterrupted: Bool { interrupts.withLock { $0.count > 0 } }
+  private var isAbandoned: Bool { interrupts.withLock { $0.count > 1 } }
 
   /// What has come of the rounds so far.
   private struct Progress {
@@ -73,6 +74,8 @@ package final class ApplyRun: Sendable {
       await record(JournalEntry(.roundStarted, attempt: round))
       let before = progress.stepsDone
       await execute(graph, performer, waitUntil: waitUntil, &progress)
+      // Whoever wants it stopped at once doesn't wait for another look at the world.
+      if isAbandoned { break }
       // What couldn't finish gave its leases back, or couldn't; either way nothing is held beyond the round.
       changes = difference(await observed(nil, observer, pool, round: round + 1))
       if progress.stepsDone == before { break }

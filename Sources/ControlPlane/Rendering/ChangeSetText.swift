@@ -42,12 +42,13 @@ func summaryLine(_ changes: ChangeSet) -> String {
 }
 
 private func renderMigration(_ entry: MigrationChanges, _ style: TextStyle) -> String {
-  var text = "\n" + style.paint(entry.migration.text, .name) + ": "
-  text +=
+  var head =
     entry.reached.phase == entry.target && entry.changes.isEmpty
     ? entry.reached.word : "\(entry.reached.word) → \(entry.target.rawValue)"
-  if let health = entry.health { text += style.paint(", " + safe(healthText(health)), .dim) }
-  text += "\n"
+  if let health = entry.health { head += ", " + healthText(health) }
+  let name = safe(entry.migration.text)
+  var text =
+    "\n" + style.folded(style.paint(name, .name) + ": ", leadWidth: name.count + 2, safe(head), indent: 6)
   for diagnostic in entry.diagnostics { text += renderDiagnostic(diagnostic, style) }
   if entry.changes.isEmpty, !entry.diagnostics.hasErrors { text += "    no changes\n" }
   var shown: Int?

@@ -21,13 +21,16 @@ package struct ProgressRenderer: Sendable {
   }
 
   /// Lines that are drawn over; more are counted only.
-  private static let liveLineLimit = 16
+  private static let mostLiveLines = 16
+  /// Lines of the terminal that are left to what scrolls: what left the screen can't be drawn over.
+  private static let scrollingRows = 2
   /// Between two plain lines about the same migration.
   private static let plainIntervalSeconds = 10.0
   private static let barColumns = 24
 
   private let format: Format
-  private let style: TextStyle
+  private var style: TextStyle
+  private var liveLineLimit = ProgressRenderer.mostLiveLines
   private var running: [Action: MonotonicTime] = [:]
   private var bars: [MigrationName: Bar] = [:]
   private var lastPlain: [MigrationName: (at: MonotonicTime, line: String)] = [:]
@@ -42,6 +45,22 @@ package struct ProgressRenderer: Sendable {
     if format == .json { return ProgressDocument(event).map { encoded($0) + "\n" } ?? "" }
     let lines = take(event, at: now)
     guard style.live else { return lines.joined() }
+    return draw(under: lines, at: now)
+  }
+
+  /// The size of the terminal's window, which may change at any time.
+  package mutating func fit(columns: Int, rows: Int) {
+    style.width = min(max(columns, 20), 200)
+    liveLineLimit = min(Self.mostLiveLines, max(1, rows - Self.scrollingRows))
+  }
+
+  /// The same lines again with the time that went by; empty where nothing is drawn over.
+  package mutating func redraw(at now: MonotonicTime) -> String {
+    guard format == .text, style.live, liveLines > 0 else { return "" }
+    return draw(under: [], at: now)
+  }
+
+  private mutating func draw(under lines: [String], at now: MonotonicTime) -> String {
     let erase = liveLines == 0 ? "" : "\u{1b}[\(liveLines)A\u{1b}[J"
     let block = liveBlock(at: now)
     liveLines = block.count
@@ -137,9 +156,9 @@ package struct ProgressRenderer: Sendable {
     lines += busy.map { action, since in "\(title(action)) … \(Quantity.duration(now.seconds(since: since).rounded()))"
     }
     .sorted()
-    if lines.count > Self.liveLineLimit {
-      let more = lines.count - Self.liveLineLimit
-      lines = lines.prefix(Self.liveLineLimit) + ["… and \(more) more"]
+    if lines.count > liveLineLimit {
+      let shown = liveLineLimit - 1
+      lines = lines.prefix(shown) + ["… and \(lines.count - shown) more"]
     }
     return lines.map { String($0.prefix(style.width - 1)) }
   }

@@ -1,0 +1,278 @@
+internal import BlockModel
+internal import Diagnostics
+internal import MigrationModel
+internal import YAMLTree
+
+/// What the document says of more than one migration.
+struct Coordination {
+  var waves: [Wave] = []
+  var groups: [SwingGroup] = []
+  var moved: [Move] = []
+  var notifications: [NotificationTarget] = []
+  var archive: Archive?
+  var guardrails: GuardrailLimits?
+}
+
+extension PlanBuilder {
+  /// After the migrations: their names and phases must be known.
+  func readCoordination(_ document: ObjectReading) -> Coordination {
+    let fields = DocumentShape.the.coordination
+    var result = Coordination()
+    var waveOf: [String: String] = [:]
+    if let node = document.node(fields.waves) { result.waves = readWaves(node, waveOf: &waveOf) }
+    if let node = document.node(fields.groups) { result.groups = readGroups(node, waveOf: waveOf) }
+    if let node = document.node(fields.moved) { result.moved = readMoved(node) }
+    if let node = document.node(fields.notifications) { result.notifications = readNotifications(node) }
+    result.archive = document.node(fields.archive).flatMap { readArchive($0) }
+    result.guardrails = document.node(fields.guardrails).flatMap { GuardrailLimitsReading(builder: self).read($0) }
+    return result
+  }
+
+  /// A list of migrations' names: each exists, and stands in the list and in its like only once.
+  /// `taken` has what earlier lists named.
+  private func migrations(_ node: YAMLNode, in list: String, taken: inout [String: String]) -> [MigrationName] {
+    var names: [MigrationName] = []
+    for element in reading.elements(of: node, expected: "names of migrations") ?? [] {
+      guard let name = ValueType<String>.name.read(element, reading), exists(name, at: element) else { continue }
+      if let other = taken[name] {
+        reading.report(
+          "CMC1271", at: element.position,
+          "migration '\(name)' stands in \(other) already", "name it once: it can only be in one place in the order")
+        continue
+      }
+      taken[name] = list
+      names.append(MigrationName(name))
+    }
+    return names
+  }
+
+  private func exists(_ migration: String, at node: YAMLNode) -> Bool {
+    if phases[migration] != nil { return true }
+    reading.report(
+      "CMC1270", at: node.position, "there is no migration '\(migration.shortened())'",
+      orDefault(
+        Suggestion.phrase(for: migration, among: phases.keys.sorted()), "describe it under 'migrations:', or remove it")
+    )
+    return false
+  }
+
+  private func readWaves(_ node: YAMLNode, waveOf: inout [String: String]) -> [Wave] {
+    let shape = WaveShape.the
+    var waves: [Wave] = []
+    var names: Set<String> = []
+    for element in reading.elements(of: node, expected: "a list of waves") ?? [] {
+      guard let object = ObjectReading(element, shape.shape, reading) else { continue }
+      let name = object.value(shape.name)
+      if let name, !names.insert(name).inserted {
+        reading.report(
+          "CMC1271", at: object.position(shape.name), "there are two waves '\(name)'", "give each a name of its own")
+      }
+      let list = name.map { "wave '\($0)'" } ?? "another wave"
+      let members = object.node(shape.migrations).map { migrations($0, in: list, taken: &waveOf) }
+      if let node = object.node(shape.migrations), node.isSequence, node.count == 0 {
+        reading.report("CMC1107", at: node.position, "the list is empty", "write at least one item in it")
+      }
+      let bake = object.value(shape.bake)
+      let check = object.node(shape.healthCheck).flatMap { readCheck($0) }
+      guard let name, let members else { continue }
+      waves.append(
+        Wave(name: name, migrations: members, bakeSeconds: bake ?? 0, healthCheck: check, position: element.position))
+    }
+    return waves
+  }
+
+  private func readCheck(_ node: YAMLNode) -> WaveHealthCheck? {
+    let shape = WaveShape.the
+    guard let object = ObjectReading(node, shape.check, reading) else { return nil }
+    let host = object.has(shape.checkHost) ? resolveHost(object, shape.checkHost) : nil
+    let run = object.value(shape.checkRun)
+    if let run {
+      HookRules.check(run, at: object.position(shape.checkRun), volumes: [], reading)
+    }
+    let timeout = object.value(shape.checkTimeout)
+    guard let host, let run, let timeout else { return nil }
+    return WaveHealthCheck(host: HostName(host), run: run, timeoutSeconds: timeout)
+  }
+
+  private func readGroups(_ node: YAMLNode, waveOf: [String: String]) -> [SwingGroup] {
+    var groups: [SwingGroup] = []
+    var taken: [String: String] = [:]
+    for (name, key, value) in reading.namedEntries(of: node, what: "groups", maximum: Self.maximumEntries) {
+      let members = migrations(value, in: "group '\(name)'", taken: &taken)
+      if value.isSequence, value.count < 2 {
+        reading.report(
+          "CMC1272", at: value.position, "group '\(name)' has \(value.count == 0 ? "no migration" : "one migration")",
+          "name two at least, or remove the group")
+      }
+      checkAgreement(of: members, in: name, at: value.position, waveOf: waveOf)
+      groups.append(SwingGroup(name: name, migrations: members, position: key.position))
+    }
+    return groups.sorted { $0.name < $1.name }
+  }
+
+  private func checkAgreement(
+    of members: [MigrationName], in group: String, at position: SourcePosition, waveOf: [String: String]
+  ) {
+    let known = members.compactMap { name in phases[name.text]?.map { (name: name.text, phase: $0) } }
+    if let first = known.first, let other = known.first(where: { $0.phase != first.phase }) {
+      reading.report(
+        "CMC1272", at: position,
+        "group '\(group)' can't swing together: '\(first.name)' has 'phase: \(first.phase.rawValue)', "
+          + "'\(other.name)' has 'phase: \(other.phase.rawValue)'", "give all of its migrations the same phase")
+    }
+    if let first = members.first, let other = members.first(where: { waveOf[$0.text] != waveOf[first.text] }) {
+      reading.report(
+        "CMC1272", at: position,
+        "group '\(group)' can't swing together: '\(first)' is in \(waveOf[first.text] ?? "no wave"), "
+          + "'\(other)' in \(waveOf[other.text] ?? "no wave")", "put all of its migrations in one wave")
+    }
+  }
+
+  private func readMoved(_ node: YAMLNode) -> [Move] {
+    let shape = MoveShape.the
+    var moves: [Move] = []
+    var sources: Set<Move.Name> = []
+    var targets: Set<Move.Name> = []
+    for element in reading.elements(of: node, expected: "a list of renames") ?? [] {
+      guard let object = ObjectReading(element, shape.shape, reading) else { continue }
+      let from = object.value(shape.from)
+      let to = object.value(shape.to)
+      guard let from, let to else { continue }
+      if let fault = moveFault(from, to) {
+        reading.report("CMC1273", at: object.position(fault.isFrom ? shape.from : shape.to), fault.what, fault.advice)
+        continue
+      }
+      guard sources.insert(from).inserted, targets.insert(to).inserted else {
+        reading.report(
+          "CMC1273", at: element.position, "'\(from)' or '\(to)' stands in another rename already", "keep one of them")
+        continue
+      }
+      moves.append(Move(from: from, to: to, position: element.position))
+    }
+    return moves
+  }
+
+  private func moveFault(_ from: Move.Name, _ to: Move.Name) -> (isFrom: Bool, what: String, advice: String)? {
+    if (from.volume == nil) != (to.volume == nil) {
+      return (false, "'\(from)' and '\(to)' are not of one kind", "rename a migration, or a volume as MIGRATION/VOLUME")
+    }
+    if isInPlan(from) {
+      return (
+        true, "'\(from)' is still part of the plan", "a rename names what is gone first; remove it, or its old entry"
+      )
+    }
+    guard !isInPlan(to) else { return nil }
+    let names =
+      to.volume == nil
+      ? phases.keys.sorted() : (volumeNames[to.migration.text] ?? []).sorted().map { "\(to.migration)/\($0)" }
+    return (
+      false, "there is no '\(to)' in the plan",
+      orDefault(Suggestion.phrase(for: "\(to)", among: names), "name what it is called now")
+    )
+  }
+
+  private func isInPlan(_ name: Move.Name) -> Bool {
+    guard let volume = name.volume else { return phases[name.migration.text] != nil }
+    // Of a migration that could not be read, the volumes are not known.
+    guard let names = volumeNames[name.migration.text] else { return false }
+    return names.contains(volume.text)
+  }
+}
+
+// MARK: - Notifications and archive
+
+extension PlanBuilder {
+  private func readNotifications(_ node: YAMLNode) -> [NotificationTarget] {
+    let shape = NotificationShape.the
+    var targets: [NotificationTarget] = []
+    for (name, key, value) in reading.namedEntries(of: node, what: "notifications", maximum: Self.maximumEntries) {
+      guard let object = ObjectReading(value, shape.shape, reading, label: name) else { continue }
+      let webhook = object.node(shape.webhook).flatMap { readWebhook($0) }
+      let events = object.has(shape.events) ? object.value(shape.events) : NotificationTarget.Event.allCases
+      let format = object.value(shape.format)
+      guard let webhook, let events, let format else { continue }
+      targets.append(
+        NotificationTarget(name: name, webhook: webhook, events: events, format: format, position: key.position))
+    }
+    return targets.sorted { $0.name < $1.name }
+  }
+
+  /// A text that is no URL is not repeated: it may be a token.
+  private func readWebhook(_ node: YAMLNode) -> NotificationTarget.Webhook? {
+    guard node.isScalar, !node.isNull else { return SecretReader.read(node, reading).map { .secret($0) } }
+    guard let text = reading.text(node, expected: "an https URL") else { return nil }
+    guard text.hasPrefix("https://"), Names.isBaseURL(String(text.prefix { $0 != "?" })), !text.contains("#") else {
+      reading.report(
+        "CMC1120", at: node.position, "this is no https URL", "write https://…, or where it is found: {env: NAME}")
+      return nil
+    }
+    return .url(text)
+  }
+
+  private func readArchive(_ node: YAMLNode) -> Archive? {
+    let shape = ArchiveShape.the
+    guard let object = ObjectReading(node, shape.shape, reading) else { return nil }
+    let directory = object.value(shape.directory)
+    let blob = object.value(shape.blob)
+    let integration =
+      resolveIntegration(object, shape.integration)
+      ?? (integrationNames.count == 1 ? integrationNames.first : nil)
+    if object.has(shape.blob), integration == nil, !object.has(shape.integration) {
+      reading.report(
+        "CMC1211", at: object.position(shape.blob),
+        "the archive's blob names no integration whose credential writes it",
+        integrationNames.isEmpty
+          ? "describe an Azure subscription under 'integrations:'"
+          : "add 'integration:' with \(alternatives(integrationNames))")
+    }
+    if let directory { return Archive(place: .directory(directory), position: node.position) }
+    guard let blob else { return nil }
+    var url = blob
+    while url.hasSuffix("/") { url.removeLast() }
+    return Archive(place: .blob(url: url, integration: integration), position: node.position)
+  }
+}
+
+// MARK: - Guardrails
+
+/// `guardrails:` of a plan, and `limits:` of a guardrails file.
+struct GuardrailLimitsReading {
+  let builder: PlanBuilder
+
+  private var reading: Reading { builder.reading }
+
+  func read(_ node: YAMLNode) -> GuardrailLimits? {
+    let shape = GuardrailLimitsShape.the
+    guard let object = ObjectReading(node, shape.shape, reading) else { return nil }
+    return GuardrailLimits(
+      locations: rule(object, shape.locations, shape.locationsRule), skus: rule(object, shape.skus, shape.skusRule),
+      diskSizeBytes: rule(object, shape.diskSize, shape.diskSizeRule),
+      moves: rule(object, shape.moves, shape.movesRule),
+      bytes: rule(object, shape.bytes, shape.bytesRule), iqos: levels(object, shape.iqos),
+      owner: rule(object, shape.owner, shape.ownerRule),
+      oneWayFromSavedOnly: rule(object, shape.oneWay, shape.oneWayRule))
+  }
+
+  private func rule<Value: Sendable & Equatable>(
+    _ object: ObjectReading, _ field: Field<YAMLNode>, _ shape: GuardrailLimitsShape.Rule<Value>
+  ) -> GuardrailRule<Value>? {
+    guard let node = object.node(field), let inner = ObjectReading(node, shape.shape, reading) else { return nil }
+    let value = inner.value(shape.value)
+    let effect = inner.value(shape.effect)
+    guard let value, let effect else { return nil }
+    return GuardrailRule(value, effect: effect, position: node.position)
+  }
+
+  private func levels(_ object: ObjectReading, _ field: Field<YAMLNode>) -> [GuardrailRule<GuardrailLevel>] {
+    guard let node = object.node(field) else { return [] }
+    return (reading.elements(of: node, expected: "a list of levels") ?? []).compactMap { element in
+      let shape = WindowShape.guarded
+      guard let inner = ObjectReading(element, shape.shape, reading) else { return nil }
+      let window = builder.readWindow(inner, shape)
+      let level = shape.level.flatMap { inner.value($0) }
+      let effect = shape.effect.flatMap { inner.value($0) }
+      guard let window, let level, let effect else { return nil }
+      return GuardrailRule(GuardrailLevel(window: window, atMost: level), effect: effect, position: element.position)
+    }
+  }
+}
