@@ -49,7 +49,8 @@ package final class AgentInstance: Sendable {
       let resources = SessionResources(
         root: root, catalogue: catalogue, time: time, random: SystemRandom(), host: host,
         ports: LinkPorts(transport: transport, log: log), transport: transport, bootID: bootID,
-        executable: overrides.executable, tapOffer: overrides.tapOffer ?? offer, openDevice: overrides.openDevice, log: log)
+        executable: overrides.executable, tapOffer: overrides.tapOffer ?? offer, openDevice: overrides.openDevice,
+        log: log)
       let fence = overrides.fence ?? HostFence(catalogue: catalogue, host: host, children: PosixChildProcesses())
       let inspector = DeviceInspector(host: host, root: root, offer: overrides.tapOffer ?? offer)
       let hooks = HookRunner(

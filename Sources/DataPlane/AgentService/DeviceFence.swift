@@ -51,7 +51,8 @@ package struct DeviceFence: Sendable {
       return .rule(match: Self.condition(key, text) + part)
     }
     if let file = host.text("\(whole)/loop/backing_file", limitBytes: 8192)?.trimmedLine {
-      return .rule(match: Self.condition(number == nil ? "ATTR{loop/backing_file}" : "ATTRS{loop/backing_file}", file) + part)
+      return .rule(
+        match: Self.condition(number == nil ? "ATTR{loop/backing_file}" : "ATTRS{loop/backing_file}", file) + part)
     }
     throw AgentFault(
       .refused,

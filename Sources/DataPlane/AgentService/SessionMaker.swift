@@ -26,7 +26,16 @@ package struct SessionMaker: SessionFactory {
     }
     var opened: [OpenedDevice] = []
     do throws(AgentFault) {
-      for volume in configuration.volumes { opened.append(try open(volume, role: configuration.role, session: configuration.session)) }
+      let isReleased = try isReleased(configuration)
+      for volume in configuration.volumes {
+        let device =
+          configuration.role == .source
+          ? try openSource(volume, session: configuration.session)
+          : try open(volume, role: .destination) { path throws(BlockDeviceError) in
+            try resources.openDevice(path, !isReleased)
+          }
+        opened.append(device)
+      }
       let session: any AgentSession =
         switch configuration.role {
         case .source: try makeSource(entry, opened)
@@ -113,18 +122,27 @@ package struct SessionMaker: SessionFactory {
     }
   }
 
+  /// A destination that was released is its host's, which may have it mounted.
+  private func isReleased(_ configuration: SessionConfiguration) throws(AgentFault) -> Bool {
+    guard configuration.role == .destination else { return false }
+    return try record(of: configuration.session)?.stage == DestinationStage.released.rawValue
+  }
+
+  private func openSource(_ volume: VolumeConfiguration, session: SessionID) throws(AgentFault) -> OpenedDevice {
+    let origin = try origin(of: volume, session: session)
+    return try open(volume, role: .source) { path throws(BlockDeviceError) in
+      resources.host.status(path)?.kind == .block
+        ? try OpenedDevice.openSource(origin ?? path) : try resources.openDevice(path, false)
+    }
+  }
+
   private func open(
-    _ volume: VolumeConfiguration, role: Role, session: SessionID
+    _ volume: VolumeConfiguration, role: Role, with opener: (String) throws(BlockDeviceError) -> OpenedDevice
   ) throws(AgentFault) -> OpenedDevice {
     let path = resources.root.device(volume.devicePath)
     let opened: OpenedDevice
-    let origin = role == .source ? try origin(of: volume, session: session) : nil
     do throws(BlockDeviceError) {
-      if role == .source, resources.host.status(path)?.kind == .block {
-        opened = try OpenedDevice.openSource(origin ?? path)
-      } else {
-        opened = try resources.openDevice(path, role == .destination)
-      }
+      opened = try opener(path)
     } catch {
       let code: AgentFault.Code =
         switch error.errorNumber {

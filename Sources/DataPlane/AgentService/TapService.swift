@@ -173,7 +173,9 @@ final class TapService: Sendable {
   func remove() {
     stop()
     for volume in volumes {
-      do throws(AgentFault) { try devices.removeOrigin(of: volume) } catch { journal.append("originLeft", error.message) }
+      do throws(AgentFault) { try devices.removeOrigin(of: volume) } catch {
+        journal.append("originLeft", error.message)
+      }
     }
     do throws(SystemError) {
       try Files.removeTree(resources.root.tapDirectory(migration))

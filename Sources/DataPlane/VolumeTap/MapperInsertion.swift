@@ -155,7 +155,10 @@ package struct MapperInsertion: Sendable {
     if Self.tapDevice(of: table) != nil {
       guard let existing else {
         throw SystemError(
-          "use \(name)", because: "it leads to an NBD device, but its own table (\(origin)) is gone; restore it with lvchange --refresh or dmsetup")
+          "use \(name)",
+          because:
+            "it leads to an NBD device, but its own table (\(origin)) is gone; restore it with lvchange --refresh or dmsetup"
+        )
       }
       return existing.path
     }
@@ -182,7 +185,8 @@ package struct MapperInsertion: Sendable {
     guard Self.sectors(of: table) * 512 == sizeBytes else {
       throw SystemError(
         operation,
-        because: "it has \(Self.sectors(of: table) * 512) bytes, the session's volume \(sizeBytes); apply the plan again")
+        because:
+          "it has \(Self.sectors(of: table) * 512) bytes, the session's volume \(sizeBytes); apply the plan again")
     }
     let tap = try Files.facts(KernelNBD.path(nbdIndex)).device
     let pause = try mapper.replaceTable(of: name, with: Self.tapTable(sectors: sizeBytes / 512, device: tap))

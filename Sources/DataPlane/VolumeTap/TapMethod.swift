@@ -82,10 +82,12 @@ package struct TapOffer: Sendable, Equatable {
     if hasKernelNBD, namesBackends {
       return TapChoice(.kernelNBD, "\(notInserted); the application has to be pointed to the tap's device")
     }
-    let notKernel = hasKernelNBD ? "its NBD client doesn't tell its devices apart (Linux 5.14)" : "no NBD client (nbd.ko)"
+    let notKernel =
+      hasKernelNBD ? "its NBD client doesn't tell its devices apart (Linux 5.14)" : "no NBD client (nbd.ko)"
     if hasFuseLoop {
       return TapChoice(
-        .fuseLoop, "\(notInserted), and the kernel has \(notKernel); the application has to be pointed to the tap's device"
+        .fuseLoop,
+        "\(notInserted), and the kernel has \(notKernel); the application has to be pointed to the tap's device"
       )
     }
     return TapChoice(.socket, "\(notInserted), and the kernel has neither \(notKernel) nor FUSE and loop devices")
