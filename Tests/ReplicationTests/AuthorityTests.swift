@@ -107,7 +107,7 @@ import Testing
     bench.settle()
     #expect(bench.takeLocal(12))
     #expect(bench.observed.authority == .source)
-    #expect(bench.observed.volumes[0].dirtyBytes >= 128 << 10)
+    #expect(bench.observed.volumes[0].dirtyBytes == 8192)
     #expect(bench.has { if case .hold(.failure, _) = $0 { true } else { false } })
   }
 
@@ -123,7 +123,7 @@ import Testing
     bench.settle(link: 2)
     #expect(bench.observed.volumes[0].dirtyBytes == 0, "copied meanwhile, with what the disk held then")
     bench.tell(.localDone(id: 10, .ok))
-    #expect(bench.observed.volumes[0].dirtyBytes == 64 << 10, "so it is copied once more")
+    #expect(bench.observed.volumes[0].dirtyBytes == 4096, "so it is copied once more")
   }
 
   @Test func aHostThatCouldNotBeFencedIsTriedAgainUntilItIs() {
@@ -199,7 +199,7 @@ import Testing
     if let mirror = bench.takeMirror() { bench.answer(mirror) }
     bench.tell(.localDone(id: 10, .ioError))
     #expect(bench.takeCompletion(10) == .ioError)
-    #expect(bench.observed.volumes[0].dirtyBytes == 64 << 10)
+    #expect(bench.observed.volumes[0].dirtyBytes == 4096)
     guard case .degraded(.source, _) = bench.observed.health else {
       Issue.record("health is \(bench.observed.health)")
       return

@@ -23,13 +23,13 @@ import Testing
     let bench = SourceBench.tracking()
     bench.write(10, 0)
     bench.settle()
-    #expect(bench.observed.volumes[0].dirtyBytes == 64 << 10)
+    #expect(bench.observed.volumes[0].dirtyBytes == 4096)
     bench.tell(.command(.resync, id: 3))
     #expect(bench.copies.count == 1)
     bench.settle()
     #expect(bench.observed.volumes[0].dirtyBytes == 0, "the copier took the old bytes")
     bench.tell(.localDone(id: 10, .ok))
-    #expect(bench.observed.volumes[0].dirtyBytes == 64 << 10, "the copier may have read before the write")
+    #expect(bench.observed.volumes[0].dirtyBytes == 4096, "the copier may have read before the write")
     #expect(bench.takeCompletion(10) == .ok)
   }
 
@@ -86,7 +86,7 @@ import Testing
     bench.tell(.command(.resync, id: 4))
     bench.advance(0.1)
     #expect(bench.copies.count == 1, "one in flight")
-    #expect(bench.observed.volumes[0].dirtyBytes == 64 << 10)
+    #expect(bench.observed.volumes[0].dirtyBytes == 4096)
   }
 
   @Test func theFirstWriteToAnExtentWaitsForItsIntentAndOthersShareTheStore() {
@@ -186,6 +186,57 @@ import Testing
     blank.settle(isZero: true)
     #expect(blank.machine.stage == .tracking)
     #expect(blank.observed.volumes[0].wireBytes == 0)
+  }
+
+  @Test func aSmallWriteMovesOnlyTheSixteenthsThatItTouched() {
+    let bench = SourceBench.tracking()
+    // Two places of one block, one across the border to the next.
+    for (id, offset, length) in [(10, 4096, 512), (11, 20_480, 8192), (12, 61_440, 8192)] {
+      bench.write(UInt64(id), UInt64(offset), UInt64(length))
+      bench.settle()
+      bench.tell(.localDone(id: UInt64(id), .ok))
+    }
+    #expect(bench.observed.volumes[0].dirtyBytes == 4096 + 8192 + 8192)
+    bench.tell(.command(.resync, id: 3))
+    let copies = bench.copies
+    #expect(copies.map(\.range) == [ByteRange(from: 4096, to: 65_536), ByteRange(from: 65_536, to: 69_632)])
+    for copy in copies { bench.tell(.copyRead(transfer: copy.transfer, .ok, isZero: false)) }
+    var sent: [H2HFrame] = []
+    while let frame = bench.takeSent({ if case .write(_, _, _, _, .copy) = $0 { true } else { false } }) {
+      sent.append(frame)
+    }
+    #expect(sent.map(\.message.payloadBytes) == [4096, 8192, 4096, 4096])
+    // One of a block's frames fails: nothing of the block is sent again before all are answered.
+    bench.answer(sent[0], .ioError)
+    bench.advance(2)
+    #expect(bench.copies.count == 2 && !bench.isSettled(0), "its other frames are still on their way")
+    bench.answer(sent[1])
+    bench.answer(sent[2])
+    bench.answer(sent[3])
+    #expect(bench.observed.volumes[0].dirtyBytes == 4096 + 8192 + 4096, "the block's sixteenths, not all of it")
+    bench.advance(2)
+    bench.settle()
+    #expect(bench.isSettled(0) && bench.isSettled(65_536))
+    #expect(bench.observed.volumes[0].dirtyBytes == 0)
+  }
+
+  @Test func aLongRunOfZeroesIsOneTransferAndWhatFollowsItIsNotForgotten() {
+    let bench = SourceBench(volumes: [64 << 20])
+    bench.tell(.linkOffered(link: 1, bench.hello(isKnownZero: true)))
+    bench.tell(.command(.synchronize, id: 1))
+    let first = bench.copies
+    for copy in first { bench.tell(.copyRead(transfer: copy.transfer, .ok, isZero: true)) }
+    let long = bench.copies.dropFirst(first.count).first { $0.range.length > 4 << 20 }
+    #expect(long != nil, "once zeroes were seen, more is asked for at once")
+    guard let long else { return }
+    // The first mebibyte is zero, what follows isn't.
+    bench.tell(.copyRead(transfer: long.transfer, .ok, isZero: true, length: 1 << 20))
+    #expect(
+      bench.copies.contains { $0.range.offset == long.range.offset + (1 << 20) },
+      "the rest of the run is looked at again")
+    bench.settle()
+    #expect(bench.machine.stage == .tracking)
+    #expect(bench.observed.volumes[0].dirtyBytes == 0)
   }
 
   @Test func aFailedTransferStaysDirtyAndHealthSaysWhatStalls() {

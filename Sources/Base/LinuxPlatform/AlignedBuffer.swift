@@ -21,17 +21,27 @@ package final class AlignedBuffer: @unchecked Sendable {
   deinit { bytes.deallocate() }
 }
 
-/// A fixed number of buffers, made at the start, for paths that must not allocate.
+/// At most so many buffers, for paths that must not allocate without bound.
 package final class BufferPool: Sendable {
+  private struct Buffers: Sendable {
+    var free: [AlignedBuffer]
+    var made: Int
+  }
+
   package let bufferBytes: Int
   package let limit: Int
-  private let free: Monitor<[AlignedBuffer]>
+  private let buffers: Monitor<Buffers>
 
-  package init(bufferBytes: Int, limit: Int) {
+  /// All buffers are made at the start, for paths that must not allocate at all, unless `isLazy`: then each is made when
+  /// it is first needed, and kept.
+  package init(bufferBytes: Int, limit: Int, isLazy: Bool = false) {
     precondition(limit >= 1)
     self.bufferBytes = bufferBytes
     self.limit = limit
-    free = Monitor((0..<limit).map { _ in AlignedBuffer(byteCount: bufferBytes) })
+    let atStart = isLazy ? 0 : limit
+    var free = (0..<atStart).map { _ in AlignedBuffer(byteCount: bufferBytes) }
+    free.reserveCapacity(limit)
+    buffers = Monitor(Buffers(free: free, made: atStart))
   }
 
   /// Lends a buffer for the time of `body`, waiting for one.
@@ -46,16 +56,31 @@ package final class BufferPool: Sendable {
   /// Waits for a buffer; it must come back by `giveBack`. Its bytes are what the last user left.
   package func take() -> AlignedBuffer {
     while true {
-      // With no deadline the wait ends only with a buffer.
-      if let buffer = free.wait({ $0.popLast() }) { return buffer }
+      // With no deadline the wait ends only with a buffer, or with leave to make one.
+      let found: AlignedBuffer?? = buffers.wait { buffers -> AlignedBuffer?? in
+        Self.next(&buffers, limit: limit)
+      }
+      if let found { return found ?? AlignedBuffer(byteCount: bufferBytes) }
     }
   }
 
   /// A buffer, or nil where all are lent. Never waits.
-  package func tryTake() -> AlignedBuffer? { free.withLock { $0.popLast() } }
+  package func tryTake() -> AlignedBuffer? {
+    let found = buffers.withLock { Self.next(&$0, limit: limit) }
+    guard let found else { return nil }
+    return found ?? AlignedBuffer(byteCount: bufferBytes)
+  }
 
   package func giveBack(_ buffer: AlignedBuffer) {
-    free.withLock { $0.append(buffer) }
-    free.notifyOne()
+    buffers.withLock { $0.free.append(buffer) }
+    buffers.notifyOne()
+  }
+
+  /// Nil: all are lent. `.some(nil)`: one more is to be made.
+  private static func next(_ buffers: inout Buffers, limit: Int) -> AlignedBuffer?? {
+    if let buffer = buffers.free.popLast() { return .some(buffer) }
+    guard buffers.made < limit else { return nil }
+    buffers.made += 1
+    return .some(nil)
   }
 }

@@ -3,12 +3,19 @@ package import BlockModel
 /// A bounded first-in-first-out queue between threads.
 package final class BlockingQueue<Element: Sendable>: Sendable {
   private struct Contents: Sendable {
+    /// A ring, as large as it once had to be.
     var elements: [Element?]
     var first = 0
     var count = 0
+    /// Pushers that wait for room.
+    var pushers = 0
     var isClosed = false
 
     mutating func append(_ element: Element) {
+      if count == elements.count {
+        elements = (0..<count).map { elements[(first + $0) % count] } + Array(repeating: nil, count: count)
+        first = 0
+      }
       elements[(first + count) % elements.count] = element
       count += 1
     }
@@ -30,17 +37,31 @@ package final class BlockingQueue<Element: Sendable>: Sendable {
   package init(capacity: Int) {
     precondition(capacity >= 1)
     self.capacity = capacity
-    contents = Monitor(Contents(elements: Array(repeating: nil, count: capacity)))
+    contents = Monitor(Contents(elements: Array(repeating: nil, count: min(capacity, 16))))
   }
 
   /// Waits for room. False, and the element is dropped, when the queue was closed or the deadline passed.
   package func push(_ element: Element, until deadline: MonotonicTime? = nil) -> Bool {
+    var isWaiting = false
+    func leave(_ contents: inout Contents) {
+      if isWaiting { contents.pushers -= 1 }
+      isWaiting = false
+    }
     let pushed: Bool? = contents.wait(until: deadline) { contents in
-      if contents.isClosed { return false }
-      guard contents.count < capacity else { return nil }
+      if contents.isClosed {
+        leave(&contents)
+        return false
+      }
+      guard contents.count < capacity else {
+        if !isWaiting { contents.pushers += 1 }
+        isWaiting = true
+        return nil
+      }
+      leave(&contents)
       contents.append(element)
       return true
     }
+    if isWaiting { contents.withLock { leave(&$0) } }
     // Pushers and poppers wait on one condition, so that one signal might wake the wrong kind.
     if pushed == true { contents.notifyAll() }
     return pushed ?? false
@@ -57,12 +78,14 @@ package final class BlockingQueue<Element: Sendable>: Sendable {
 
   /// Waits for an element. Nil when the deadline passed, or the queue was closed and is empty.
   package func pop(until deadline: MonotonicTime? = nil) -> Element? {
+    var hasPushers = false
     let popped: Element?? = contents.wait(until: deadline) { contents -> Element?? in
+      hasPushers = contents.pushers > 0
       if let element = contents.takeFirst() { return .some(element) }
       return contents.isClosed ? .some(nil) : nil
     }
     let element = popped ?? nil
-    if element != nil { contents.notifyAll() }
+    if element != nil, hasPushers { contents.notifyAll() }
     return element
   }
 

@@ -91,6 +91,13 @@ extension FileBlockDevice {
     return extents
   }
 
+  package func endOfZeroes(from offset: UInt64, to end: UInt64) throws(BlockDeviceError) -> UInt64 {
+    try checkRange(ByteRange(from: offset, to: end), "look at")
+    if isBlockDevice { return offset }
+    // Where the next hole begins is never asked: on tmpfs that costs a walk over all the data before it.
+    return min(try seek(offset, CMC_SEEK_DATA) ?? end, end)
+  }
+
   /// Nil where there is no more data. A file system without the call answers that all is data.
   private func seek(_ offset: UInt64, _ whence: Int32) throws(BlockDeviceError) -> UInt64? {
     let result = cmc_seek(descriptor.number, offset, whence)

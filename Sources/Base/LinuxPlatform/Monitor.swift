@@ -49,9 +49,10 @@ package final class Monitor<State: Sendable>: @unchecked Sendable {
     _ body: (inout State) throws(Failure) -> Result
   ) throws(Failure) -> Result {
     pthread_mutex_lock(mutex)
+    // After unlocking, or whoever wakes would at once wait for the mutex.
     defer {
-      pthread_cond_broadcast(condition)
       pthread_mutex_unlock(mutex)
+      pthread_cond_broadcast(condition)
     }
     return try body(&state)
   }

@@ -105,6 +105,14 @@ package final class SocketChannel: ByteChannel {
     }
   }
 
+  /// While it is on, only full segments leave: fewer packets, and fewer times that the peer's thread is woken. Off lets
+  /// the rest go. Nothing on sockets that have no segments.
+  package func setCork(_ isOn: Bool) { _ = cmc_set_cork(descriptor.number, isOn ? 1 : 0) }
+
+  /// From how many bytes on a wait for reading ends; an end of the stream or an error always ends it. The caller knows
+  /// that so many are to come, and sets it to 1 again. The kernel bounds it by the receive buffer.
+  package func setLowWater(_ byteCount: Int) { _ = cmc_set_low_water(descriptor.number, Int32(clamping: byteCount)) }
+
   private func writeAll(_ buffer: UnsafeRawBufferPointer) throws(ChannelError) {
     var sent = 0
     while sent < buffer.count {

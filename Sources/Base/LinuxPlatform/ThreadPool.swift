@@ -10,6 +10,8 @@ package final class ThreadPool: Sendable {
     var threads = 0
     var idle = 0
     var started = 0
+    /// Threads that wait for room, or for the pool's end.
+    var others = 0
     var isShutDown = false
   }
 
@@ -34,12 +36,14 @@ package final class ThreadPool: Sendable {
 
   /// Waits for room among the waiting jobs. Throws ESHUTDOWN after `shutDown`, ETIMEDOUT at the deadline.
   package func submit(until deadline: MonotonicTime? = nil, _ job: @escaping Job) throws(SystemError) {
+    work.withLock { $0.others += 1 }
     let taken: Bool? = work.wait(until: deadline) { work in
       if work.isShutDown { return false }
       guard work.waiting.count < waitingLimit else { return nil }
       work.waiting.append(job)
       return true
     }
+    work.withLock { $0.others -= 1 }
     try afterSubmitting(taken)
   }
 
@@ -56,7 +60,11 @@ package final class ThreadPool: Sendable {
 
   /// Lets the waiting jobs run, then ends the threads; returns when all have left (or at the deadline).
   package func shutDown(until deadline: MonotonicTime? = nil) {
-    work.change { $0.isShutDown = true }
+    work.change { work in
+      work.isShutDown = true
+      work.others += 1
+    }
+    defer { work.withLock { $0.others -= 1 } }
     _ = work.wait(until: deadline) { $0.threads == 0 ? true : nil }
   }
 
@@ -66,13 +74,13 @@ package final class ThreadPool: Sendable {
         "run work on \(name)", errorNumber: Errno.again, detail: "\(waitingLimit) jobs wait already; try again later")
     }
     guard taken else { throw SystemError("run work on \(name)", errorNumber: Errno.shutDown) }
-    let number: Int? = work.withLock { work in
-      guard work.idle < work.waiting.count, work.threads < threadLimit else { return nil }
+    let (number, isAlone): (Int?, Bool) = work.withLock { work in
+      guard work.idle < work.waiting.count, work.threads < threadLimit else { return (nil, work.others == 0) }
       work.threads += 1
       work.started += 1
-      return work.started
+      return (work.started, work.others == 0)
     }
-    work.notifyAll()
+    wake(isAlone)
     guard let number else { return }
     do {
       try PlatformThread.start(name: "\(name)-\(number)", stackBytes: stackBytes) { self.runJobs() }
@@ -87,14 +95,21 @@ package final class ThreadPool: Sendable {
     }
   }
 
+  /// All wait on one condition: where only idle threads do, one of them is enough.
+  private func wake(_ onlyIdle: Bool) {
+    if onlyIdle { work.notifyOne() } else { work.notifyAll() }
+  }
+
   private func runJobs() {
     while true {
       let deadline = MonotonicTime.afterNow(seconds: idleSeconds)
       work.withLock { $0.idle += 1 }
       // Whoever takes a job stops being idle in the same step, or the next submitter would count on a busy thread.
+      var hasOthers = false
       let next: Job?? = work.wait(until: deadline) { work -> Job?? in
         guard work.waiting.isEmpty else {
           work.idle -= 1
+          hasOthers = work.others > 0
           return .some(work.waiting.removeFirst())
         }
         return work.isShutDown ? .some(nil) : nil
@@ -110,7 +125,7 @@ package final class ThreadPool: Sendable {
         if leaves { return }
         continue
       }
-      work.notifyAll()
+      if hasOthers { work.notifyAll() }
       job()
     }
   }

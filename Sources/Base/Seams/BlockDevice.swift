@@ -50,10 +50,14 @@ package protocol BlockDevice: AnyObject, Sendable {
   func flush() throws(BlockDeviceError)
   /// Extents that cover `range` in order. A device that can't tell answers one extent that is not zero.
   func allocation(of range: ByteRange) throws(BlockDeviceError) -> [AllocationExtent]
+  /// Where the zeroes end that certainly begin at `offset`: `offset` itself where there are none or nobody can tell, at
+  /// most `end`. Cheap, however long they are.
+  func endOfZeroes(from offset: UInt64, to end: UInt64) throws(BlockDeviceError) -> UInt64
   /// Forgets what the page cache holds of `range`, so that a later read comes from the device. Best effort.
   func dropCache(of range: ByteRange)
 }
 
 extension BlockDevice {
   package func dropCache(of range: ByteRange) {}
+  package func endOfZeroes(from offset: UInt64, to end: UInt64) throws(BlockDeviceError) -> UInt64 { offset }
 }

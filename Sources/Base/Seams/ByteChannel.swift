@@ -24,6 +24,8 @@ package struct ChannelError: Error, Sendable, Equatable, CustomStringConvertible
 package protocol ByteChannel: AnyObject, Sendable {
   /// Fills at least one byte and at most the buffer; throws `.closed` at the end of the stream.
   func read(into buffer: UnsafeMutableRawBufferPointer) throws(ChannelError) -> Int
+  /// Fills the whole buffer.
+  func readFully(into buffer: UnsafeMutableRawBufferPointer) throws(ChannelError)
   /// Writes everything.
   func write(_ buffer: UnsafeRawBufferPointer) throws(ChannelError)
   /// Writes both, one after the other, in as few system calls as possible.
@@ -37,7 +39,6 @@ extension ByteChannel {
     if !second.isEmpty { try write(second) }
   }
 
-  /// Fills the whole buffer.
   package func readFully(into buffer: UnsafeMutableRawBufferPointer) throws(ChannelError) {
     var filled = 0
     while filled < buffer.count {

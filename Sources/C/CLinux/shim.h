@@ -321,6 +321,12 @@ static inline long cmc_set_option(int descriptor, int level, int name, int value
   return setsockopt(descriptor, level, name, &value, sizeof value) < 0 ? -errno : 0;
 }
 static inline long cmc_set_no_delay(int descriptor) { return cmc_set_option(descriptor, IPPROTO_TCP, TCP_NODELAY, 1); }
+/// On: partial segments wait for more bytes (200 ms at most). Off: they leave.
+static inline long cmc_set_cork(int descriptor, int on) { return cmc_set_option(descriptor, IPPROTO_TCP, TCP_CORK, on); }
+/// poll says readable from so many bytes on.
+static inline long cmc_set_low_water(int descriptor, int bytes) {
+  return cmc_set_option(descriptor, SOL_SOCKET, SO_RCVLOWAT, bytes);
+}
 static inline long cmc_set_reuse_address(int descriptor) {
   return cmc_set_option(descriptor, SOL_SOCKET, SO_REUSEADDR, 1);
 }

@@ -15,14 +15,12 @@
 
 // ---- contexts --------------------------------------------------------------------------------------------------
 /// TLS 1.3 only; no tickets, cache, early data or renegotiation. Partial writes, so that a lock around SSL_write is held
-/// for one record; read-ahead, so that a system call fetches several. Returns 1, or 0 with the error queue filled.
-static inline int cmc_tls_restrict(SSL_CTX *context, const char *cipher_suites, size_t read_ahead_bytes) {
+/// for one record. Returns 1, or 0 with the error queue filled.
+static inline int cmc_tls_restrict(SSL_CTX *context, const char *cipher_suites) {
   SSL_CTX_set_options(context, SSL_OP_NO_TICKET | SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION |
                                    SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA);
   SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
   SSL_CTX_set_mode(context, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
-  SSL_CTX_set_read_ahead(context, 1);
-  SSL_CTX_set_default_read_buffer_len(context, read_ahead_bytes);
   return SSL_CTX_set_min_proto_version(context, TLS1_3_VERSION) == 1 &&
          SSL_CTX_set_max_proto_version(context, TLS1_3_VERSION) == 1 &&
          SSL_CTX_set_num_tickets(context, 0) == 1 && SSL_CTX_set_max_early_data(context, 0) == 1 &&
@@ -34,6 +32,26 @@ static inline void cmc_tls_verify_with(SSL_CTX *context, int (*decide)(X509_STOR
   SSL_CTX_set_verify(context, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
   SSL_CTX_set_cert_verify_callback(context, decide, argument);
 }
+
+/// Reads through a buffer of our own, so that a system call fetches many records. OpenSSL's own read-ahead would move all
+/// that it holds to the front again for every record. Returns 1, or 0 with the error queue filled.
+static inline int cmc_tls_attach(SSL *tls, int descriptor, size_t read_ahead_bytes) {
+  BIO *buffer = BIO_new(BIO_f_buffer());
+  BIO *reading = BIO_new_socket(descriptor, BIO_NOCLOSE);
+  BIO *writing = BIO_new_socket(descriptor, BIO_NOCLOSE);
+  if (buffer == NULL || reading == NULL || writing == NULL ||
+      BIO_set_read_buffer_size(buffer, (long)read_ahead_bytes) != 1) {
+    BIO_free(buffer);
+    BIO_free(reading);
+    BIO_free(writing);
+    return 0;
+  }
+  SSL_set0_rbio(tls, BIO_push(buffer, reading));
+  SSL_set0_wbio(tls, writing);
+  return 1;
+}
+/// Whether bytes have arrived that poll does not know of: decrypted, or read ahead.
+static inline int cmc_tls_has_bytes(SSL *tls) { return SSL_has_pending(tls) == 1 || BIO_pending(SSL_get_rbio(tls)) > 0; }
 
 // ---- results ---------------------------------------------------------------------------------------------------
 static inline unsigned long cmc_tls_first_error(void) { return ERR_peek_error(); }

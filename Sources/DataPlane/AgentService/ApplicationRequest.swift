@@ -108,3 +108,19 @@ final class PooledBuffer: FramePayload, @unchecked Sendable {
   var bytes: UnsafeRawBufferPointer { UnsafeRawBufferPointer(rebasing: buffer.readOnly[..<count]) }
   func release() {}
 }
+
+/// A part of a lent buffer, as a frame's payload.
+final class BufferSlice: FramePayload {
+  private let buffer: PooledBuffer
+  private let offset: Int
+  private let count: Int
+
+  init(_ buffer: PooledBuffer, offset: Int, count: Int) {
+    self.buffer = buffer
+    self.offset = offset
+    self.count = count
+  }
+
+  var bytes: UnsafeRawBufferPointer { UnsafeRawBufferPointer(rebasing: buffer.bytes[offset..<offset + count]) }
+  func release() {}
+}

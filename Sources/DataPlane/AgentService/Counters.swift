@@ -8,9 +8,6 @@ final class Counters: Sendable {
   private let writes = Atomic<UInt64>(0)
   private let writeBytes = Atomic<UInt64>(0)
   private let flushes = Atomic<UInt64>(0)
-  /// Whether the copier's last piece of this volume was zero. Asking a file system where a hole begins can cost it a
-  /// walk over all the data before (tmpfs), so it is asked only where zeroes were seen.
-  let lastCopyWasZero = Atomic<Bool>(true)
 
   func countRead(_ bytes: UInt64) {
     reads.wrappingAdd(1, ordering: .relaxed)

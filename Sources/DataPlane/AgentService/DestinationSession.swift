@@ -48,8 +48,8 @@ final class DestinationSession: AgentSession, LinkOwner, EntryKeeper {
   let writer: StateWriter
   let journal: Journal
   let local = ThreadPool(name: "local", threadLimit: 8, waitingLimit: 16_384)
-  let small = BufferPool(bufferBytes: smallBytes, limit: 256)
-  let large = BufferPool(bufferBytes: H2HLimits.payloadBytes, limit: 24)
+  let small = BufferPool(bufferBytes: smallBytes, limit: 256, isLazy: true)
+  let large = BufferPool(bufferBytes: H2HLimits.payloadBytes, limit: 24, isLazy: true)
   let commandAnswers = Monitor([UInt64: CommandAnswer]())
   let dialer = Monitor<LinkDialer?>(nil)
   let commands = Monitor(())

@@ -53,6 +53,23 @@ final class FrameLane: Sendable {
     return false
   }
 
+  /// Writes the frame on the caller's thread, which may wait for the socket; frames that are queued may go before or after
+  /// it. For bulk data: the thread that read it from the disk has it in its core's cache, and need wake no other.
+  func transmit(_ outgoing: OutgoingFrame) throws(ChannelError) {
+    defer { outgoing.payload?.release() }
+    guard !queue.isClosed else { return }
+    let header = outgoing.frame.encoded()
+    try Self.raw {
+      try header.withUnsafeBytes { header in
+        if let payload = outgoing.payload {
+          try channel.write(header, payload.bytes)
+        } else {
+          try channel.write(header)
+        }
+      }
+    }
+  }
+
   /// Shuts both directions at once; what waits in the queue is released by the writer.
   func close() {
     queue.close()

@@ -32,6 +32,8 @@ final class Link: Sendable {
     /// The owner was told of the end.
     var isOver = false
     var nextBulkLane = 0
+    /// By lane: threads that write on it themselves.
+    var transmitting: [Int]
   }
 
   let number: UInt64
@@ -48,7 +50,7 @@ final class Link: Sendable {
     self.lanes = lanes
     self.isOpener = isOpener
     self.owner = owner
-    state = Monitor(State(readers: lanes.count))
+    state = Monitor(State(readers: lanes.count, transmitting: Array(repeating: 0, count: lanes.count)))
   }
 
   /// Starts the threads. Throws where the host gives no more; the link is then closed.
@@ -85,6 +87,18 @@ final class Link: Sendable {
       return state.nextBulkLane + 1
     }
     send(frame, lane: number)
+  }
+
+  /// The same on the caller's thread, on the bulk lane that fewest threads are busy with. May wait for the peer.
+  func transmitBulk(_ frame: OutgoingFrame) {
+    guard lanes.count > 1 else { return sendControl(frame) }
+    let number = state.withLock { state in
+      let number = (1..<lanes.count).min { state.transmitting[$0] < state.transmitting[$1] } ?? 1
+      state.transmitting[number] += 1
+      return number
+    }
+    defer { state.withLock { $0.transmitting[number] -= 1 } }
+    do throws(ChannelError) { try lanes[number].transmit(frame) } catch { close(why: error.message) }
   }
 
   // MARK: Handshake

@@ -15,6 +15,8 @@ extension SourceSession {
     case deliver(ApplicationRequest, offset: Int, count: Int)
     case answer(ApplicationRequest)
     case refuse(Link, H2HStatus, why: String)
+    /// Bulk frames go in any order.
+    case transmit(Link, OutgoingFrame)
   }
 
   /// Inside the lock. Frames go on their lanes here; nothing here waits.
@@ -25,7 +27,7 @@ extension SourceSession {
       let outgoing = OutgoingFrame(frame, payload: payload(for: frame, source, &state))
       switch lane {
       case .control, .application: link.sendControl(outgoing)
-      case .bulk: link.sendBulk(outgoing)
+      case .bulk: work.append(.transmit(link, outgoing))
       }
     case .local(let id, let volume, let operation, let range, let durable):
       guard let request = state.applications[id] else { return }
@@ -55,12 +57,19 @@ extension SourceSession {
   ) -> (any FramePayload)? {
     switch source {
     case .none: nil
-    case .transfer(let id): state.transfers[id]
+    case .transfer(let id, let offset): piece(of: id, offset: Int(offset), count: frame.message.payloadBytes, &state)
     case .application(let id, let offset):
       state.applications[id].map { request in
         ApplicationSlice(request, offset: Int(offset), count: frame.message.payloadBytes)
       }
     }
+  }
+
+  /// Once it is sent, what was read is not needed again: after a lost link the disk is read anew.
+  private func piece(of transfer: UInt64, offset: Int, count: Int, _ state: inout State) -> (any FramePayload)? {
+    guard let buffer = state.transfers[transfer], offset + count <= buffer.count else { return nil }
+    if offset + count == buffer.count { state.transfers[transfer] = nil }
+    return offset == 0 && count == buffer.count ? buffer : BufferSlice(buffer, offset: offset, count: count)
   }
 
   /// Outside the lock. `events` gets what was done at once; what is handed to a pool posts by itself.
@@ -83,6 +92,13 @@ extension SourceSession {
       if request.drop() { request.answer() }
     case .answer(let request): request.answer()
     case .refuse(let link, let status, let why): submit(local) { link.refuse(status, why: why) }
+    case .transmit(let link, let frame):
+      // Small frames are gathered by the lane's own thread.
+      if case .copier = poster, frame.frame.message.payloadBytes > FrameLane.copiedPayloadBytes {
+        link.transmitBulk(frame)
+      } else {
+        link.sendBulk(frame)
+      }
     case .effect(let effect): perform(effect)
     }
   }
@@ -94,8 +110,10 @@ extension SourceSession {
 
   private func perform(_ effect: SourceEffect) {
     switch effect {
-    case .readForCopy(let transfer, let volume, let range):
-      submit(copying) { [self] in readForCopy(transfer, Int(volume), range) }
+    case .readForCopy(let transfer, let volume, let range, let pieceBytes):
+      submit(copying) { [self] in
+        post(readForCopy(transfer, Int(volume), range, pieceBytes: pieceBytes), from: .copier)
+      }
     case .storeIntent(let volume, let page, let revision, let bytes):
       writer.replace(SourceFiles.intent(session, volumes[Int(volume)].name, page), with: bytes) {
         [weak self] isStored in
@@ -156,22 +174,25 @@ extension SourceSession {
     }
   }
 
-  private func readForCopy(_ transfer: UInt64, _ volume: Int, _ range: ByteRange) {
+  private func readForCopy(
+    _ transfer: UInt64, _ volume: Int, _ range: ByteRange, pieceBytes: UInt64
+  ) -> SourceEvent {
     let device = volumes[volume].device
     do throws(BlockDeviceError) {
-      let lastWasZero = volumes[volume].counters.lastCopyWasZero.load(ordering: .relaxed)
-      if lastWasZero, try device.allocation(of: range).allSatisfy(\.isZero) {
-        return post(.copyRead(transfer: transfer, .ok, isZero: true))
+      let zeroBytes = try device.endOfZeroes(from: range.offset, to: range.end) - range.offset
+      if zeroBytes == range.length { return .copyRead(transfer: transfer, .ok, isZero: true) }
+      if zeroBytes >= pieceBytes {
+        return .copyRead(transfer: transfer, .ok, isZero: true, length: zeroBytes / pieceBytes * pieceBytes)
       }
-      let buffer = PooledBuffer(from: buffers, count: Int(range.length))
+      let count = Int(min(range.length, pieceBytes))
+      let buffer = PooledBuffer(from: count <= Self.smallBytes ? smallBuffers : buffers, count: count)
       try device.read(at: range.offset, into: buffer.target)
       let isZero = isAllZero(buffer.bytes)
-      volumes[volume].counters.lastCopyWasZero.store(isZero, ordering: .relaxed)
       if !isZero { state.withLock { $0.transfers[transfer] = buffer } }
-      post(.copyRead(transfer: transfer, .ok, isZero: isZero))
+      return .copyRead(transfer: transfer, .ok, isZero: isZero, length: UInt64(count))
     } catch {
       journal.append("copyReadFailed", error.message)
-      post(.copyRead(transfer: transfer, IOStatus(error), isZero: false))
+      return .copyRead(transfer: transfer, IOStatus(error), isZero: false)
     }
   }
 

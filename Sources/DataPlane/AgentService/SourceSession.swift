@@ -53,6 +53,8 @@ final class SourceSession: AgentSession, LinkOwner {
   enum Poster {
     case worker
     case lane
+    /// A copying thread, which may also wait for the link.
+    case copier
   }
 
   let session: SessionID
@@ -63,8 +65,14 @@ final class SourceSession: AgentSession, LinkOwner {
   let journal: Journal
   let fence: any SourceFence
   let local = ThreadPool(name: "local", threadLimit: 8, waitingLimit: 16_384)
-  let copying = ThreadPool(name: "copy", threadLimit: 3, waitingLimit: 16_384)
+  /// Each reads and sends, so that their number is the source disk's queue depth. Where the page cache answers, one more
+  /// than the lanes is best.
+  let copying: ThreadPool
   let buffers: BufferPool
+  let smallBuffers = BufferPool(bufferBytes: smallBytes, limit: 128, isLazy: true)
+  static let smallBytes = 64 << 10
+  static let copyingThreadsCached = 3
+  static let copyingThreads = 8
   let commandAnswers = Monitor([UInt64: CommandAnswer]())
   let probes = Monitor([UInt64: Bool]())
   let taps: TapService
@@ -85,7 +93,10 @@ final class SourceSession: AgentSession, LinkOwner {
     self.volumes = volumes
     self.fence = fence
     let limits = machine.configuration.limits
-    buffers = BufferPool(bufferBytes: limits.transferBytes, limit: limits.copyWindowBytes / limits.transferBytes + 8)
+    let threads = volumes.allSatisfy(\.isInline) ? Self.copyingThreadsCached : Self.copyingThreads
+    copying = ThreadPool(name: "copy", threadLimit: threads, waitingLimit: 16_384)
+    buffers = BufferPool(
+      bufferBytes: H2HLimits.payloadBytes, limit: threads + 8, isLazy: true)
     let directory = Catalogue.directory(of: session)
     journal = Journal(
       store: resources.catalogue.state, path: "\(directory)/journal.jsonl", time: resources.time)

@@ -4,6 +4,10 @@ package struct ReplicationLimits: Sendable, Equatable {
   package var transferBytes = 512 << 10
   /// Transfers read or sent and not yet answered, all volumes together.
   package var copyWindowBytes = 16 << 20
+  /// The same in number: after small random writes they are small.
+  package var transfers = 256
+  /// Where zeroes were seen, so much is asked for at once.
+  package var zeroRunBytes: UInt64 = 64 << 20
   /// The copier flushes the destination at the latest after so many bytes or seconds.
   package var checkpointBytes: UInt64 = 1 << 30
   package var checkpointSeconds = 5.0

@@ -179,10 +179,10 @@ extension SourceMachine {
     let isMirrored =
       isMirroring
       && (authority == .standIn
-        || !volumes[request.volume].dirty.containsAll(blocks) && !isBeingCopied(request.volume, blocks))
+        || !volumes[request.volume].dirty.blocks.containsAll(blocks) && !isBeingCopied(request.volume, blocks))
     requests[slot].isMirrored = isMirrored
     noteContentChange(request.volume, request.range)
-    if !isMirrored { markDirty(request.volume, blocks) }
+    if !isMirrored { markDirty(request.volume, request.range) }
   }
 
   private func isBeingCopied(_ volume: Int, _ blocks: Range<Int>) -> Bool {
@@ -207,6 +207,14 @@ extension SourceMachine {
     let extents = volumes[volume].extents(ofBlocks: blocks)
     volumes[volume].dirty.insert(blocks)
     volumes[volume].verified.remove(extents)
+  }
+
+  /// What a write to `range` touched; the rest of its blocks stays what it is.
+  mutating func markDirty(_ volume: Int, _ range: ByteRange) {
+    if dirtySince == nil { dirtySince = now }
+    isVerificationIdle = false
+    volumes[volume].dirty.insert(range)
+    volumes[volume].verified.remove(volumes[volume].extents(of: range))
   }
 
   /// The destination's part of a request, in frames of at most 1 MiB.
@@ -260,7 +268,7 @@ extension SourceMachine {
       // Again after it completed: a copier that read in between may have seen the old bytes.
       noteContentChange(request.volume, request.range)
       if !request.isMirrored || status != .ok {
-        markDirty(request.volume, volumes[request.volume].blocks(of: request.range))
+        markDirty(request.volume, request.range)
       }
     }
     if status != .ok {

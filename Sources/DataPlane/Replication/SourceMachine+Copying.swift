@@ -9,14 +9,29 @@ struct Transfer: Sendable {
     case reading
     case sent
   }
+  /// Its frames have ids from here on, one for each of `pieces`.
   var id: UInt64
   var volume: Int
   var blocks: Range<Int>
+  /// All bytes of `blocks`.
   var range: ByteRange
   var state: State
+  /// Its part of the window and the budget, in bytes.
+  var charge: UInt64
   var isZero = false
+  /// Of a single block: what of it was dirty.
+  var parts = DirtyMap.whole
+  /// What is moved; empty until it is read.
+  var pieces: [ByteRange] = []
+  /// A bit for every frame that the destination has not answered.
+  var unanswered: UInt16 = 0
+  /// Why a piece could not be written. The blocks stay taken until all pieces are answered.
+  var failure: String?
   /// Its link is gone and its blocks are dirty again; only its read is waited for.
   var isAbandoned = false
+
+  var movedBytes: UInt64 { pieces.isEmpty ? range.length : pieces.reduce(0) { $0 + $1.length } }
+  func owns(_ frameID: UInt64) -> Bool { id <= frameID && frameID < id + UInt64(max(1, pieces.count)) }
 }
 
 /// Blocks that the destination has answered for and no flush has covered yet, in the order of the answers.
@@ -81,7 +96,7 @@ extension SourceMachine {
     }
   }
   private var wrapsAround: Bool { stage == .swinging || stage == .proving }
-  var isDrained: Bool { transfers.isEmpty && volumes.allSatisfy { $0.dirty.setCount == 0 } }
+  var isDrained: Bool { transfers.isEmpty && volumes.allSatisfy { $0.dirty.isEmpty } }
 
   mutating func startPass() {
     pass = Pass(isSwept: Array(repeating: false, count: volumes.count))
@@ -106,7 +121,9 @@ extension SourceMachine {
     if maySweep {
       for index in transfers.indices where transfers[index].state == .claimed { startIfFree(index, into: &effects) }
       var idleVolumes = 0
-      while idleVolumes < volumes.count, windowBytes < limits.copyWindowBytes, budget != 0 {
+      while idleVolumes < volumes.count, windowBytes < limits.copyWindowBytes, transfers.count < limits.transfers,
+        budget != 0
+      {
         let volume = nextVolume % volumes.count
         if startTransfer(volume, into: &effects) {
           idleVolumes = 0
@@ -124,16 +141,23 @@ extension SourceMachine {
 
   /// Takes the volume's next dirty run; false if there is none to take now.
   private mutating func startTransfer(_ volume: Int, into effects: inout [SourceEffect]) -> Bool {
-    let limit = max(1, limits.transferBytes / Int(volumes[volume].blockBytes))
-    guard let blocks = nextFreeRun(volume, limit: limit) else { return false }
+    let piece = volumes[volume].pieceBytes(limits)
+    // While writes are mirrored, a long claim would hold up more of them than a copy takes.
+    let run = volumes[volume].knownZero == nil ? limits.zeroRunBytes / 8 : limits.zeroRunBytes
+    let most = volumes[volume].isInZeroes && !isMirroring ? max(piece, run) : piece
+    guard let blocks = nextFreeRun(volume, limit: Int(most / volumes[volume].blockBytes)) else { return false }
     volumes[volume].cursor = blocks.upperBound
     let range = volumes[volume].bytes(ofBlocks: blocks)
-    transferCounter += 1
+    let charge =
+      blocks.count == 1 && volumes[volume].dirty.isPartial(blocks.lowerBound)
+      ? range.length / DirtyMap.partsPerBlock : min(range.length, piece)
+    transferCounter += DirtyMap.partsPerBlock
     transfers.append(
       Transfer(
-        id: WireID.transfer | transferCounter, volume: volume, blocks: blocks, range: range, state: .claimed))
-    windowBytes += Int(range.length)
-    if let left = budget { budget = left - min(left, range.length) }
+        id: WireID.transfer | transferCounter, volume: volume, blocks: blocks, range: range, state: .claimed,
+        charge: charge))
+    windowBytes += Int(charge)
+    if let left = budget { budget = left - min(left, charge) }
     startIfFree(transfers.count - 1, into: &effects)
     return true
   }
@@ -145,7 +169,7 @@ extension SourceMachine {
     while true {
       guard let run = volumes[volume].dirty.nextRun(from: start, limit: limit) else {
         pass?.isSwept[volume] = true
-        guard wrapsAround, !hasWrapped, volumes[volume].dirty.setCount > 0 else { return nil }
+        guard wrapsAround, !hasWrapped, !volumes[volume].dirty.isEmpty else { return nil }
         hasWrapped = true
         start = 0
         continue
@@ -173,16 +197,58 @@ extension SourceMachine {
     where lock.volume == transfer.volume && lock.start < transfer.range.end && transfer.range.offset < lock.end {
       if isMirroring || requests[lock.slot].remoteParts != 0 { return }
     }
-    volumes[transfer.volume].dirty.remove(transfer.blocks)
     transfers[index].state = .reading
+    var range = transfer.range
+    if transfer.blocks.count == 1 {
+      let block = transfer.blocks.lowerBound
+      let parts = volumes[transfer.volume].dirty.take(block)
+      transfers[index].parts = parts
+      if parts != DirtyMap.whole {
+        let pieces = volumes[transfer.volume].dirty.ranges(of: parts, in: block)
+        transfers[index].pieces = pieces
+        if let first = pieces.first, let last = pieces.last { range = ByteRange(from: first.offset, to: last.end) }
+      }
+    } else {
+      volumes[transfer.volume].dirty.remove(transfer.blocks)
+    }
     effects.append(
-      .readForCopy(transfer: transfer.id, volume: UInt16(transfer.volume), range: transfer.range))
+      .readForCopy(
+        transfer: transfer.id, volume: UInt16(transfer.volume), range: range,
+        pieceBytes: volumes[transfer.volume].pieceBytes(limits)))
+  }
+
+  /// What the transfer took is dirty again.
+  private mutating func putBack(_ transfer: Transfer) {
+    if transfer.parts == DirtyMap.whole {
+      markDirty(transfer.volume, transfer.blocks)
+    } else {
+      for piece in volumes[transfer.volume].dirty.ranges(of: transfer.parts, in: transfer.blocks.lowerBound) {
+        markDirty(transfer.volume, piece)
+      }
+    }
+  }
+
+  /// Only the beginning of a long run was looked at: the rest is as dirty as it was.
+  private mutating func shorten(_ index: Int, toBytes length: UInt64) {
+    let transfer = transfers[index]
+    guard length < transfer.range.length else { return }
+    let count = max(1, Int(length / volumes[transfer.volume].blockBytes))
+    guard count < transfer.blocks.count else { return }
+    let border = transfer.blocks.lowerBound + count
+    markDirty(transfer.volume, border..<transfer.blocks.upperBound)
+    volumes[transfer.volume].cursor = min(volumes[transfer.volume].cursor, border)
+    if pass?.endsWithCheckpoint == nil { pass?.isSwept[transfer.volume] = false }
+    transfers[index].blocks = transfer.blocks.lowerBound..<border
+    transfers[index].range = volumes[transfer.volume].bytes(ofBlocks: transfers[index].blocks)
   }
 
   // MARK: a transfer's way
 
-  mutating func copyRead(_ id: UInt64, _ status: IOStatus, _ isZero: Bool, into effects: inout [SourceEffect]) {
+  mutating func copyRead(
+    _ id: UInt64, _ status: IOStatus, _ isZero: Bool, _ length: UInt64, into effects: inout [SourceEffect]
+  ) {
     guard let index = transfers.firstIndex(where: { $0.id == id }), transfers[index].state == .reading else { return }
+    if status == .ok, !transfers[index].isAbandoned { shorten(index, toBytes: length) }
     let transfer = transfers[index]
     guard !transfer.isAbandoned, let link else {
       endTransfer(index, into: &effects)
@@ -192,61 +258,68 @@ extension SourceMachine {
       failTransfer(index, "reading \(transfer.range) of \(volumes[transfer.volume].name) failed", into: &effects)
       return
     }
-    let volume = UInt16(transfer.volume)
-    let message: H2HMessage
-    if isZero {
-      if let zero = volumes[transfer.volume].knownZero, zero.containsAll(transfer.blocks) {
-        // There already. It was never written, so there is nothing for a flush to cover.
-        account(transfer, wireBytes: 0)
-        endTransfer(index, into: &effects)
-        pump(into: &effects)
-        return
-      }
-      message = .writeZeroes(volume: volume, range: transfer.range, durable: false, kind: .copy)
-    } else {
-      volumes[transfer.volume].knownZero?.remove(transfer.blocks)
-      message = .write(
-        volume: volume, offset: transfer.range.offset, length: UInt32(transfer.range.length), durable: false,
-        kind: .copy)
+    volumes[transfer.volume].isInZeroes = isZero
+    if isZero, let zero = volumes[transfer.volume].knownZero, zero.containsAll(transfer.blocks) {
+      // There already. It was never written, so there is nothing for a flush to cover.
+      account(transfer, wireBytes: 0)
+      endTransfer(index, into: &effects)
+      pump(into: &effects)
+      return
     }
+    if !isZero { volumes[transfer.volume].knownZero?.remove(transfer.blocks) }
+    let pieces = transfer.pieces.isEmpty ? [transfer.range] : transfer.pieces
     transfers[index].state = .sent
     transfers[index].isZero = isZero
-    effects.append(
-      .send(
-        link: link.id, .bulk, H2HFrame(requestID: id, message: message), isZero ? .none : .transfer(id)))
+    transfers[index].pieces = pieces
+    transfers[index].unanswered = UInt16.max >> UInt16(16 - pieces.count)
+    let volume = UInt16(transfer.volume)
+    for (number, piece) in pieces.enumerated() {
+      let message: H2HMessage =
+        isZero
+        ? .writeZeroes(volume: volume, range: piece, durable: false, kind: .copy)
+        : .write(volume: volume, offset: piece.offset, length: UInt32(piece.length), durable: false, kind: .copy)
+      effects.append(
+        .send(
+          link: link.id, .bulk, H2HFrame(requestID: id + UInt64(number), message: message),
+          isZero ? .none : .transfer(id, offset: UInt32(piece.offset - pieces[0].offset))))
+    }
   }
 
   mutating func transferAnswered(_ id: UInt64, _ message: H2HMessage, into effects: inout [SourceEffect]) {
-    guard let index = transfers.firstIndex(where: { $0.id == id }), transfers[index].state == .sent else { return }
+    guard let index = transfers.firstIndex(where: { $0.owns(id) }), transfers[index].state == .sent else { return }
     let transfer = transfers[index]
     guard case .answer(let status, let text) = message else {
       failLink("the destination answered a transfer with another kind of message", into: &effects)
       return
     }
-    guard status == .ok else {
-      failTransfer(
-        index, "the destination could not write \(transfer.range) of \(volumes[transfer.volume].name): \(text)",
-        into: &effects)
+    if status != .ok {
+      transfers[index].failure =
+        "the destination could not write \(transfer.range) of \(volumes[transfer.volume].name): \(text)"
+    }
+    transfers[index].unanswered &= ~(1 << UInt16(id - transfer.id))
+    guard transfers[index].unanswered == 0 else { return }
+    if let failure = transfers[index].failure {
+      failTransfer(index, failure, into: &effects)
       return
     }
     appendUnflushed(transfer.volume, transfer.blocks)
-    account(transfer, wireBytes: transfer.isZero ? 0 : transfer.range.length)
+    account(transfer, wireBytes: transfer.isZero ? 0 : transfer.movedBytes)
     endTransfer(index, into: &effects)
     considerCheckpoint(into: &effects)
     pump(into: &effects)
   }
 
   private mutating func account(_ transfer: Transfer, wireBytes: UInt64) {
-    volumes[transfer.volume].counters.copiedBytes += transfer.range.length
+    volumes[transfer.volume].counters.copiedBytes += transfer.movedBytes
     volumes[transfer.volume].counters.wireBytes += wireBytes
     bytesSinceCheckpoint += wireBytes
-    rate.add(transfer.range.length, at: now)
+    rate.add(transfer.movedBytes, at: now)
     if copyRetryAt == nil && link != nil { lastError = nil }
   }
 
   private mutating func endTransfer(_ index: Int, into effects: inout [SourceEffect]) {
     let transfer = transfers[index]
-    windowBytes -= Int(transfer.range.length)
+    windowBytes -= Int(transfer.charge)
     transfers.swapAt(index, transfers.count - 1)
     transfers.removeLast()
     if transfer.state != .claimed { effects.append(.releaseTransfer(transfer.id)) }
@@ -255,7 +328,7 @@ extension SourceMachine {
   }
 
   private mutating func failTransfer(_ index: Int, _ why: String, into effects: inout [SourceEffect]) {
-    markDirty(transfers[index].volume, transfers[index].blocks)
+    putBack(transfers[index])
     lastError = why
     effects.append(.journal(why))
     copyRetryAt = now.adding(seconds: limits.retrySeconds)
@@ -268,7 +341,7 @@ extension SourceMachine {
   mutating func abandonTransfers(into effects: inout [SourceEffect]) {
     for index in transfers.indices.reversed() {
       let transfer = transfers[index]
-      if transfer.state != .claimed { markDirty(transfer.volume, transfer.blocks) }
+      if transfer.state != .claimed { putBack(transfer) }
       if transfer.state == .reading {
         transfers[index].isAbandoned = true
       } else {
@@ -301,7 +374,7 @@ extension SourceMachine {
   private mutating func passEnded(into effects: inout [SourceEffect]) {
     pass = nil
     nextPassAt = now.adding(seconds: configuration.resyncIntervalSeconds)
-    dirtySince = volumes.contains { $0.dirty.setCount > 0 } ? now : nil
+    dirtySince = volumes.contains { !$0.dirty.isEmpty } ? now : nil
     if stage == .synchronizing {
       initialSynchronizationAt = wall
       effects.append(.journal("initial synchronization finished"))
@@ -418,7 +491,7 @@ extension SourceMachine {
       position = extent + 1
       if volumes[index].intent.recent.contains(extent) || volumes[index].intent.earlier.contains(extent) { continue }
       if busy.contains(extent) { continue }
-      if volumes[index].dirty.containsAny(volumes[index].blocks(ofExtents: extent..<extent + 1)) { continue }
+      if volumes[index].dirty.blocks.containsAny(volumes[index].blocks(ofExtents: extent..<extent + 1)) { continue }
       volumes[index].intent.clear(extent)
     }
     storeIntents(of: index, into: &effects)

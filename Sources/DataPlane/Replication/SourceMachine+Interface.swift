@@ -73,8 +73,9 @@ package enum SourceEvent: Sendable {
   case application(id: UInt64, volume: UInt16, ApplicationOperation, range: ByteRange, durable: Bool)
   /// Answer to `.local`.
   case localDone(id: UInt64, IOStatus)
-  /// Answer to `.readForCopy`; the driver keeps the bytes for `.send(…, .transfer(id, …))` unless they are zero.
-  case copyRead(transfer: UInt64, IOStatus, isZero: Bool)
+  /// Answer to `.readForCopy`, about the first `length` bytes of the range (or all of it, where that is less): the driver
+  /// keeps them for `.send(…, .transfer(id, …))` unless they are zero.
+  case copyRead(transfer: UInt64, IOStatus, isZero: Bool, length: UInt64 = .max)
   /// Answer to `.storeIntent`.
   case intentStored(volume: UInt16, page: Int, revision: UInt64, isStored: Bool)
   /// Answer to `.store`. If `isStored` is false the record may or may not be durable.
@@ -122,8 +123,8 @@ package enum PayloadSource: Sendable, Equatable {
   case none
   /// `message.payloadBytes` bytes of the application's request, from `offset` in it.
   case application(id: UInt64, offset: UInt32)
-  /// What `.readForCopy` read.
-  case transfer(UInt64)
+  /// `message.payloadBytes` bytes of what `.readForCopy` read, from `offset` in it.
+  case transfer(UInt64, offset: UInt32)
 }
 
 /// Who gets what a machine wants kept with the session for people and apply to see.
@@ -144,8 +145,9 @@ package enum SourceEffect: Sendable {
   /// `link` is current; a driver that has already closed it drops the frame.
   case send(link: UInt64, LinkLane, H2HFrame, PayloadSource)
   /// Read from this host's disk and find out whether it is all zero; answered with `.copyRead`. The buffer is kept until
-  /// `.releaseTransfer`.
-  case readForCopy(transfer: UInt64, volume: UInt16, range: ByteRange)
+  /// `.releaseTransfer`. A range longer than `pieceBytes` asks how far the volume is known to be zero: a multiple of
+  /// `pieceBytes` from its start, or, where that is nothing, its first piece is read.
+  case readForCopy(transfer: UInt64, volume: UInt16, range: ByteRange, pieceBytes: UInt64)
   case releaseTransfer(UInt64)
   /// Replace page `page` of the volume's intent map durably; answered with `.intentStored`.
   case storeIntent(volume: UInt16, page: Int, revision: UInt64, bytes: [UInt8])

@@ -92,7 +92,7 @@ extension SourceMachine {
     isFenceAnnounced = false
     fenceRequestID = nil
     if peer.copyID != copyID || adoptingCopy != nil { adoptCopy(peer, into: &effects) }
-    if stage == .tracking, pass == nil, volumes.contains(where: { $0.dirty.setCount > 0 }) { startPass() }
+    if stage == .tracking, pass == nil, volumes.contains(where: { !$0.dirty.isEmpty }) { startPass() }
     if stage == .synchronizing, pass == nil { startPass() }
     if isHostFenced { announceFence(into: &effects) }
     pump(into: &effects)
@@ -154,7 +154,7 @@ extension SourceMachine {
   mutating func forgetMirroring() {
     for lock in locks where lock.isWrite && requests[lock.slot].isMirrored {
       requests[lock.slot].isMirrored = false
-      markDirty(lock.volume, volumes[lock.volume].blocks(of: requests[lock.slot].range))
+      markDirty(lock.volume, requests[lock.slot].range)
     }
   }
 

@@ -20,7 +20,7 @@ extension SourceMachine {
   /// too slow for anything else.
   package func isSettled(volume: Int, block: Int) -> Bool {
     let range = volumes[volume].bytes(ofBlocks: block..<block + 1)
-    if volumes[volume].dirty.contains(block) { return false }
+    if volumes[volume].dirty.blocks.contains(block) { return false }
     if transfers.contains(where: { $0.volume == volume && $0.blocks.contains(block) }) { return false }
     if unflushed.contains(where: { $0.volume == volume && $0.blocks.contains(block) }) { return false }
     return !locks.contains {
@@ -51,7 +51,7 @@ extension SourceMachine {
     guard link != nil else { return disconnectedSince.map(SourceHealth.disconnected) ?? .initializing }
     if let lastError, copyRetryAt != nil { return .stalled(why: lastError) }
     let size = volumes.reduce(0) { $0 + $1.sizeBytes }
-    let behind = volumes.reduce(0) { $0 + $1.dirtyBytes } + transfers.reduce(0) { $0 + $1.range.length }
+    let behind = volumes.reduce(0) { $0 + $1.dirtyBytes } + transfers.reduce(0) { $0 + $1.movedBytes }
     guard stage == .synchronizing else {
       return .tracking(lagBytes: behind, lagSeconds: dirtySince.map { now.seconds(since: $0) } ?? 0)
     }

@@ -76,7 +76,7 @@ extension SourceMachine {
     if state.verified.contains(extent) || state.intent.recent.contains(extent) || isComparing(volume, extent) {
       return false
     }
-    if state.dirty.containsAny(state.blocks(ofExtents: extent..<extent + 1)) { return false }
+    if state.dirty.blocks.containsAny(state.blocks(ofExtents: extent..<extent + 1)) { return false }
     let range = state.bytes(ofExtent: extent)
     for lock in locks where lock.isWrite && lock.volume == volume && lock.start < range.end && range.offset < lock.end {
       return false

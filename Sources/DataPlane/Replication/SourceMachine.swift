@@ -179,7 +179,7 @@ package struct SourceMachine: Sendable {
       accept(id, volume, operation, range, durable, into: &effects)
     case .localDone(let id, let status): localDone(id, status, into: &effects)
     case .message(let link, let frame): message(link, frame, into: &effects)
-    case .copyRead(let id, let status, let isZero): copyRead(id, status, isZero, into: &effects)
+    case .copyRead(let id, let status, let isZero, let length): copyRead(id, status, isZero, length, into: &effects)
     case .intentStored(let volume, let page, let revision, let isStored):
       intentStored(volume, page, revision, isStored, into: &effects)
     case .tick: tick(into: &effects)
@@ -342,7 +342,7 @@ struct VolumeState: Sendable {
   let extentCount: Int
   /// Of the sync: may differ from the destination. What is in flight or not covered by a flush is in `transfers` and
   /// `unflushed`.
-  var dirty: BitSet
+  var dirty: DirtyMap
   var intent: IntentMap
   /// Blocks that certainly read as zero at the destination; nil where nothing is known.
   var knownZero: BitSet?
@@ -352,6 +352,8 @@ struct VolumeState: Sendable {
   /// Extents written since the initial synchronization.
   var changed: BitSet
   var cursor = 0
+  /// The copier's last piece was zero, so the next ones may be too: a long run is asked for at once.
+  var isInZeroes = false
   var counters = SourceVolumeObservation()
 
   init(
@@ -365,7 +367,7 @@ struct VolumeState: Sendable {
     let extentBytes = limits.extentBytes(forVolumeBytes: sizeBytes)
     intent = IntentMap(sizeBytes: sizeBytes, extentBytes: extentBytes, stored: intentPages)
     extentCount = intent.count
-    dirty = BitSet(count: blockCount)
+    dirty = DirtyMap(sizeBytes: sizeBytes, blockBytes: blockBytes)
     verified = BitSet(count: extentCount)
     changed = BitSet(count: extentCount, all: isChangedUnknown)
     var extent = 0
@@ -395,5 +397,7 @@ struct VolumeState: Sendable {
     let perExtent = Int(intent.extentBytes / blockBytes)
     return blocks.lowerBound / perExtent..<(blocks.upperBound + perExtent - 1) / perExtent
   }
-  var dirtyBytes: UInt64 { min(UInt64(dirty.setCount) * blockBytes, sizeBytes) }
+  var dirtyBytes: UInt64 { dirty.bytes }
+  /// One transfer of what is not zero, at most, in bytes.
+  func pieceBytes(_ limits: ReplicationLimits) -> UInt64 { max(UInt64(limits.transferBytes), blockBytes) }
 }

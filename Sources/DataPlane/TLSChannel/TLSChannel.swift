@@ -17,6 +17,11 @@ package final class TLSChannel: ByteChannel {
   /// "TLS_AES_128_GCM_SHA256", for people.
   package let cipherName: String
 
+  /// Messages from this size on are corked while they are written, and waited for in large pieces when they are read.
+  static let bulkBytes = 64 << 10
+  /// Most bytes that a wait for a bulk message lets gather in the socket.
+  static let lowWaterBytes = 192 << 10
+
   private let socket: SocketChannel
   private let session: Mutex<TLSSession>
   /// Held for a whole message, so that messages of two writers don't mix. Holds the first record of a two-part message.
@@ -69,12 +74,37 @@ package final class TLSChannel: ByteChannel {
     }
   }
 
+  package func readFully(into buffer: UnsafeMutableRawBufferPointer) throws(ChannelError) {
+    var filled = 0
+    var lowWater = 1
+    defer { if lowWater > 1 { socket.setLowWater(1) } }
+    while filled < buffer.count {
+      let rest = UnsafeMutableRawBufferPointer(rebasing: buffer[filled...])
+      switch step({ $0.read(into: rest) }) {
+      case .moved(let count): filled += count
+      case .wait(let direction):
+        // OpenSSL may hold a part of one record; all else of the message is still to come through the socket.
+        let missing = rest.count - 2 * Self.recordBytes
+        let wanted = missing >= Self.bulkBytes ? min(missing, Self.lowWaterBytes) : 1
+        if wanted != lowWater, socket.idleTimeoutSeconds == .infinity {
+          socket.setLowWater(wanted)
+          lowWater = wanted
+        }
+        try socket.waitUntilReady(direction)
+      case .failed(let error): throw explain(error)
+      }
+    }
+  }
+
   package func write(_ buffer: UnsafeRawBufferPointer) throws(ChannelError) {
     try writing.withLock { _ throws(ChannelError) in try writeAll(buffer) }
   }
 
   package func write(_ first: UnsafeRawBufferPointer, _ second: UnsafeRawBufferPointer) throws(ChannelError) {
     try writing.withLock { record throws(ChannelError) in
+      let isBulk = second.count >= Self.bulkBytes
+      if isBulk { socket.setCork(true) }
+      defer { if isBulk { socket.setCork(false) } }
       guard first.count < record.count, !second.isEmpty else {
         try writeAll(first)
         return try writeAll(second)

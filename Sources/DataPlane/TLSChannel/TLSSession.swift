@@ -38,8 +38,8 @@ final class TLSSession {
   private let label: String
   private var failure: ChannelError?
 
-  /// Bytes fetched by one system call at most, ahead of what was asked for: four records and their overhead.
-  static let readAheadBytes = 4 * (16 << 10) + 4 * 256
+  /// Bytes fetched by one system call at most, ahead of what was asked for.
+  static let readAheadBytes = 128 << 10
 
   private static var cipherSuites: String {
     let aes = "TLS_AES_128_GCM_SHA256"
@@ -69,12 +69,12 @@ final class TLSSession {
         if !isAdmitted { X509_STORE_CTX_set_error(store, X509_V_ERR_CERT_UNTRUSTED) }
         return isAdmitted ? 1 : 0
       }, Unmanaged.passUnretained(judge).toOpaque())
-    guard cmc_tls_restrict(context, Self.cipherSuites, Self.readAheadBytes) == 1,
+    guard cmc_tls_restrict(context, Self.cipherSuites) == 1,
       SSL_CTX_use_certificate(context, identity.certificate) == 1,
       SSL_CTX_use_PrivateKey(context, identity.key) == 1, let tls = SSL_new(context)
     else { throw ChannelError(.broken, "cannot set up TLS: \(TLSError.libraryReason())") }
     self.tls = tls
-    guard SSL_set_fd(tls, descriptor) == 1 else {
+    guard cmc_tls_attach(tls, descriptor, Self.readAheadBytes) == 1 else {
       throw ChannelError(.broken, "cannot set up TLS: \(TLSError.libraryReason())")
     }
     if isServer { SSL_set_accept_state(tls) } else { SSL_set_connect_state(tls) }
@@ -100,7 +100,7 @@ final class TLSSession {
       let step = step(outcome, moved: moved, systemError)
       guard case .moved(let count) = step else { return filled > 0 ? .moved(filled) : step }
       filled += count
-    } while filled < buffer.count && SSL_has_pending(tls) == 1
+    } while filled < buffer.count && cmc_tls_has_bytes(tls) == 1
     return .moved(filled)
   }
 

@@ -21,8 +21,8 @@ extension SimulatedWorld {
     case .send(let id, let lane, let frame, let payload):
       if link?.id == id, link?.isBroken == false { checkOneInFlight(frame) }
       send(from: .source, id, lane, frame, sourcePayload(payload, frame))
-    case .readForCopy(let transfer, let volume, let range):
-      work.append(.copyRead(transfer: transfer, volume: Int(volume), range))
+    case .readForCopy(let transfer, let volume, let range, let pieceBytes):
+      work.append(.copyRead(transfer: transfer, volume: Int(volume), range, pieceBytes: pieceBytes))
     case .releaseTransfer(let transfer): transferData[transfer] = nil
     case .storeIntent(let volume, let page, let revision, let bytes):
       work.append(.intent(volume: Int(volume), page: page, revision: revision, bytes: bytes))
@@ -74,7 +74,10 @@ extension SimulatedWorld {
     case .none: []
     case .application(let id, _):
       Array(repeating: id, count: frame.message.payloadBytes / Int(SimulatedDisk.cellBytes))
-    case .transfer(let id): transferData[id] ?? []
+    case .transfer(let id, let offset):
+      Array(
+        (transferData[id] ?? []).dropFirst(Int(UInt64(offset) / SimulatedDisk.cellBytes))
+          .prefix(frame.message.payloadBytes / Int(SimulatedDisk.cellBytes)))
     }
   }
 
@@ -230,14 +233,20 @@ extension SimulatedWorld {
       case .flush: disks[0][volume].flush()
       }
       work.append(.tellSource(.localDone(id: id, .ok)))
-    case .copyRead(let transfer, let volume, let range):
+    case .copyRead(let transfer, let volume, let range, let pieceBytes):
       let isFailing = !isCalm && chance.oneIn(200)
-      let values = cells(range).map { disks[0][volume].current[$0] }
-      transferData[transfer] = values
       if isFailing { report.faults["copy read failed", default: 0] += 1 }
+      let values = cells(range).map { disks[0][volume].current[$0] }
+      let pieceCells = Int(pieceBytes / SimulatedDisk.cellBytes)
+      // How far a long range is zero, in whole pieces; where it isn't, only its first piece is read.
+      let zeroPieces = (values.firstIndex { $0 != 0 } ?? values.count) / pieceCells
+      let taken = Array(values.prefix(max(1, zeroPieces) * pieceCells))
+      transferData[transfer] = taken
       work.append(
         .tellSource(
-          .copyRead(transfer: transfer, isFailing ? .ioError : .ok, isZero: values.allSatisfy { $0 == 0 })))
+          .copyRead(
+            transfer: transfer, isFailing ? .ioError : .ok, isZero: taken.allSatisfy { $0 == 0 },
+            length: UInt64(taken.count) * SimulatedDisk.cellBytes)))
     case .intent(let volume, let page, let revision, let bytes):
       let isFailing = !isCalm && chance.oneIn(40)
       if !isFailing || chance.oneIn(2) { intentPages[volume][page] = bytes }

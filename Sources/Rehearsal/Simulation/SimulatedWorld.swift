@@ -43,7 +43,7 @@ struct SimulatedWorld {
   /// Something that an agent's driver has begun. It is performed at any later time, or lost with its agent.
   enum Work {
     case local(id: UInt64, volume: Int, ApplicationOperation, ByteRange, durable: Bool)
-    case copyRead(transfer: UInt64, volume: Int, ByteRange)
+    case copyRead(transfer: UInt64, volume: Int, ByteRange, pieceBytes: UInt64)
     case intent(volume: Int, page: Int, revision: UInt64, bytes: [UInt8])
     case store(Side, revision: UInt64, [UInt8])
     case flushLocal(checkpoint: UInt64)
