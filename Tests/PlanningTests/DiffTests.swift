@@ -19,6 +19,26 @@ import Testing
     #expect(found.codes == [])
   }
 
+  @Test func howTheTapBecomesADeviceIsSaidWithItsReasonAndItsPrice() {
+    let plan = samplePlan(.synchronized)
+    func opening(_ method: String?, mountedAt: [String] = []) -> Change? {
+      var observation = liveObservation(plan, .prepared) { $0.volumes[0].tapSocket = nil }
+      observation.hosts[HostName("db")]?.devices[0].tapMethod = method
+      observation.hosts[HostName("db")]?.devices[0].tapReason = "because"
+      observation.hosts[HostName("db")]?.devices[0].mountedAt = mountedAt
+      return changes(plan, observation).migrations[0].changes.first { $0.action.kind == "openTap" }
+    }
+    let inserted = opening("device-mapper", mountedAt: ["/data"])
+    #expect(inserted?.why.contains("data beneath its device (device-mapper): because") == true)
+    #expect(inserted?.price.cost == .pause && inserted?.precondition == "")
+    let remounted = opening("kernel-nbd", mountedAt: ["/data"])
+    #expect(remounted?.why.contains("kernel's NBD client") == true)
+    #expect(remounted?.precondition.contains("/data is unmounted first") == true)
+    #expect(remounted?.price.cost == .pause)
+    #expect(opening("fuse-loop")?.price.cost == .free)
+    #expect(opening(nil)?.why == "changes are seen only through it")
+  }
+
   @Test func whatIsReachedIsAnExplicitNoOp() {
     for (stage, phase) in [(SessionStage.tracking, Phase.synchronized), (.standIn, .cmotion), (.prepared, .prepared)] {
       let plan = samplePlan(phase)

@@ -47,6 +47,16 @@ package final class LocalChannel: ByteChannel {
 
   package func shutDown() { socket.shutDown() }
 
+  /// For handing the connection to the kernel; who reads or writes here afterwards spoils it.
+  package var descriptor: FileDescriptor { socket.descriptor }
+
+  /// Whether the other end is gone. Takes nothing from the stream.
+  package var isHungUp: Bool {
+    var ready: Int16 = 0
+    var none: Int16 = 0
+    return cmc_poll(socket.descriptor.number, 0, -1, 0, &ready, &none) > 0
+  }
+
   private func failure(_ result: Int) -> ChannelError {
     if socket.wasShutDown {
       return ChannelError(.broken, "connection with \(socket.label) was shut down from this end")

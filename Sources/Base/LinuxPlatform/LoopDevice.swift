@@ -88,6 +88,19 @@ package enum DeviceUse {
     }
   }
 
+  /// Has the kernel refuse writes to the device, or take them again; until the next boot.
+  package static func setReadOnly(_ path: String, _ isReadOnly: Bool) throws(SystemError) {
+    let device = try FileDescriptor.open(path, O_RDONLY)
+    _ = try check(cmc_set_device_read_only(device.number, isReadOnly ? 1 : 0), "make \(path) read-only")
+  }
+
+  package static func isReadOnly(_ path: String) throws(SystemError) -> Bool {
+    let device = try FileDescriptor.open(path, O_RDONLY)
+    var flag: Int32 = 0
+    _ = try check(cmc_device_read_only(device.number, &flag), "see whether \(path) is read-only")
+    return flag != 0
+  }
+
   /// "PID (command)" of processes that have `path`, or the device it names, open; at most `limit`. Needs root for other
   /// users' processes.
   package static func openers(of path: String, limit: Int = 16) throws(SystemError) -> [String] {

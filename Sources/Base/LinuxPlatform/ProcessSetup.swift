@@ -17,6 +17,11 @@ package enum ProcessSetup {
   /// Keeps all memory, now and later, out of swap.
   package static func lockMemory() throws(SystemError) { _ = try check(cmc_lock_memory(), "lock memory (mlockall)") }
 
+  /// Keeps what was touched of memory, now and later, out of swap, and takes nothing that wasn't.
+  package static func lockTouchedMemory() throws(SystemError) {
+    _ = try check(cmc_lock_touched_memory(), "lock memory (mlockall)")
+  }
+
   /// -1000 (never killed for lack of memory) ... 1000 (first to go).
   package static func setOutOfMemoryScore(_ score: Int) throws(SystemError) {
     try Files.writeKernelFile("/proc/self/oom_score_adj", "\(score)")

@@ -207,11 +207,7 @@ extension MigrationDiff {
             || session.volumes.first { $0.name == volume.name }?.tapSocket != nil
         }
       } ?? false
-    if usesTap, !tapIsOpen, !isClosing {
-      add(
-        .openTap(name), towards: .synchronized, "put the tap into the I/O path on \(migration.source)",
-        why: "changes are seen only through it", .reversible)
-    }
+    if usesTap, !tapIsOpen, !isClosing { openTap() }
     let isMoving = stage == .synchronizing || stage == .tracking || stage == .swinging
     if reached == .nothing || reached == .reached(.prepared) || stage == .prepared {
       let progress: String

@@ -73,6 +73,9 @@ package struct MigrationFacts: Sendable {
     if case .local = plan.hosts[migration.source]?.reach { return .tap }
     if source?.device(volume.device)?.kind == .file { return .tap }
     guard let hello = source?.agent?.hello else { return nil }
+    if let method = source?.device(volume.device)?.tapMethod {
+      return AgentCapability.makesDevices.contains(method) ? .tap : .checksum
+    }
     return hello.capabilities.contains(where: AgentCapability.makesDevices.contains) ? .tap : .checksum
   }
 
@@ -167,6 +170,10 @@ package struct MigrationFacts: Sendable {
 package enum AgentCapability {
   /// The tap can become a block device through FUSE and a loop device.
   package static let fuseLoop = "fuse-loop"
+  /// The kernel's NBD client makes one.
+  package static let kernelNBD = "kernel-nbd"
+  /// The tap can take the place beneath a device-mapper device in use.
+  package static let deviceMapper = "device-mapper"
   /// Any of these makes a block device of the tap.
-  package static let makesDevices: Set<String> = [fuseLoop, "kernel-nbd", "device-mapper"]
+  package static let makesDevices: Set<String> = [fuseLoop, kernelNBD, deviceMapper]
 }

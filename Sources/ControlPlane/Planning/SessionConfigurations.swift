@@ -68,7 +68,7 @@ package func sessionConfigurations(
         sizeBytes: input.sourceBytes, tracking: input.tracking.rawValue,
         overwrite: overwrite.contains(VolumeKey(migration.name, volume.name)),
         attachDevice: role == .source && input.tracking == .tap
-          && inputs.sourceCapabilities.contains(AgentCapability.fuseLoop))
+          && inputs.sourceCapabilities.contains(where: AgentCapability.makesDevices.contains))
     }
     return SessionConfiguration(
       session: SessionID(plan: plan.metadata.id, migration: migration.name), plan: plan.metadata.id,

@@ -301,6 +301,10 @@ package struct DeviceReport: Codable, Sendable, Equatable {
   /// Whether all that was sampled reads as zero, and whether it carries our label and whose.
   package var looksBlank: Bool
   package var labelledSession: SessionID?
+  /// How the tap would become a device here, a word of `AgentHello.capabilities`, and why; of block devices only, and
+  /// not from agents that don't tell it.
+  package var tapMethod: String?
+  package var tapReason: String?
   package var error: String?
   package init(path: String, kind: Kind) {
     self.path = path

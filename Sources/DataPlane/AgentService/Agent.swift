@@ -255,6 +255,7 @@ package final class Agent: AgentCalls {
   /// The tombstone is durable before anything goes, so that no crash lets a finished migration start again.
   private func delete(_ session: any AgentSession) throws(AgentFault) {
     if let tombstone = session.tombstone(at: time.wallNow()) { try catalogue.save(tombstone) }
+    session.clearHost()
     session.park()
     try catalogue.keepReceipt(of: session.session)
     try catalogue.removeSession(session.session)

@@ -9,6 +9,8 @@ package enum AgentCommand: Sendable, Equatable {
   /// `device`: hold it against the receipt's digests, those of `volume` where the receipt is about several.
   case verifyReceipt(file: String, device: String?, volume: String?)
   case compare(first: String, second: String)
+  /// What a person does on a host where everything else is gone.
+  case rescue(root: String, RescueStep)
   /// The process that holds a FUSE mount and its loop device; started by the agent only.
   case holder(arguments: [String])
   case version
@@ -24,6 +26,11 @@ package enum AgentCommand: Sendable, Equatable {
       cmcagent verify-receipt FILE [--device DEVICE [--volume NAME]]
                                                check that a receipt is whole, and that a device holds what it says
       cmcagent compare DEVICE DEVICE           read two devices or files and say which extents differ; exit 1 if any does
+      cmcagent rescue --root DIR               say what of cmcplan is on this host, and the way out of it; and, with the
+                                               agent stopped and the other copy known to be lost:
+         --unfence DEVICE                      let this host use a source again that moved away
+         --write-ends DEVICE [--from COPY]     make a destination usable: write its withheld first and last MiB, from
+                                               the agent's files or a copy of the source; --incomplete: even if unfinished
       cmcagent version
       cmcagent help
 
@@ -60,7 +67,37 @@ package enum AgentCommand: Sendable, Equatable {
     case "compare":
       let options = try Options(rest, of: verb, values: [], flags: [], operands: 2)
       return .compare(first: options.operands[0], second: options.operands[1])
+    case "rescue": return try parseRescue(rest)
     default: throw UsageError("there is no command \"\(verb)\"")
+    }
+  }
+}
+
+/// One step of `cmcagent rescue`.
+package enum RescueStep: Sendable, Equatable {
+  case overview
+  case unfence(device: String)
+  case writeEnds(device: String, from: String?, evenIncomplete: Bool)
+}
+
+extension AgentCommand {
+  private static func parseRescue(_ arguments: [String]) throws(UsageError) -> AgentCommand {
+    let options = try Options(
+      arguments, of: "rescue", values: ["--root", "--unfence", "--write-ends", "--from"], flags: ["--incomplete"],
+      operands: 0)
+    let root = try options.required("--root")
+    switch (options.value("--unfence"), options.value("--write-ends")) {
+    case (let device?, nil):
+      guard options.value("--from") == nil, !options.has("--incomplete") else {
+        throw UsageError("--from and --incomplete go with --write-ends")
+      }
+      return .rescue(root: root, .unfence(device: device))
+    case (nil, let device?):
+      return .rescue(
+        root: root,
+        .writeEnds(device: device, from: options.value("--from"), evenIncomplete: options.has("--incomplete")))
+    case (nil, nil): return .rescue(root: root, .overview)
+    case (_?, _?): throw UsageError("rescue does one thing at a time: --unfence or --write-ends")
     }
   }
 }
@@ -111,5 +148,6 @@ private struct Options {
     return value
   }
 
+  func value(_ name: String) -> String? { values[name] }
   func has(_ flag: String) -> Bool { flags.contains(flag) }
 }

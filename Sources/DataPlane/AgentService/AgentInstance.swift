@@ -3,6 +3,7 @@ package import BlockModel
 internal import LinuxPlatform
 internal import Seams
 internal import TLSChannel
+package import VolumeTap
 
 /// Everything of one running agent, put together from the host's real seams: what `cmcagent run` starts.
 package final class AgentInstance: Sendable {
@@ -20,6 +21,7 @@ package final class AgentInstance: Sendable {
     package var fence: (any SourceFence)?
     /// The program that holders are made with; nil for none.
     package var executable: String?
+    package var tapOffer: TapOffer?
     package init() {}
   }
 
@@ -43,12 +45,14 @@ package final class AgentInstance: Sendable {
       let host = SystemHost()
       let bootID = try ProcessSetup.bootID()
       let transport = TLSTransport(identity: identity)
+      let offer = TapOffer.current().without(fuseLoop: overrides.executable == nil)
       let resources = SessionResources(
         root: root, catalogue: catalogue, time: time, random: SystemRandom(), host: host,
         ports: LinkPorts(transport: transport, log: log), transport: transport, bootID: bootID,
-        executable: overrides.executable, openDevice: overrides.openDevice, log: log)
-      let fence = overrides.fence ?? FileFence(catalogue: catalogue)
-      let inspector = DeviceInspector(host: host, root: root)
+        executable: overrides.executable, tapOffer: overrides.tapOffer ?? offer, openDevice: overrides.openDevice,
+        log: log)
+      let fence = overrides.fence ?? HostFence(catalogue: catalogue, host: host, children: PosixChildProcesses())
+      let inspector = DeviceInspector(host: host, root: root, offer: overrides.tapOffer ?? offer)
       let hooks = HookRunner(
         children: PosixChildProcesses(), time: time, catalogue: catalogue,
         path: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
@@ -57,7 +61,7 @@ package final class AgentInstance: Sendable {
         card: AgentIdentityCard(
           version: Self.version, fingerprint: identity.fingerprint, bootID: bootID,
           processID: ProcessSetup.processID, startedAt: time.wallNow(),
-          capabilities: Self.capabilities(hasExecutable: overrides.executable != nil)),
+          capabilities: (overrides.tapOffer ?? offer).methods.map(\.rawValue)),
         catalogue: catalogue, time: time, hooks: hooks, factory: SessionMaker(resources: resources, fence: fence),
         inspector: { inspector.reports(on: $0) }, log: log)
       agent.start()
@@ -67,13 +71,6 @@ package final class AgentInstance: Sendable {
     } catch {
       throw AgentFault(.failed, "the agent can't start in \(path): \(error)")
     }
-  }
-
-  private static func capabilities(hasExecutable: Bool) -> [String] {
-    let canHold =
-      hasExecutable && ProcessSetup.effectiveUserID == 0 && Files.exists("/dev/fuse")
-      && Files.exists("/dev/loop-control")
-    return canHold ? ["nbd-socket", "fuse-loop"] : ["nbd-socket"]
   }
 
   /// Stops answering calls, parks every session and gives the root back.

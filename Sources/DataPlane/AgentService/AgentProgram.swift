@@ -42,6 +42,7 @@ package enum AgentProgram {
     case .verifyReceipt(let file, let device, let volume):
       return try verify(absolute(file), device.map(absolute), volume)
     case .compare(let first, let second): return try compare(absolute(first), absolute(second))
+    case .rescue(let root, let step): try rescue(AgentRoot(path: absolute(root)), step)
     case .holder(let arguments): return HolderProcess.run(arguments: arguments)
     }
     return 0
@@ -167,7 +168,8 @@ package enum AgentProgram {
 
   private static func inspect(_ path: String, json: Bool) throws(AgentFault) -> Int32 {
     let root = AgentRoot(path: "/")
-    guard let report = DeviceInspector(host: SystemHost(), root: root).reports(on: [path]).first else { return 1 }
+    guard let report = DeviceInspector(host: SystemHost(), root: root, offer: .current()).reports(on: [path]).first
+    else { return 1 }
     if json {
       let encoder = JSONEncoder()
       encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
@@ -177,6 +179,17 @@ package enum AgentProgram {
       say(describe(report, DeviceInspector.label(of: path)))
     }
     return report.error == nil ? 0 : 1
+  }
+
+  private static func rescue(_ root: AgentRoot, _ step: RescueStep) throws(AgentFault) {
+    let rescue = try Rescue(root: root, host: SystemHost(), children: PosixChildProcesses())
+    defer { rescue.finish() }
+    switch step {
+    case .overview: say(rescue.overview())
+    case .unfence(let device): say(try rescue.unfence(absolute(device)))
+    case .writeEnds(let device, let copy, let evenIncomplete):
+      say(try rescue.writeEnds(absolute(device), from: copy.map(absolute), evenIncomplete: evenIncomplete))
+    }
   }
 
   private static func describe(_ report: DeviceReport, _ label: DeviceLabel?) -> String {

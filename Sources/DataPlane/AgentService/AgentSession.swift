@@ -18,6 +18,8 @@ package protocol AgentSession: AnyObject, Sendable {
   func store(_ approval: Approval) throws(AgentFault)
   /// What is to remain when the session is deleted; nil where nothing was ever finished or moved.
   func tombstone(at time: WallTime) -> Tombstone?
+  /// Before the session's files go: takes away what it made on the host beside them. What stays is in the journal.
+  func clearHost()
   /// Ends threads, links and listeners, leaving records, holders and taps' sockets for the next start.
   func park()
 }

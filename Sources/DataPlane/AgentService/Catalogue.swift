@@ -16,6 +16,8 @@ package struct SessionEntry: Codable, Sendable, Equatable {
   package var receipt: ReceiptSummary?
   /// Grows each time the session's devices are opened; tells the peer that an unflushed write may be lost.
   package var openEpoch: UInt64
+  /// Of the host's kernel when the session's devices were last opened.
+  package var bootID: String?
 
   package init(configuration: SessionConfiguration) {
     self.configuration = configuration

@@ -26,6 +26,8 @@ extension DestinationSession {
       submit { [self] in
         do throws(BlockDeviceError) {
           try volumes[Int(volume)].device.release()
+          // The host's from here on: who mounts it must not find it held.
+          volumes[Int(volume)].close()
           post(.volumeReleased(volume: volume, isReleased: true))
         } catch {
           journal.append("notReleased", error.message)

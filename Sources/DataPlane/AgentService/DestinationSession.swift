@@ -196,6 +196,8 @@ final class DestinationSession: AgentSession, LinkOwner, EntryKeeper {
     }
   }
 
+  func clearHost() {}
+
   func park() {
     let links = state.change { state in
       state.isParked = true

@@ -4,6 +4,7 @@ internal import H2HProtocol
 internal import LinuxPlatform
 internal import Replication
 internal import Seams
+internal import VolumeTap
 
 /// Makes sessions of what the catalogue or the orchestrator says: opens devices, checks them, reads the records.
 package struct SessionMaker: SessionFactory {
@@ -25,12 +26,22 @@ package struct SessionMaker: SessionFactory {
     }
     var opened: [OpenedDevice] = []
     do throws(AgentFault) {
-      for volume in configuration.volumes { opened.append(try open(volume, role: configuration.role)) }
+      let isReleased = try isReleased(configuration)
+      for volume in configuration.volumes {
+        let device =
+          configuration.role == .source
+          ? try openSource(volume, session: configuration.session)
+          : try open(volume, role: .destination) { path throws(BlockDeviceError) in
+            try resources.openDevice(path, !isReleased)
+          }
+        opened.append(device)
+      }
       let session: any AgentSession =
         switch configuration.role {
         case .source: try makeSource(entry, opened)
         case .destination: try makeDestination(entry, opened, isNew: isNew)
         }
+      entry.bootID = resources.bootID
       try resources.catalogue.save(entry)
       return session
     } catch {
@@ -75,11 +86,63 @@ package struct SessionMaker: SessionFactory {
     }
   }
 
-  private func open(_ volume: VolumeConfiguration, role: Role) throws(AgentFault) -> OpenedDevice {
+  /// The device that keeps the volume's own table, for a tap to be put beneath the volume; nil for other taps.
+  private func origin(of volume: VolumeConfiguration, session: SessionID) throws(AgentFault) -> String? {
+    guard volume.attachDevice else { return nil }
+    do throws(SystemError) {
+      return try insertion(of: volume, session: session)?.ensureOrigin()
+    } catch {
+      throw AgentFault(.deviceFailed, "volume \(volume.name): \(error)")
+    }
+  }
+
+  private func insertion(
+    of volume: VolumeConfiguration, session: SessionID
+  ) throws(SystemError) -> MapperInsertion? {
+    try TapDevices.insertion(
+      session: session, volume: volume.name, path: resources.root.device(volume.devicePath), offer: resources.tapOffer)
+  }
+
+  /// Whether nobody can have written past the tap while no agent watched. A device with the tap beneath it, or sealed, or
+  /// untouched since it came to be, is certain; of others only that the host was not started anew.
+  private func wasWatched(_ volume: VolumeConfiguration, _ entry: SessionEntry) -> Bool {
+    guard volume.attachDevice, resources.host.status(resources.root.device(volume.devicePath))?.kind == .block else {
+      return true
+    }
+    do throws(SystemError) {
+      if let insertion = try insertion(of: volume, session: entry.configuration.session) {
+        if case .inserted = try insertion.state() { return true }
+        if try insertion.isSealed() { return true }
+        return try insertion.isUntouched()
+      }
+      return entry.bootID == nil || entry.bootID == resources.bootID
+    } catch {
+      resources.log("volume \(volume.name): whether it was written past its tap can't be seen: \(error)")
+      return false
+    }
+  }
+
+  /// A destination that was released is its host's, which may have it mounted.
+  private func isReleased(_ configuration: SessionConfiguration) throws(AgentFault) -> Bool {
+    guard configuration.role == .destination else { return false }
+    return try record(of: configuration.session)?.stage == DestinationStage.released.rawValue
+  }
+
+  private func openSource(_ volume: VolumeConfiguration, session: SessionID) throws(AgentFault) -> OpenedDevice {
+    let origin = try origin(of: volume, session: session)
+    return try open(volume, role: .source) { path throws(BlockDeviceError) in
+      resources.host.status(path)?.kind == .block
+        ? try OpenedDevice.openSource(origin ?? path) : try resources.openDevice(path, false)
+    }
+  }
+
+  private func open(
+    _ volume: VolumeConfiguration, role: Role, with opener: (String) throws(BlockDeviceError) -> OpenedDevice
+  ) throws(AgentFault) -> OpenedDevice {
     let path = resources.root.device(volume.devicePath)
     let opened: OpenedDevice
     do throws(BlockDeviceError) {
-      opened = try resources.openDevice(path, role == .destination)
+      opened = try opener(path)
     } catch {
       let code: AgentFault.Code =
         switch error.errorNumber {
@@ -114,6 +177,13 @@ package struct SessionMaker: SessionFactory {
 
   private func makeSource(_ entry: SessionEntry, _ opened: [OpenedDevice]) throws(AgentFault) -> any AgentSession {
     let configuration = entry.configuration
+    // No page of the intent map says that all may differ.
+    let watched = Set(configuration.volumes.filter { wasWatched($0, entry) }.map(\.name))
+    for volume in configuration.volumes where !watched.contains(volume.name) {
+      resources.log(
+        "volume \(volume.name) of \(configuration.session) may have been written without its tap since this agent ended: all of it is copied again"
+      )
+    }
     let machine = SourceMachine(
       configuration: SourceConfiguration(
         session: configuration.session,
@@ -123,7 +193,10 @@ package struct SessionMaker: SessionFactory {
         resyncIntervalSeconds: configuration.resyncIntervalSeconds,
         confirmWithinSeconds: configuration.confirmWithinSeconds),
       record: try record(of: configuration.session),
-      intentPages: configuration.volumes.map { intentPages(configuration.session, $0.name) })
+      intentPages: configuration.volumes.map { volume in
+        guard watched.contains(volume.name) else { return [:] }
+        return intentPages(configuration.session, volume.name)
+      })
     let volumes = zip(configuration.volumes, opened).map { volume, opened in
       SourceSession.Volume(
         name: volume.name, path: resources.root.device(volume.devicePath), device: opened.device,

@@ -1,6 +1,7 @@
 package import BlockModel
 internal import LinuxPlatform
 package import Seams
+package import VolumeTap
 
 /// What every session is made from: the agent's seams and what its sessions share.
 package struct SessionResources: Sendable {
@@ -15,6 +16,8 @@ package struct SessionResources: Sendable {
   package var bootID: String
   /// The program that has the `holder` subcommand; nil where this process can't start holders (tests).
   package var executable: String?
+  /// What this host offers to make devices of taps.
+  package var tapOffer: TapOffer
   /// Opens a volume's device or file. Tests put faults beneath.
   package var openDevice: DeviceOpener
   package var log: @Sendable (String) -> Void
@@ -22,7 +25,7 @@ package struct SessionResources: Sendable {
   package init(
     root: AgentRoot, catalogue: Catalogue, time: any TimeSource, random: any RandomSource, host: any HostView,
     ports: LinkPorts, transport: any LinkTransport, bootID: String, executable: String?,
-    openDevice: @escaping DeviceOpener,
+    tapOffer: TapOffer, openDevice: @escaping DeviceOpener,
     log: @escaping @Sendable (String) -> Void
   ) {
     self.root = root
@@ -34,6 +37,7 @@ package struct SessionResources: Sendable {
     self.transport = transport
     self.bootID = bootID
     self.executable = executable
+    self.tapOffer = tapOffer
     self.openDevice = openDevice
     self.log = log
   }
@@ -50,6 +54,17 @@ package struct OpenedDevice: Sendable {
     self.device = device
     self.isFile = isFile
     self.close = close
+  }
+
+  /// A source's block device past the page cache: what its own cache held would not see what the application writes
+  /// through another device on the same blocks.
+  static func openSource(_ path: String) throws(BlockDeviceError) -> OpenedDevice {
+    do throws(SystemError) {
+      let device = try FileBlockDevice(path: path, .init(access: .direct))
+      return OpenedDevice(device: device, isFile: false) { device.close() }
+    } catch {
+      throw BlockDeviceError(.gone, error.description, errorNumber: error.errorNumber)
+    }
   }
 
   /// Through the page cache. `isExclusive`: no second agent, mount or swap may have it.

@@ -1,13 +1,38 @@
 package import AgentProtocol
 package import BlockModel
 internal import LinuxPlatform
-internal import Seams
+package import Seams
 
 /// What keeps a host from using the source for good (DESIGN section 8.10). Idempotent; blocks on the disk.
 package protocol SourceFence: Sendable {
   /// Whether this kind of device can be fenced at all; asked before a swing gets far. Throws what to do instead.
   func check(_ path: String) throws(AgentFault)
   func raise(_ path: String, session: SessionID) throws(AgentFault)
+}
+
+/// The fence of whatever the source is.
+package struct HostFence: SourceFence {
+  private let files: FileFence
+  private let devices: DeviceFence
+  private let host: any HostView
+
+  package init(catalogue: Catalogue, host: any HostView, children: any ChildProcesses) {
+    files = FileFence(catalogue: catalogue)
+    devices = DeviceFence(host: host, children: children)
+    self.host = host
+  }
+
+  package func check(_ path: String) throws(AgentFault) {
+    if let status = host.status(path), status.kind == .block { return try devices.check(path, status) }
+    try files.check(path)
+  }
+
+  package func raise(_ path: String, session: SessionID) throws(AgentFault) {
+    if let status = host.status(path), status.kind == .block {
+      return try devices.raise(path, status, session: session)
+    }
+    try files.raise(path, session: session)
+  }
 }
 
 /// The fence of a file: nobody may open it for writing any more (root may still, so the session's record and tombstone
@@ -22,7 +47,7 @@ package struct FileFence: SourceFence {
     guard facts.kind == .regular else {
       throw AgentFault(
         .refused,
-        "\(path) is a block device, and this agent can't fence block devices yet: finalize would not keep this host from using it. Stay at cmotion, or migrate a file"
+        "\(path) is no regular file, so a file's fence would not keep this host from using it"
       )
     }
   }

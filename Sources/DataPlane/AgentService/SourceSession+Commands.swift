@@ -30,9 +30,7 @@ extension SourceSession {
         try ask(.fence)
       case .release:
         throw AgentFault(.badRequest, "\(session): the destination's agent releases the device; this is the source's")
-      case .retire:
-        try ask(.retire)
-        taps.remove()
+      case .retire: try ask(.retire)
       case .cancel: try cancel()
       }
     }
@@ -73,7 +71,7 @@ extension SourceSession {
   /// What is mounted without the tap would be written behind its back.
   private func checkUse() throws(AgentFault) {
     let topology = DeviceTopology(host: resources.host, agentRoot: resources.root.path)
-    for volume in volumes {
+    for (volume, configured) in zip(volumes, configuration.volumes) where !taps.staysInUse(configured) {
       guard let status = resources.host.status(volume.path) else { continue }
       let users = topology.users(of: status, path: volume.path)
       guard users.isEmpty else {
@@ -110,12 +108,13 @@ extension SourceSession {
   }
 
   private func closeTap() throws(AgentFault) {
-    try taps.close()
+    try taps.close(.sealed)
     do throws(AgentFault) {
       try ask(.closeTap)
     } catch {
       // The machine wants to stay as it is, so the tap does.
       try serveTap()
+      try taps.attach()
       throw error
     }
     try save { $0.tapIsOpen = false }
@@ -129,11 +128,10 @@ extension SourceSession {
       try ask(.revert)
       try waitFor("the revert") { $0.authority == .source }
     }
-    if taps.isServing { try taps.close() }
+    if taps.isServing { try taps.close(.free) }
     if state.withLock({ $0.entry.tapIsOpen }) { try save { $0.tapIsOpen = false } }
     try ask(.cancel)
     try waitFor("the cancellation") { $0.stage == .cancelled }
-    taps.remove()
   }
 
   private func waitFor(

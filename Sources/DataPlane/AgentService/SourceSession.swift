@@ -76,6 +76,8 @@ final class SourceSession: AgentSession, LinkOwner {
   let commandAnswers = Monitor([UInt64: CommandAnswer]())
   let probes = Monitor([UInt64: Bool]())
   let taps: TapService
+  /// What the taps' watch found, for the session's own clock to take up.
+  private let losses = Monitor([String]())
   let dialer = Monitor<LinkDialer?>(nil)
   let commands = Monitor(())
   let saving = Monitor(())
@@ -109,8 +111,11 @@ final class SourceSession: AgentSession, LinkOwner {
     } catch {
       throw AgentFault(.failed, error.description)
     }
+    let losses = losses
     taps = TapService(
-      migration: configuration.migration, resources: resources, volumes: configuration.volumes, journal: journal)
+      session: session, migration: configuration.migration, resources: resources, volumes: configuration.volumes,
+      journal: journal
+    ) { volume, why in losses.change { $0.append("volume \(volume): \(why)") } }
   }
 
   var configuration: SessionConfiguration { state.withLock { $0.entry.configuration } }
@@ -254,6 +259,13 @@ final class SourceSession: AgentSession, LinkOwner {
         }
       }
       for link in stale { link.close(why: "the peer did not finish the handshake in time") }
+      for why in losses.change({ losses in
+        defer { losses = [] }
+        return losses
+      }) {
+        journal.append("untracked", why)
+        post(.untracked(why: why))
+      }
       post(.tick)
       if let budget = nextBudget() { post(.copyBudget(budget)) }
     }
@@ -273,6 +285,8 @@ final class SourceSession: AgentSession, LinkOwner {
       return budget
     }
   }
+
+  func clearHost() { taps.remove() }
 
   func park() {
     let links = state.change { state in

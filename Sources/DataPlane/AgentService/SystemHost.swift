@@ -3,6 +3,7 @@ internal import BlockModel
 internal import LinuxPlatform
 internal import Replication
 internal import Seams
+package import VolumeTap
 
 /// The host's real /proc and /sys.
 package struct SystemHost: HostView {
@@ -28,10 +29,12 @@ package struct SystemHost: HostView {
 package struct DeviceInspector: Sendable {
   private let host: any HostView
   private let root: AgentRoot
+  private let offer: TapOffer
 
-  package init(host: any HostView, root: AgentRoot) {
+  package init(host: any HostView, root: AgentRoot, offer: TapOffer) {
     self.host = host
     self.root = root
+    self.offer = offer
   }
 
   package func reports(on paths: [String]) -> [DeviceReport] {
@@ -65,8 +68,16 @@ package struct DeviceInspector: Sendable {
     report.isSystemDevice = topology.isSystem(status, path: full)
     report.logicalBlockBytes = status.kind == .block ? topology.logicalBlockBytes(of: status) : 512
     report.sizeBytes = status.sizeBytes
+    if status.kind == .block {
+      let choice = TapDevices.choice(for: full, offer: offer)
+      report.tapMethod = choice.method.rawValue
+      report.tapReason = choice.reason
+    }
     do {
-      let device = try FileBlockDevice(path: full, .init(isReadOnly: true))
+      // A device with our tap beneath it is looked at where its data lies: an agent that reads through its own tap
+      // could never be killed while it waits.
+      let below = try MapperInsertion.origin(beneath: full)
+      let device = try FileBlockDevice(path: below ?? full, .init(isReadOnly: true))
       report.sizeBytes = device.sizeBytes
       guard device.sizeBytes >= WithheldLayout.smallestVolumeBytes else { return report }
       let content = try DestinationContent.look(at: device, sizeBytes: device.sizeBytes)

@@ -7,7 +7,7 @@ internal import Seams
 internal import VolumeTap
 
 /// A session's taps: for each volume an NBD server on a Unix socket and, where one was asked for, a block device that
-/// a holder process makes of it. The holder outlives the agent; the socket's path stays the same.
+/// `TapDevices` makes of it. The device outlives the agent; the socket's path stays the same.
 final class TapService: Sendable {
   private struct Tap: Sendable {
     var export: TapExport
@@ -23,10 +23,18 @@ final class TapService: Sendable {
   private let taps = Monitor([VolumeName: Tap]())
   /// One opening or closing at a time.
   private let turn = Monitor(())
+  private let devices: TapDevices
+  private let watching = Monitor(false)
+  private let onLoss: @Sendable (VolumeName, String) -> Void
+  private static let lookSeconds = 0.2
 
+  /// `onLoss`: a volume is no longer tracked, and why. Called on a thread of the service's own.
   init(
-    migration: MigrationName, resources: SessionResources, volumes: [VolumeConfiguration], journal: Journal
+    session: SessionID, migration: MigrationName, resources: SessionResources, volumes: [VolumeConfiguration],
+    journal: Journal, onLoss: @escaping @Sendable (VolumeName, String) -> Void
   ) {
+    self.onLoss = onLoss
+    devices = TapDevices(session: session, migration: migration, resources: resources, journal: journal)
     self.migration = migration
     self.resources = resources
     configured = Monitor(volumes)
@@ -40,6 +48,8 @@ final class TapService: Sendable {
   func socket(of volume: VolumeName) -> String? {
     taps.withLock { $0[volume] == nil ? nil : resources.root.tapSocket(migration, volume) }
   }
+  func staysInUse(_ volume: VolumeConfiguration) -> Bool { devices.staysInUse(volume) }
+  func isLost(_ volume: VolumeName) -> Bool { devices.isLost(volume) }
   func device(of volume: VolumeName) -> String? { taps.withLock { $0[volume]?.device } }
   func openCount(of volume: VolumeName) -> Int { taps.withLock { $0[volume]?.export.connections ?? 0 } }
 
@@ -70,35 +80,24 @@ final class TapService: Sendable {
   func attach() throws(AgentFault) {
     try turn.withLock { _ throws(AgentFault) in
       for volume in volumes where volume.attachDevice {
-        guard let executable = resources.executable else {
-          throw AgentFault(.refused, "this agent can't make devices: it does not know its own program's path")
-        }
         let link = resources.root.tapDevice(migration, volume.name)
-        do {
-          let directory = resources.root.holderDirectory(migration, volume.name)
-          try Files.makeDirectories(directory, mode: 0o700)
-          let status = try HolderControl(executable: executable).attach(
-            HolderSettings(
-              directory: directory, agentSocket: resources.root.tapSocket(migration, volume.name),
-              exportName: volume.name.text))
+        let device = try devices.attach(volume)
+        do throws(SystemError) {
           try Files.remove(link)
-          try Files.makeSymbolicLink(link, to: status.device)
-          taps.change { $0[volume.name]?.device = link }
-        } catch let error as TapError {
-          throw AgentFault(
-            error.code == .notPermitted ? .refused : .failed,
-            "volume \(volume.name) can't be made a device: \(error.message)")
+          try Files.makeSymbolicLink(link, to: device)
         } catch {
-          throw AgentFault(.failed, "volume \(volume.name) can't be made a device: \(error)")
+          throw AgentFault(.failed, "the link to the device of volume \(volume.name) can't be made: \(error)")
         }
+        taps.change { $0[volume.name]?.device = link }
       }
     }
+    startWatching()
   }
 
   /// Takes devices away and closes the doors. Throws `.inUse` and names who; what was closed is then open again.
-  func close() throws(AgentFault) {
+  func close(_ ending: TapEnding) throws(AgentFault) {
     try turn.withLock { _ throws(AgentFault) in
-      for volume in volumes { try detach(volume) }
+      for volume in volumes { try detach(volume, ending) }
       let current = taps.withLock { $0 }
       for volume in volumes {
         guard let tap = current[volume.name], !Self.closesSoon(tap.export) else { continue }
@@ -120,30 +119,49 @@ final class TapService: Sendable {
     return false
   }
 
-  private func detach(_ volume: VolumeConfiguration) throws(AgentFault) {
-    let directory = resources.root.holderDirectory(migration, volume.name)
-    guard Files.exists(directory) else { return }
-    let link = resources.root.tapDevice(migration, volume.name)
-    if let executable = resources.executable {
-      do throws(TapError) {
-        try HolderControl(executable: executable).detach(directory: directory)
-      } catch {
-        throw AgentFault(
-          error.code == .inUse ? .inUse : .failed,
-          "the device of volume \(volume.name) can't be taken away: \(error.message)")
-      }
-    }
+  private func detach(_ volume: VolumeConfiguration, _ ending: TapEnding) throws(AgentFault) {
+    guard volume.attachDevice else { return }
+    try devices.detach(volume, ending)
     do throws(SystemError) {
-      try Files.remove(link)
-      try Files.removeTree(directory)
+      try Files.remove(resources.root.tapDevice(migration, volume.name))
     } catch {
       journal.append("tapFilesLeft", error.description)
     }
     taps.change { $0[volume.name]?.device = nil }
   }
 
+  // MARK: Watching
+
+  /// A thread of its own as long as there are devices to look after: their connections, and what others do to tables.
+  private func startWatching() {
+    let mustStart = watching.withLock { watching in
+      guard !watching, !devices.isEmpty else { return false }
+      watching = true
+      return true
+    }
+    guard mustStart else { return }
+    do throws(SystemError) {
+      try PlatformThread.start(name: "tap-watch") { [weak self] in
+        while self?.watchOnce() == true {}
+      }
+    } catch {
+      watching.withLock { $0 = false }
+      resources.log("the devices of migration \(migration) are not watched: \(error)")
+    }
+  }
+
+  private func watchOnce() -> Bool {
+    let until = MonotonicTime.now.adding(seconds: Self.lookSeconds)
+    guard watching.wait(until: until, { $0 ? nil : true }) == nil else { return false }
+    // An opening or closing under way changes tables itself.
+    let lost = turn.withLock { _ in devices.look() }
+    for (volume, why) in lost { onLoss(volume, why) }
+    return true
+  }
+
   /// Stops serving. Holders are left alone: they wait for the next agent.
   func stop() {
+    watching.change { $0 = false }
     let current = taps.change { taps in
       defer { taps = [:] }
       return taps
@@ -154,6 +172,11 @@ final class TapService: Sendable {
   /// After `close`: no socket, no directory stays.
   func remove() {
     stop()
+    for volume in volumes {
+      do throws(AgentFault) { try devices.removeOrigin(of: volume) } catch {
+        journal.append("originLeft", error.message)
+      }
+    }
     do throws(SystemError) {
       try Files.removeTree(resources.root.tapDirectory(migration))
     } catch {

@@ -210,7 +210,7 @@ package struct DestinationMachine: Sendable {
       link = adopted
       effects.append(.linkEstablished(link: adopted))
     case .releasing: for volume in unreleased.sorted() { effects.append(.releaseVolume(volume: volume)) }
-    case .released: break
+    case .released: changeStage(.released, into: &effects)
     }
   }
 
@@ -450,7 +450,9 @@ package struct DestinationMachine: Sendable {
     }
     unreleased.remove(volume)
     guard unreleased.isEmpty else { return }
-    changeStage(.released, into: &effects)
+    // Nobody learns of it before it is durable: an agent that forgot it would write the withheld parts once more, over
+    // what the host has written since.
+    record.stage = DestinationStage.released.rawValue
     store(.released, into: &effects)
   }
 

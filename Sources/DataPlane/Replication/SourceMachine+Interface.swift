@@ -100,6 +100,8 @@ package enum SourceEvent: Sendable {
   /// A frame other than hello. Its payload stays in the lane's buffer until this `handle`'s effects are performed.
   case message(link: UInt64, H2HFrame)
   case copyBudget(CopyBudget)
+  /// The application's writes went past the tap, or may have: all of every volume may differ (DESIGN §8.11).
+  case untracked(why: String)
 }
 
 /// How much the copier and online verification may move (iQoS). Mirrored writes are never held back.

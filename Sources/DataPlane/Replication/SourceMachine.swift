@@ -203,6 +203,7 @@ package struct SourceMachine: Sendable {
     case .linkUp(let link, let state): linkUp(link, state, into: &effects)
     case .linkDown(let link, let why): linkDown(link, why, into: &effects)
     case .copyBudget(let change): changeBudget(change, into: &effects)
+    case .untracked(let why): lostTrack(why, into: &effects)
     case .application, .localDone, .message, .copyRead, .intentStored, .tick: break
     }
   }

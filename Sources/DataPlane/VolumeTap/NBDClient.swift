@@ -8,6 +8,7 @@ enum NBDClient {
     var channel: LocalChannel
     var sizeBytes: UInt64
     var minimumBlockBytes: UInt32
+    var transmissionFlags: UInt16
   }
 
   /// Longest option reply that is read, in bytes.
@@ -46,6 +47,7 @@ enum NBDClient {
     try send(message, channel)
     var sizeBytes: UInt64?
     var minimumBlockBytes: UInt32 = 1
+    var transmissionFlags = NBDWire.TransmissionFlag.hasFlags
     while true {
       let header = try receive(NBDWire.optionReplyHeaderBytes, channel)
       let (magic, type, length) = header.withUnsafeBytes {
@@ -61,11 +63,15 @@ enum NBDClient {
       switch type {
       case NBDWire.OptionReply.ack:
         guard let sizeBytes else { throw ChannelError(.untrustedPeer, "it tells no size") }
-        return Connected(channel: channel, sizeBytes: sizeBytes, minimumBlockBytes: minimumBlockBytes)
+        return Connected(
+          channel: channel, sizeBytes: sizeBytes, minimumBlockBytes: minimumBlockBytes,
+          transmissionFlags: transmissionFlags)
       case NBDWire.OptionReply.info where data.count >= 2:
         data.withUnsafeBytes { raw in
           switch raw.bigEndian(at: 0, as: UInt16.self) {
-          case NBDWire.Info.export where raw.count >= 10: sizeBytes = raw.bigEndian(at: 2, as: UInt64.self)
+          case NBDWire.Info.export where raw.count >= 12:
+            sizeBytes = raw.bigEndian(at: 2, as: UInt64.self)
+            transmissionFlags = raw.bigEndian(at: 10, as: UInt16.self)
           case NBDWire.Info.blockSize where raw.count >= 6: minimumBlockBytes = raw.bigEndian(at: 2, as: UInt32.self)
           default: break
           }

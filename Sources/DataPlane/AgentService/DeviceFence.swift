@@ -1,0 +1,180 @@
+package import AgentProtocol
+package import BlockModel
+internal import LinuxPlatform
+package import Seams
+
+/// How a block device is fenced; decided by what it is.
+enum DeviceFenceKind: Sendable, Equatable {
+  /// LVM's own metadata says read-only and never to be activated by itself; a tag says why.
+  case logicalVolume(mapperName: String)
+  /// A udev rule by what identifies the device, so that it is read-only and not ready at every boot. `match` is the
+  /// rule's condition.
+  case rule(match: String)
+}
+
+/// The fence of a block device (DESIGN section 8.10): durable on the host, and lifted by `cmcagent rescue` only. The
+/// device's data is never touched. Idempotent; blocks on LVM's tools.
+package struct DeviceFence: Sendable {
+  static let tag = "cmcplan-fenced"
+  static let rulesDirectory = "/etc/udev/rules.d"
+  private static let commandSeconds = 30.0
+  private static let searchPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+  private let host: any HostView
+  private let children: any ChildProcesses
+  private let rules: String
+
+  package init(host: any HostView, children: any ChildProcesses, rulesDirectory: String = Self.rulesDirectory) {
+    self.host = host
+    self.children = children
+    rules = rulesDirectory
+  }
+
+  /// What fences the device; throws where nothing lasting tells it from another.
+  func kind(of path: String, _ status: PathStatus) throws(AgentFault) -> DeviceFenceKind {
+    let base = "/sys/dev/block/\(status.device)"
+    if let uuid = host.text("\(base)/dm/uuid", limitBytes: 4096)?.trimmedLine, !uuid.isEmpty {
+      if uuid.hasPrefix("LVM-"), let name = host.text("\(base)/dm/name", limitBytes: 4096)?.trimmedLine {
+        return .logicalVolume(mapperName: name)
+      }
+      return .rule(match: Self.condition("ATTR{dm/uuid}", uuid))
+    }
+    // A partition is told by its disk and its number.
+    let number = host.text("\(base)/partition", limitBytes: 64)?.trimmedLine
+    let whole = number == nil ? base : "\(base)/.."
+    let part = number.map { ", " + Self.condition("ATTR{partition}", $0) } ?? ""
+    for (file, own) in [("wwid", "ATTR{wwid}"), ("device/wwid", "ATTR{device/wwid}"), ("serial", "ATTR{serial}")] {
+      guard let text = host.text("\(whole)/\(file)", limitBytes: 4096)?.trimmedLine, !text.isEmpty else { continue }
+      // Of a partition, and of what belongs to the device beneath, udev looks in the parents.
+      let key =
+        number == nil && file != "device/wwid" ? own : "ATTRS{\(file.split(separator: "/").last ?? "")}"
+      return .rule(match: Self.condition(key, text) + part)
+    }
+    if let file = host.text("\(whole)/loop/backing_file", limitBytes: 8192)?.trimmedLine {
+      return .rule(
+        match: Self.condition(number == nil ? "ATTR{loop/backing_file}" : "ATTRS{loop/backing_file}", file) + part)
+    }
+    throw AgentFault(
+      .refused,
+      "\(path) has neither WWN, serial nor uuid, so no fence could tell it from another device after a reboot; put it under LVM, or migrate a file"
+    )
+  }
+
+  /// One condition of a udev rule. What its patterns would read as more than itself matches any character.
+  static func condition(_ key: String, _ value: String) -> String {
+    let pattern = String(value.map { "*?[]|\"\\$%".contains($0) || !$0.isASCII ? "?" : $0 })
+    return "\(key)==\"\(pattern)\""
+  }
+
+  static func rule(for match: String, session: SessionID) -> String {
+    """
+    # Fence of cmcplan session \(session): the volume moved away; its copy here is old. Lifted by: cmcagent rescue --unfence
+    SUBSYSTEM=="block", \(match), ENV{SYSTEMD_READY}="0", ENV{UDISKS_IGNORE}="1", RUN+="/sbin/blockdev --setro $devnode"
+
+    """
+  }
+
+  private func rulePath(_ match: String) -> String {
+    let hash = match.utf8.reduce(0xcbf2_9ce4_8422_2325 as UInt64) { ($0 ^ UInt64($1)) &* 0x100_0000_01b3 }
+    return "\(rules)/99-cmcplan-fence-\(String(hash, radix: 16)).rules"
+  }
+
+  // MARK: Raising and lifting
+
+  package func check(_ path: String, _ status: PathStatus) throws(AgentFault) {
+    switch try kind(of: path, status) {
+    case .logicalVolume(let name): _ = try volume(name)
+    case .rule:
+      guard Files.exists(rules) else {
+        throw AgentFault(.refused, "\(path) would be fenced by a udev rule, and this host has no \(rules)")
+      }
+    }
+  }
+
+  package func raise(_ path: String, _ status: PathStatus, session: SessionID) throws(AgentFault) {
+    switch try kind(of: path, status) {
+    case .logicalVolume(let name):
+      let volume = try volume(name)
+      if volume.isWritable { _ = try run(["lvchange", "--permission", "r", volume.name]) }
+      _ = try run(["lvchange", "--setactivationskip", "y", volume.name])
+      _ = try run(["lvchange", "--addtag", Self.tag, volume.name])
+    case .rule(let match):
+      do throws(SystemError) {
+        try Files.replace(rulePath(match), with: Array(Self.rule(for: match, session: session).utf8), mode: 0o644)
+        try Files.flushDirectory(rules)
+        try DeviceUse.setReadOnly(path, true)
+      } catch {
+        throw AgentFault(.failed, "\(path) can't be fenced: \(error)")
+      }
+    }
+  }
+
+  /// Makes the device usable here again; nothing happens to one that isn't fenced.
+  package func lift(_ path: String, _ status: PathStatus) throws(AgentFault) {
+    switch try kind(of: path, status) {
+    case .logicalVolume(let name):
+      let volume = try volume(name)
+      _ = try run(["lvchange", "--deltag", Self.tag, volume.name])
+      _ = try run(["lvchange", "--setactivationskip", "n", volume.name])
+      if !volume.isWritable { _ = try run(["lvchange", "--permission", "rw", volume.name]) }
+    case .rule(let match):
+      do throws(SystemError) {
+        try Files.remove(rulePath(match))
+        try DeviceUse.setReadOnly(path, false)
+      } catch {
+        throw AgentFault(.failed, "the fence of \(path) can't be lifted: \(error)")
+      }
+    }
+  }
+
+  /// Whether the fence stands.
+  package func isRaised(_ path: String, _ status: PathStatus) throws(AgentFault) -> Bool {
+    switch try kind(of: path, status) {
+    case .logicalVolume(let name): try volume(name).isTagged
+    case .rule(let match): Files.exists(rulePath(match))
+    }
+  }
+
+  // MARK: LVM
+
+  private struct LogicalVolume {
+    /// "group/volume".
+    var name: String
+    var isWritable: Bool
+    var isTagged: Bool
+  }
+
+  private func volume(_ mapperName: String) throws(AgentFault) -> LogicalVolume {
+    let text = try run([
+      "lvs", "--noheadings", "--separator", " ", "-o", "vg_name,lv_name,lv_attr,lv_tags", "/dev/mapper/\(mapperName)",
+    ])
+    let fields = text.split { $0 == " " || $0 == "\n" }
+    guard fields.count >= 3, fields[2].count > 1 else {
+      throw AgentFault(.failed, "lvs does not say which logical volume \(mapperName) is: \(text.trimmedLine)")
+    }
+    let permission = fields[2].dropFirst().first
+    let tags = fields.count > 3 ? fields[3].split(separator: ",").map(String.init) : []
+    return LogicalVolume(
+      name: "\(fields[0])/\(fields[1])", isWritable: permission == "w" || permission == "R",
+      isTagged: tags.contains(Self.tag))
+  }
+
+  /// By way of env(1), which looks the tool up; there is no shell.
+  private func run(_ command: [String]) throws(AgentFault) -> String {
+    let line = command.joined(separator: " ")
+    do throws(ChildError) {
+      let result = try children.run(
+        ChildCommand(
+          executable: "/usr/bin/env", arguments: command,
+          environment: ["PATH": Self.searchPath, "LC_ALL": "C", "LVM_SUPPRESS_FD_WARNINGS": "1"],
+          timeoutSeconds: Self.commandSeconds))
+      guard result.succeeded else {
+        let said = String(decoding: result.errorOutput.prefix(1000), as: UTF8.self).trimmedLine
+        throw ChildError("\(line) failed (\(result.ending)): \(said)")
+      }
+      return String(decoding: result.output, as: UTF8.self)
+    } catch {
+      throw AgentFault(.failed, error.message)
+    }
+  }
+}

@@ -1,0 +1,103 @@
+import AgentProtocol
+import BlockModel
+import LinuxPlatform
+import Seams
+import Synchronization
+import Testing
+
+@testable import AgentService
+
+private struct PaperDevices: HostView {
+  var files: [String: String]
+  func text(_ path: String, limitBytes: Int) -> String? { files[path] }
+  func names(in path: String) -> [String] { [] }
+  func status(_ path: String) -> PathStatus? { nil }
+}
+
+/// Answers `lvs` with one line, and keeps what else was run.
+private final class PaperTools: ChildProcesses {
+  let answer: String
+  let commands = Mutex<[[String]]>([])
+  init(_ answer: String) { self.answer = answer }
+  func run(_ command: ChildCommand) throws(ChildError) -> ChildResult {
+    commands.withLock { $0.append(command.arguments) }
+    let output = command.arguments.first == "lvs" ? Array(answer.utf8) : []
+    return ChildResult(ending: .exited(0), output: output, errorOutput: [], outputTruncated: false)
+  }
+  var changes: [String] {
+    commands.withLock { $0.filter { $0.first != "lvs" }.map { $0.dropFirst().joined(separator: " ") } }
+  }
+}
+
+@Suite("The fence of a block device")
+struct DeviceFenceTests {
+  private let status = PathStatus(kind: .block, device: "8:1", inode: 1, sizeBytes: 0)
+
+  private func fence(_ files: [String: String], _ tools: PaperTools = PaperTools(""), rules: String = "/nowhere")
+    -> DeviceFence
+  {
+    DeviceFence(host: PaperDevices(files: files), children: tools, rulesDirectory: rules)
+  }
+
+  @Test(
+    "Every kind of device is told by what lasts: LVM by itself, others by uuid, WWN or serial, partitions by number")
+  func kinds() throws {
+    let base = "/sys/dev/block/8:1"
+    let cases: [([String: String], DeviceFenceKind)] = [
+      (["\(base)/dm/uuid": "LVM-abc\n", "\(base)/dm/name": "vg-data\n"], .logicalVolume(mapperName: "vg-data")),
+      (["\(base)/dm/uuid": "mpath-3600\n", "\(base)/dm/name": "m\n"], .rule(match: #"ATTR{dm/uuid}=="mpath-3600""#)),
+      (["\(base)/wwid": "eui.01\n"], .rule(match: #"ATTR{wwid}=="eui.01""#)),
+      (["\(base)/device/wwid": "naa.5\n"], .rule(match: #"ATTRS{wwid}=="naa.5""#)),
+      (
+        ["\(base)/partition": "2\n", "\(base)/../serial": "S 1\n"],
+        .rule(match: #"ATTRS{serial}=="S 1", ATTR{partition}=="2""#)
+      ),
+    ]
+    for (files, kind) in cases { #expect(try fence(files).kind(of: "/dev/x", status) == kind) }
+    #expect(throws: AgentFault.self) { try fence([:]).kind(of: "/dev/x", status) }
+  }
+
+  @Test("A serial can't smuggle anything into a rule")
+  func quoting() {
+    #expect(DeviceFence.condition("ATTR{serial}", "a\"b*[c]\\$") == #"ATTR{serial}=="a?b??c???""#)
+  }
+
+  @Test("A logical volume becomes read-only, skipped and tagged, and all of it is taken back by the rescue")
+  func logicalVolume() throws {
+    let files = ["/sys/dev/block/8:1/dm/uuid": "LVM-abc", "/sys/dev/block/8:1/dm/name": "vg-data"]
+    let writable = PaperTools("  vg data -wi-a----- \n")
+    try fence(files, writable).raise("/dev/vg/data", status, session: SessionID("p/m"))
+    #expect(
+      writable.changes == [
+        "--permission r vg/data", "--setactivationskip y vg/data", "--addtag cmcplan-fenced vg/data",
+      ])
+    let fenced = PaperTools("  vg data -ri-a----- other,cmcplan-fenced\n")
+    #expect(try fence(files, fenced).isRaised("/dev/vg/data", status))
+    try fence(files, fenced).raise("/dev/vg/data", status, session: SessionID("p/m"))
+    #expect(!fenced.changes.contains("--permission r vg/data"), "it is read-only already")
+    try fence(files, fenced).lift("/dev/vg/data", status)
+    #expect(
+      fenced.changes.suffix(3) == [
+        "--deltag cmcplan-fenced vg/data", "--setactivationskip n vg/data", "--permission rw vg/data",
+      ])
+  }
+
+  @Test("A tool that fails is named with what it said")
+  func failingTool() {
+    struct Failing: ChildProcesses {
+      func run(_ command: ChildCommand) throws(ChildError) -> ChildResult {
+        ChildResult(
+          ending: .exited(5), output: [], errorOutput: Array("  Failed to find logical volume".utf8),
+          outputTruncated: false)
+      }
+    }
+    let files = ["/sys/dev/block/8:1/dm/uuid": "LVM-abc", "/sys/dev/block/8:1/dm/name": "vg-data"]
+    let broken = DeviceFence(host: PaperDevices(files: files), children: Failing(), rulesDirectory: "/nowhere")
+    do {
+      try broken.check("/dev/vg/data", status)
+      Issue.record("a failing lvs was taken for an answer")
+    } catch {
+      #expect("\(error)".contains("Failed to find logical volume"))
+    }
+  }
+}
