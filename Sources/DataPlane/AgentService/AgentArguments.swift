@@ -147,7 +147,5 @@ private struct Options {
     guard let value = values[name], !value.isEmpty else { throw UsageError("\(verb) needs \(name)") }
     return value
   }
-
-  func value(_ name: String) -> String? { values[name] }
   func has(_ flag: String) -> Bool { flags.contains(flag) }
 }
