@@ -37,11 +37,15 @@ test: build ## Lint, unit tests and simulation, then the end-to-end scripts with
 test-full: build ## The same, with a kill at every kind of step
 	@.ci/test full
 
-bench: build ## Speed beside nbdcopy, nbdkit and qemu-nbd, as ratios of one run
+bench: build ## Speed beside nbdcopy, nbdkit, qemu-nbd and PyYAML, as ratios of one run
 	@Tests/Benchmarks/bench.py
+	@Tests/Benchmarks/bench-plans.py
 
 sim: ## Replay one seed of the simulation: make sim SEED=7
 	@SIM_SEED=$(SEED) $(SWIFT_TEST) --filter 'ReplicationSimulation|ReconcilerSimulation|JointSimulation'
+
+fuzz: setup ## Feed the plan reader with odd bytes until it breaks: make fuzz [SECONDS=600]
+	@Tests/Fuzz/run $(or $(SECONDS),0)
 
 fmt: ## Format the sources
 	@$(FORMAT) --in-place --parallel --configuration .swift-format -r $(SOURCES)
@@ -50,6 +54,6 @@ lint: ## Check the format of the sources
 	@$(FORMAT) lint --strict --parallel --configuration .swift-format -r $(SOURCES)
 
 clean: ## Remove what was built
-	@rm -rf .build .build-static $(PRODUCT)
+	@rm -rf .build .build-static .build-fuzz $(PRODUCT)
 
-.PHONY: help setup build static demo test test-full bench sim fmt lint clean
+.PHONY: help setup build static demo test test-full bench sim fuzz fmt lint clean

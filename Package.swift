@@ -72,9 +72,9 @@ let package = Package(
         "LinuxPlatform",
       ]),
 
-    room("ControlPlane", "YAMLTree", ["CYAML", "Diagnostics"]),
+    room("ControlPlane", "YAMLTree", ["CYAML", "Diagnostics"], optimized: true),
     room("ControlPlane", "MigrationModel", ["BlockModel", "Diagnostics"]),
-    room("ControlPlane", "PlanReading", ["YAMLTree", "MigrationModel", "BlockModel", "Diagnostics"]),
+    room("ControlPlane", "PlanReading", ["YAMLTree", "MigrationModel", "BlockModel", "Diagnostics"], optimized: true),
     room("ControlPlane", "Planning", ["MigrationModel", "AgentProtocol", "BlockModel", "Diagnostics"]),
     room(
       "ControlPlane", "Reconciling",
@@ -94,7 +94,8 @@ let package = Package(
     room(
       "ControlPlane", "PlanCommands",
       [
-        argumentParser, "COpenSSL", "PlanReading", "Planning", "Reconciling", "ARMClient", "AgentClient", "SSHDeploy",
+        argumentParser, "COpenSSL", "YAMLTree", "PlanReading", "Planning", "Reconciling", "ARMClient", "AgentClient",
+        "SSHDeploy",
         "Rendering",
         "MigrationModel", "AgentProtocol", "BlockModel", "Seams", "LinuxPlatform", "Diagnostics",
       ]),

@@ -94,7 +94,7 @@ extension ValueType where Value == String {
     isValid: Names.isAddress)
 
   static let path = formed(
-    "a path", pattern: "^[^\\u0000\\n]+$", advice: "write a path with no line break in it"
+    "a path", pattern: "^[^\\u0000\\n]+$", advice: "write a path, on one line"
   ) { !$0.isEmpty && $0.utf8.count <= 4_095 && !$0.unicodeScalars.contains { $0.value < 32 } }
 
   static let url = formed(
