@@ -73,7 +73,7 @@ let package = Package(
       ]),
 
     room("ControlPlane", "YAMLTree", ["CYAML", "Diagnostics"], optimized: true),
-    room("ControlPlane", "MigrationModel", ["BlockModel", "Diagnostics"]),
+    room("ControlPlane", "MigrationModel", ["BlockModel", "Diagnostics"], optimized: true),
     room("ControlPlane", "PlanReading", ["YAMLTree", "MigrationModel", "BlockModel", "Diagnostics"], optimized: true),
     room("ControlPlane", "Planning", ["MigrationModel", "AgentProtocol", "BlockModel", "Diagnostics"]),
     room(

@@ -67,16 +67,18 @@ import Testing
     #expect(environment.plan == nil)
     #expect(
       environment.diagnostics.contains {
-        $0.code == "CMC1105" && $0.message.hasPrefix("CMCPLAN_VAR_wait: the duration '15'")
+        $0.code == "CMC1204" && $0.message.hasPrefix("CMCPLAN_VAR_wait: the duration '15'")
       })
     let file = VariablesReader.read(bytes: Array("wait: soon\nphse: x\n".utf8), file: "v.yaml").variables
     let found = reading(file).diagnostics.filter { $0.position?.file == "v.yaml" }
-    #expect(found.map { "\($0.position?.line ?? 0) \($0.code)" } == ["1 CMC1106", "2 CMC1112"])
+    #expect(found.map { "\($0.position?.line ?? 0) \($0.code)" } == ["1 CMC1204", "2 CMC1112"])
     #expect(found.last?.advice == "did you mean 'phase'?")
   }
 
   @Test func anUnknownVariableOfTheEnvironmentIsAWarning() {
-    let (plan, diagnostics) = reading([GivenVariable(name: "other", value: "x", origin: .environment("CMCPLAN_VAR_other"))]
+    let (plan, diagnostics) = reading([
+      GivenVariable(name: "other", value: "x", origin: .environment("CMCPLAN_VAR_other"))
+    ]
     )
     #expect(plan != nil)
     #expect(diagnostics.map(\.code) == ["CMC1112"])

@@ -34,7 +34,7 @@ extension PlanBuilder {
       do throws(ValueFault) {
         try types[variable.name]?.check(variable.value)
       } catch {
-        reading.report(error.code, at: variable.position, "\(variable.source): \(error.message)", error.advice)
+        reading.report("CMC1204", at: variable.position, "\(variable.source): \(error.message)", error.advice)
       }
     }
     reading.variables = values
@@ -66,7 +66,7 @@ extension PlanBuilder {
       do throws(ValueFault) {
         try type.check(text)
       } catch {
-        reading.report(error.code, at: object.position(shape.defaultValue), error.message, error.advice)
+        reading.report("CMC1204", at: object.position(shape.defaultValue), error.message, error.advice)
       }
     }
     return (text, type)

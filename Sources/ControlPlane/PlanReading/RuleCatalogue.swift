@@ -134,6 +134,10 @@ package enum RuleCatalogue {
       "CMC1203", "a device belongs to one volume",
       "Two volumes would overwrite each other. Spellings such as '//' and '/./' are the same device."),
     rule(
+      "CMC1204", "a variable's value is of the type that it is declared with",
+      "So that a wrong one is found where it is given, and not where it is used.",
+      "variables: {wait: {type: duration, default: 15m}}"),
+    rule(
       "CMC1210", "a host that is named exists", "Hosts are described under 'hosts:', by the names that migrations use."),
     rule(
       "CMC1211", "disks come from an integration", "The only integration is everyone's; of several, one must be named."),
