@@ -40,14 +40,18 @@ test-full: build ## The same, with a kill at every kind of step
 test-az: build ## The emulator under Microsoft's own clients, the az CLI among them (installs 730 MB from PyPI)
 	@Tests/EndToEndTests/scripts/test-azure-clients az
 
-bench: build ## Speed beside nbdcopy, nbdkit and qemu-nbd, as ratios of one run
+bench: build ## Speed beside nbdcopy, nbdkit, qemu-nbd and PyYAML, as ratios of one run
 	@Tests/Benchmarks/bench.py
+	@Tests/Benchmarks/bench-plans.py
 
 soak: build ## Ten minutes of kill -9 of either agent under random writes: SOAK_SECONDS=… SOAK_SEED=…
 	@SOAK_SECONDS=$${SOAK_SECONDS:-600} Tests/EndToEndTests/scripts/test-soak
 
 sim: ## Replay one seed of the simulation: make sim SEED=7
 	@SWIFT_DETERMINISTIC_HASHING=1 SIM_SEED=$(SEED) $(SWIFT_TEST) --filter 'ReplicationSimulation|ReconcilerSimulation|JointSimulation'
+
+fuzz: setup ## Feed the plan reader with odd bytes until it breaks: make fuzz [SECONDS=600]
+	@Tests/Fuzz/run $(or $(SECONDS),0)
 
 fmt: ## Format the sources
 	@$(FORMAT) --in-place --parallel --configuration .swift-format -r $(SOURCES)
@@ -56,6 +60,6 @@ lint: ## Check the format of the sources
 	@$(FORMAT) lint --strict --parallel --configuration .swift-format -r $(SOURCES)
 
 clean: ## Remove what was built
-	@rm -rf .build .build-static $(PRODUCT)
+	@rm -rf .build .build-static .build-fuzz $(PRODUCT)
 
-.PHONY: help setup build static demo test test-full test-az bench soak sim fmt lint clean
+.PHONY: help setup build static demo test test-full test-az bench soak sim fuzz fmt lint clean

@@ -78,9 +78,9 @@ let package = Package(
         "LinuxPlatform",
       ]),
 
-    room("ControlPlane", "YAMLTree", ["CYAML", "Diagnostics"]),
-    room("ControlPlane", "MigrationModel", ["BlockModel", "Diagnostics"]),
-    room("ControlPlane", "PlanReading", ["YAMLTree", "MigrationModel", "BlockModel", "Diagnostics"]),
+    room("ControlPlane", "YAMLTree", ["CYAML", "Diagnostics"], optimized: true),
+    room("ControlPlane", "MigrationModel", ["BlockModel", "Diagnostics"], optimized: true),
+    room("ControlPlane", "PlanReading", ["YAMLTree", "MigrationModel", "BlockModel", "Diagnostics"], optimized: true),
     room(
       "ControlPlane", "Planning", ["MigrationModel", "AgentProtocol", "BlockModel", "Diagnostics"], optimized: true),
     room(
@@ -101,7 +101,8 @@ let package = Package(
     room(
       "ControlPlane", "PlanCommands",
       [
-        argumentParser, "COpenSSL", "PlanReading", "Planning", "Reconciling", "ARMClient", "AgentClient", "SSHDeploy",
+        argumentParser, "COpenSSL", "YAMLTree", "PlanReading", "Planning", "Reconciling", "ARMClient", "AgentClient",
+        "SSHDeploy",
         "Rendering",
         "MigrationModel", "AgentProtocol", "BlockModel", "Seams", "LinuxPlatform", "Diagnostics",
       ]),

@@ -25,7 +25,7 @@ import YAMLTree
       minimal(replacing: "  erp-db-azure:\n", by: "  erp-app: {address: 192.0.2.11}\n  erp-db-azure:\n") + second + text
     let tree = try #require(YAMLTree.parse(bytes: Array(document.utf8), file: "plan.yaml").tree)
     let reading = Reading()
-    let plan = try #require(PlanBuilder(reading).plan(tree.root, variables: [:]))
+    let plan = try #require(PlanBuilder(reading).plan(tree.root, variables: []))
     return (plan, reading.finish().filter { $0.code != "CMC1109" })
   }
 

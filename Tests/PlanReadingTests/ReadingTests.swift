@@ -184,6 +184,58 @@ import YAMLTree
     #expect(tried > 200)
   }
 
+  /// A letter that is wrong, missing, doubled or swapped with its neighbour, at every place of every key that any example
+  /// or good plan has: found where it is, with the right word.
+  @Test func everyTypoInEveryKeyOfTheLanguage() throws {
+    var tried = 0
+    var seen: Set<String> = []
+    for (name, original) in try Files.goodPlans() {
+      let text = original.replacing("\r\n", with: "\n").replacing("\u{feff}", with: "")
+      let tree = try #require(YAMLTree.parse(bytes: Array(text.utf8), file: "plan.yaml").tree)
+      let lines = text.split(separator: "\n", omittingEmptySubsequences: false).map { Array($0) }
+      for key in Self.fieldKeys(tree.root, path: []) where !key.isExplicitText {
+        let place = "\(name) \(key.line) \(key.text)"
+        // Each word once for each example; where it stands makes no difference to how it is read.
+        guard seen.insert("\(name) \(key.text)").inserted else { continue }
+        for typo in Self.typos(Array(key.text)) {
+          var changed = lines
+          let start = key.column - 1
+          changed[key.line - 1].replaceSubrange(start..<(start + key.text.count), with: typo)
+          let found = read(changed.map { String($0) }.joined(separator: "\n")).diagnostics.contains {
+            $0.position == key.position && ($0.code == "CMC1101" || $0.code == "CMC1120")
+              && $0.advice == "did you mean '\(key.text)'?"
+          }
+          #expect(found, "\(place): \(String(typo))")
+          tried += 1
+        }
+      }
+    }
+    #expect(tried > 2_000)
+  }
+
+  private static func typos(_ word: [Character]) -> [[Character]] {
+    var typos: Set<[Character]> = []
+    for index in word.indices {
+      var wrong = word
+      wrong[index] = word[index] == "x" ? "y" : "x"
+      typos.insert(wrong)
+      if word.count > 2 {
+        var missing = word
+        missing.remove(at: index)
+        typos.insert(missing)
+      }
+      var doubled = word
+      doubled.insert(word[index], at: index)
+      typos.insert(doubled)
+      if index > 0 {
+        var swapped = word
+        swapped.swapAt(index - 1, index)
+        typos.insert(swapped)
+      }
+    }
+    return typos.filter { $0 != word }.sorted { String($0) < String($1) }
+  }
+
   /// Keys of the language, not those that users choose.
   private static func fieldKeys(_ node: YAMLNode, path: [String]) -> [YAMLNode] {
     let chosen: Set<String> = ["integrations", "hosts", "migrations", "volumes", "tags", "variables"]

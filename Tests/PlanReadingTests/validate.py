@@ -1,4 +1,5 @@
 """Validates YAML documents against a JSON Schema: validate.py SCHEMA FILE... prints one line a document: path, tab, verdict.
+@LIST in place of files is a file with a path a line. A .json file is read as JSON.
 
 Scalars are resolved as in the core schema of YAML 1.2, as editors do it, not as PyYAML's YAML 1.1.
 """
@@ -28,9 +29,13 @@ Loader.add_constructor("tag:yaml.org,2002:int", lambda loader, node: int(node.va
 schema = json.load(open(sys.argv[1]))
 jsonschema.Draft202012Validator.check_schema(schema)
 validator = jsonschema.Draft202012Validator(schema)
-for path in sys.argv[2:]:
+paths = sys.argv[2:]
+if paths and paths[0].startswith("@"):
+    paths = open(paths[0][1:]).read().splitlines()
+for path in paths:
     try:
-        document = yaml.load(open(path, "rb").read(), Loader)
+        with open(path, "rb") as file:
+            document = json.load(file) if path.endswith(".json") else yaml.load(file.read(), Loader)
         fault = next(iter(validator.iter_errors(document)), None)
         verdict = "valid" if fault is None else "fault: " + fault.message.replace("\n", " ")[:200]
     except (yaml.YAMLError, RecursionError, TypeError) as error:

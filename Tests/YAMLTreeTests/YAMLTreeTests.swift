@@ -7,7 +7,7 @@ private func parse(_ text: String, limits: YAMLLimits = YAMLLimits()) -> (tree: 
 }
 
 /// The tree as text that shows what was understood: `{a: [1, "x"]}`.
-private func shown(_ node: YAMLNode) -> String {
+func shown(_ node: YAMLNode) -> String {
   switch node.kind {
   case .scalar: node.isExplicitText ? "\"\(node.text)\"" : node.text
   case .sequence: "[" + node.elements.map(shown).joined(separator: ", ") + "]"
@@ -15,7 +15,7 @@ private func shown(_ node: YAMLNode) -> String {
   }
 }
 
-private func shown(_ text: String) -> String { parse(text).tree.map { shown($0.root) } ?? "no tree" }
+func shown(_ text: String) -> String { parse(text).tree.map { shown($0.root) } ?? "no tree" }
 
 private func codes(_ text: String, limits: YAMLLimits = YAMLLimits()) -> [String] {
   parse(text, limits: limits).diagnostics.map { "\($0.position?.line ?? 0):\($0.position?.column ?? 0) \($0.code)" }

@@ -122,8 +122,12 @@ struct WireMachine: Decodable, Sendable {
   struct Storage: Decodable, Sendable {
     var dataDisks: [WireDataDisk]?
   }
+  struct Capabilities: Decodable, Sendable {
+    var ultraSSDEnabled: Bool?
+  }
   struct Properties: Decodable, Sendable {
     var hardwareProfile: Hardware?
+    var additionalCapabilities: Capabilities?
     var storageProfile: Storage?
     var provisioningState: String?
   }
@@ -146,7 +150,8 @@ struct WireMachine: Decodable, Sendable {
   var cloudMachine: CloudMachine {
     CloudMachine(
       resourceID: id, name: name, location: location, size: properties.hardwareProfile?.vmSize ?? "",
-      zone: zones?.first, attachments: attachments)
+      zone: zones?.first, attachments: attachments,
+      ultraDisks: properties.additionalCapabilities?.ultraSSDEnabled ?? false)
   }
 
   var isSettled: Bool { ["Succeeded", "Failed", "Canceled", nil].contains(properties.provisioningState) }

@@ -12,8 +12,10 @@ struct PlanFileOptions: ParsableArguments {
 
   @Option(
     name: [.short, .long],
-    help: ArgumentHelp("The migration plan; by default plan.yaml or cmcplan.yaml here.", valueName: "plan"))
-  var file: String?
+    help: ArgumentHelp(
+      "The migration plan: a file, or a directory of .yaml files. May be given many times: files are merged by name. By default plan.yaml or cmcplan.yaml here.",
+      valueName: "plan"))
+  var file: [String] = []
 
   @Option(
     help: ArgumentHelp(
@@ -23,92 +25,32 @@ struct PlanFileOptions: ParsableArguments {
 
   @Option(help: ArgumentHelp("Set a variable of the plan. May be given many times.", valueName: "name=value"))
   var set: [String] = []
+
+  @Option(
+    help: ArgumentHelp(
+      "Values for variables of the plan, as 'name: value' lines. --set wins over them, they over CMCPLAN_VAR_name.",
+      valueName: "file"))
+  var variables: [String] = []
 }
 
 /// A plan that was read with no fault, its paths made absolute.
 struct PlanDocument {
-  /// The largest document that is read, in bytes.
-  static let sizeLimitBytes = 256 << 20
-
+  /// The first file of the plan.
   let path: String
-  /// The directory that the plan is in: relative paths are relative to it.
+  /// The directory that it is in: runs keep their journals there.
   let directory: String
-  let text: String
   let plan: MigrationPlan
   let guardrails: Guardrails?
 
   /// Reads the plan; prints what is wrong with it to standard error and ends with exit 1 where there are errors.
   static func load(_ options: PlanFileOptions, console: Console) throws -> PlanDocument {
-    let path = try find(options.file)
-    let bytes = try contents(of: path, what: "the migration plan")
-    let variables = try assignments(options.set)
-    let (read, diagnostics) = PlanReader.read(bytes: bytes, file: path, variables: variables)
-    let text = String(decoding: bytes, as: UTF8.self)
-    let guardrails = try loadGuardrails(options, console: console)
-    var all = diagnostics
-    if let read { all += GuardrailCheck.diagnostics(read, guardrails: guardrails) }
-    if !all.isEmpty { console.complain(DiagnosticText.render(all.sortedByPosition(), sourceText: text)) }
-    guard let read, !all.hasErrors else {
-      let count = all.count { $0.severity == .error }
-      console.complain("\(path): \(count == 1 ? "1 error" : "\(count) errors"); nothing was contacted\n")
+    let read = try PlanDocumentReading(options)
+    if !read.diagnostics.isEmpty { console.complain(read.text) }
+    guard let document = read.document else {
+      console.complain("\(read.summary); nothing was contacted\n")
       throw ExitCode(1)
     }
-    let absolute = URL(fileURLWithPath: path).standardizedFileURL
-    let directory = absolute.deletingLastPathComponent().path
-    return PlanDocument(
-      path: absolute.path, directory: directory, text: text, plan: read.resolvingPaths(against: directory),
-      guardrails: guardrails)
-  }
-
-  private static func find(_ named: String?) throws -> String {
-    if let named { return named }
-    if let found = PlanFileOptions.defaultNames.first(where: { FileManager.default.fileExists(atPath: $0) }) {
-      return found
-    }
-    throw CommandFailure(
-      "there is no \(PlanFileOptions.defaultNames.joined(separator: " or ")) in this directory",
-      advice: "name the migration plan with --file PLAN")
-  }
-
-  private static func contents(of path: String, what: String) throws -> [UInt8] {
-    let size: Int
-    do {
-      let facts = try FileManager.default.attributesOfItem(atPath: path)
-      size = (facts[.size] as? NSNumber)?.intValue ?? 0
-    } catch {
-      throw CommandFailure(
-        "\(what) can't be read: there is no \(path), or it may not be looked at", advice: "check the path")
-    }
-    guard size <= sizeLimitBytes else {
-      throw CommandFailure(
-        "\(what) \(path) has \(size) bytes; at most \(sizeLimitBytes) are read", advice: "split it into several plans")
-    }
-    do {
-      return [UInt8](try Data(contentsOf: URL(fileURLWithPath: path)))
-    } catch {
-      throw CommandFailure("\(what) \(path) can't be read", advice: "check that it is a file that this user may read")
-    }
-  }
-
-  private static func loadGuardrails(_ options: PlanFileOptions, console: Console) throws -> Guardrails? {
-    let variable = ProcessInfo.processInfo.environment["CMCPLAN_GUARDRAILS"]
-    guard let path = options.guardrails ?? variable, !path.isEmpty else { return nil }
-    let text = String(decoding: try contents(of: path, what: "the guardrails file"), as: UTF8.self)
-    let (guardrails, diagnostics) = GuardrailsReader.read(text: text, file: path)
-    if !diagnostics.isEmpty { console.complain(DiagnosticText.render(diagnostics, sourceText: text)) }
-    guard let guardrails, !diagnostics.hasErrors else { throw ExitCode(1) }
-    return guardrails
-  }
-
-  private static func assignments(_ texts: [String]) throws -> [String: String] {
-    var variables: [String: String] = [:]
-    for text in texts {
-      guard let equals = text.firstIndex(of: "="), equals > text.startIndex else {
-        throw CommandFailure("--set \(text) is no assignment", advice: "write --set name=value")
-      }
-      variables[String(text[..<equals])] = String(text[text.index(after: equals)...])
-    }
-    return variables
+    return document
   }
 
   /// The migration of this name; the names there are, where there is none.
@@ -121,40 +63,148 @@ struct PlanDocument {
   }
 }
 
+/// A plan's files as they were read, with all that is to be said of them.
+struct PlanDocumentReading {
+  /// Sorted by position.
+  let diagnostics: [Diagnostic]
+  /// Nil where there are errors.
+  let document: PlanDocument?
+  /// The plan's files, as they were named.
+  let files: [String]
+  private let sources: [String: [UInt8]]
+
+  init(_ options: PlanFileOptions) throws {
+    let found = try PlanFiles.find(options.file)
+    var sources: [String: [UInt8]] = [:]
+    var parts: [PlanSource] = []
+    for (file, isOfDirectory) in found {
+      let bytes = try PlanFiles.contents(of: file, what: "the migration plan")
+      if isOfDirectory, PlanReader.isGuardrails(bytes) { continue }
+      parts.append(PlanSource(bytes: bytes, file: file))
+      sources[file] = bytes
+    }
+    guard let first = parts.first else {
+      throw CommandFailure(
+        "there is no migration plan in \(options.file.joined(separator: ", ")): guardrails are none",
+        advice: "name a file or directory that holds one with --file PLAN")
+    }
+    let (variables, faults) = try Self.variables(options, sources: &sources)
+    let (plan, problems) = PlanReader.read(parts, variables: variables)
+    let (guardrails, complaints) = try Self.guardrails(options, sources: &sources)
+    var all = faults + problems + complaints
+    if let plan, !complaints.hasErrors { all += GuardrailCheck.diagnostics(plan, guardrails: guardrails) }
+    diagnostics = all.sortedByPosition()
+    files = parts.map(\.file)
+    self.sources = sources
+    guard let plan, !all.hasErrors else {
+      document = nil
+      return
+    }
+    let path = Self.absolute(first.file)
+    document = PlanDocument(
+      path: path, directory: (path as NSString).deletingLastPathComponent,
+      plan: plan.resolvingPaths(against: { ($0.map { Self.absolute($0.file) } ?? path) as NSString }),
+      guardrails: guardrails)
+  }
+
+  private static func absolute(_ path: String) -> String { URL(fileURLWithPath: path).standardizedFileURL.path }
+
+  /// Diagnostics with the lines that they are about.
+  var text: String {
+    // Only files that something is said of are decoded: a plan can be large.
+    let wanted = Set(diagnostics.compactMap { $0.position?.file })
+    let texts = sources.filter { wanted.contains($0.key) }.mapValues { String(decoding: $0, as: UTF8.self) }
+    return DiagnosticText.render(diagnostics, sources: texts)
+  }
+
+  /// "plan.yaml: 2 errors", for people.
+  var summary: String {
+    let count = diagnostics.count { $0.severity == .error }
+    return "\(files.count == 1 ? files[0] : "\(files.count) files"): \(counted(count, "error"))"
+  }
+
+  private static func guardrails(
+    _ options: PlanFileOptions, sources: inout [String: [UInt8]]
+  ) throws -> (Guardrails?, [Diagnostic]) {
+    let variable = ProcessInfo.processInfo.environment["CMCPLAN_GUARDRAILS"]
+    guard let path = options.guardrails ?? variable, !path.isEmpty else { return (nil, []) }
+    let bytes = try PlanFiles.contents(of: path, what: "the guardrails file")
+    sources[path] = bytes
+    return GuardrailsReader.read(text: String(decoding: bytes, as: UTF8.self), file: path)
+  }
+
+  /// In the order in which they win: the environment, files, options.
+  private static func variables(
+    _ options: PlanFileOptions, sources: inout [String: [UInt8]]
+  ) throws -> ([GivenVariable], [Diagnostic]) {
+    var result = GivenVariable.fromEnvironment(ProcessInfo.processInfo.environment)
+    var diagnostics: [Diagnostic] = []
+    for path in options.variables {
+      let bytes = try PlanFiles.contents(of: path, what: "the file of variables")
+      sources[path] = bytes
+      let (variables, faults) = VariablesReader.read(bytes: bytes, file: path)
+      result += variables
+      diagnostics += faults
+    }
+    for text in options.set {
+      guard let equals = text.firstIndex(of: "="), equals > text.startIndex else {
+        throw CommandFailure("--set \(text) is no assignment", advice: "write --set name=value")
+      }
+      result.append(
+        GivenVariable(
+          name: String(text[..<equals]), value: String(text[text.index(after: equals)...]), origin: .option))
+    }
+    return (result, diagnostics)
+  }
+}
+
 extension MigrationPlan {
-  /// The same plan with absolute paths: roots of local hosts, secrets, certificate authorities and identity files.
-  func resolvingPaths(against directory: String) -> MigrationPlan {
-    func absolute(_ path: String) -> String {
+  /// The same plan with absolute paths: roots of local hosts, secrets, certificate authorities, identity files, the
+  /// archive. Each is relative to the file that says it; `file` gives its absolute path.
+  func resolvingPaths(against file: (SourcePosition?) -> NSString) -> MigrationPlan {
+    func absolute(_ path: String, _ position: SourcePosition?) -> String {
       let expanded = (path as NSString).expandingTildeInPath
+      let directory = file(position).deletingLastPathComponent
       let url =
         expanded.hasPrefix("/")
         ? URL(fileURLWithPath: expanded) : URL(fileURLWithPath: directory).appendingPathComponent(expanded)
       return url.standardizedFileURL.path
     }
-    func absolute(_ secret: SecretReference) -> SecretReference {
-      if case .file(let path) = secret { .file(absolute(path)) } else { secret }
+    func absolute(_ secret: SecretReference, _ position: SourcePosition?) -> SecretReference {
+      if case .file(let path) = secret { .file(absolute(path, position)) } else { secret }
     }
     var plan = self
     for (name, host) in hosts {
       switch host.reach {
-      case .local(let root): plan.hosts[name]?.reach = .local(root: absolute(root))
+      case .local(let root): plan.hosts[name]?.reach = .local(root: absolute(root, host.position))
       case .ssh(var access):
-        access.identityFile = access.identityFile.map(absolute)
+        access.identityFile = access.identityFile.map { absolute($0, host.position) }
         plan.hosts[name]?.reach = .ssh(access)
       }
     }
     for (name, integration) in integrations {
       if case .custom(let authority, let resourceManager, let file?) = integration.cloud {
         plan.integrations[name]?.cloud = .custom(
-          authority: authority, resourceManager: resourceManager, certificateAuthorityFile: absolute(file))
+          authority: authority, resourceManager: resourceManager,
+          certificateAuthorityFile: absolute(file, integration.position))
       }
       switch integration.credential {
       case .ambient: continue
       case .clientSecret(let clientID, let secret):
-        plan.integrations[name]?.credential = .clientSecret(clientID: clientID, secret: absolute(secret))
+        plan.integrations[name]?.credential = .clientSecret(
+          clientID: clientID, secret: absolute(secret, integration.position))
       case .clientCertificate(let clientID, let file, let password):
         plan.integrations[name]?.credential = .clientCertificate(
-          clientID: clientID, certificateFile: absolute(file), password: password.map(absolute))
+          clientID: clientID, certificateFile: absolute(file, integration.position),
+          password: password.map { absolute($0, integration.position) })
+      }
+    }
+    if case .directory(let path)? = archive?.place {
+      plan.archive?.place = .directory(absolute(path, archive?.position))
+    }
+    for (index, target) in notifications.enumerated() {
+      if case .secret(let secret) = target.webhook {
+        plan.notifications[index].webhook = .secret(absolute(secret, target.position))
       }
     }
     return plan

@@ -9,24 +9,6 @@ import Reconciling
 import Rendering
 import Seams
 
-package struct ValidateCommand: AsyncParsableCommand {
-  package static let configuration = CommandConfiguration(
-    commandName: "validate", abstract: "Check a migration plan without contacting anything.")
-  @OptionGroup var plan: PlanFileOptions
-  package init() {}
-
-  package func run() async throws {
-    try await reportingFailures { console in
-      let document = try PlanDocument.load(plan, console: console)
-      let volumes = document.plan.migrations.values.reduce(0) { $0 + $1.volumes.count }
-      console.write(
-        "\(plan.file ?? (document.path as NSString).lastPathComponent): valid; "
-          + "\(counted(document.plan.migrations.count, "migration")), \(counted(volumes, "volume")), "
-          + "\(counted(document.plan.hosts.count, "host"))\n")
-    }
-  }
-}
-
 package struct PlanCommand: AsyncParsableCommand {
   package static let configuration = CommandConfiguration(
     commandName: "plan", abstract: "Show what apply would do, and what it costs.")

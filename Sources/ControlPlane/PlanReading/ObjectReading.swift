@@ -21,13 +21,23 @@ struct ObjectReading {
     guard node.isMapping else {
       let keys = shape.fields.prefix(4).map(\.name).joined(separator: ", ")
       let found = node.isSequence ? "a list" : node.isNull ? "nothing" : "one value"
+      let advice =
+        Self.spaced(node, shape).map { "put a space after the ':', as in '\($0)'" }
+        ?? "write keys such as \(keys), indented, each on a line of its own"
       reading.report(
-        "CMC1103", at: node.position, "\(Self.title(shape, label)) is a mapping, and \(found) is written here",
-        "write keys such as \(keys), indented, each on a line of its own")
+        "CMC1103", at: node.position, "\(Self.title(shape, label)) is a mapping, and \(found) is written here", advice)
       return nil
     }
     takeEntries()
     checkRequired()
+  }
+
+  /// "phase: synchronized" for the text "phase:synchronized", which YAML takes for one value. A value that may be a
+  /// secret is not repeated.
+  private static func spaced(_ node: YAMLNode, _ shape: Shape) -> String? {
+    guard node.isScalar, !node.isExplicitText, node.contains(byte: UInt8(ascii: ":")) else { return nil }
+    let key = String(node.text.prefix { $0 != ":" })
+    return shape.indexes[key] == nil ? nil : "\(key): …"
   }
 
   private static func title(_ shape: Shape, _ label: String?) -> String {
@@ -74,8 +84,10 @@ struct ObjectReading {
 
   private func meant(by name: String) -> String? {
     if let synonym = Self.synonyms[name.lowercased()], shape.indexes[synonym] != nil { return synonym }
+    let near = Suggestion.nearest(to: name, among: shape.fields.map(\.name))
+    if let near, Suggestion.distance(Array(name.utf8), Array(near.utf8)) == 1 { return near }
     if shape.fields.contains(where: { shape.child($0)?.indexes[name] != nil }) { return nil }
-    return Suggestion.nearest(to: name, among: shape.fields.map(\.name))
+    return near
   }
 
   /// Words of other tools for the same thing.

@@ -11,7 +11,7 @@ extension PlanBuilder {
     let sku = object.value(shape.sku, inherited: inherited.sku)
     if sku == nil, !object.has(shape.sku) {
       reading.report(
-        "CMC1102", at: node.position, "the disk of volume '\(volume)' lacks 'sku'",
+        "CMC1252", at: node.position, "the disk of volume '\(volume)' lacks 'sku'",
         "add 'sku: Premium_LRS' here or under 'defaults: disk:'; the kinds are "
           + ManagedDisk.SKU.allCases.map(\.rawValue).joined(separator: ", "))
     }

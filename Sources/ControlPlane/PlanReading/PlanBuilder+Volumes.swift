@@ -112,6 +112,11 @@ extension PlanBuilder {
         "CMC1213", at: position, "'\(name)' may be another disk after the next boot",
         "write its name below /dev/disk/by-id/ ('ls -l /dev/disk/by-id')")
     }
+    if let what = Self.systemDevice(path.normalized), !isLocal {
+      reading.report(
+        "CMC1214", at: position, "'\(device.shortened())' is \(what)",
+        "name a device of application data; an operating system is installed at the destination, not moved")
+    }
     let use = DeviceUses.Use(migration: context.name, volume: volume, role: role, spelling: device)
     guard let other = uses.add(host: host, path: path.normalized, use) else { return }
     let spelling = other.spelling == device ? "" : ", there written '\(other.spelling.shortened())'"
@@ -131,6 +136,25 @@ extension PlanBuilder {
       ["sd", "vd", "xvd", "hd"].contains { name.hasPrefix($0) } || name.hasPrefix("nvme")
       || name.hasPrefix("dm-")
     return isNumbered ? path : nil
+  }
+
+  /// Names that always mean a disk of the operating system, or one whose content Azure throws away. What else holds the
+  /// running system only the host can tell: planning asks it.
+  private static func systemDevice(_ path: String) -> String? {
+    if path == "/dev/root" { return "the root file system" }
+    guard path.hasPrefix("/dev/disk/") else { return nil }
+    let name = path.dropFirst("/dev/disk/".count)
+    if ["azure/root", "azure/os", "azure/scsi0/lun0", "cloud/azure_root"].contains(where: { name.hasPrefix($0) }) {
+      return "the disk of the operating system"
+    }
+    if ["azure/resource", "azure/local", "cloud/azure_resource", "azure/scsi0/lun1"].contains(where: {
+      name.hasPrefix($0)
+    }) {
+      return "the virtual machine's temporary disk"
+    }
+    let labels = ["cloudimg-rootfs", "UEFI", "EFI", "boot", "BOOT", "EFI\\x20System\\x20Partition"]
+    let isBoot = labels.contains { name == "by-label/\($0)" || name == "by-partlabel/\($0)" }
+    return isBoot ? "a boot or root file system" : nil
   }
 
   private func checkDestinationOfDisks(_ context: MigrationContext, migration: ObjectReading, disks: Int) {

@@ -49,7 +49,7 @@ final class PlanBuilder {
     var port: Int
   }
 
-  func plan(_ root: YAMLNode, variables: [String: String]) -> MigrationPlan? {
+  func plan(_ root: YAMLNode, variables: [GivenVariable]) -> MigrationPlan? {
     let shape = DocumentShape.the
     if let kind = root["kind"], kind.text == "Guardrails" {
       reading.report(
@@ -136,57 +136,6 @@ final class PlanBuilder {
       reading.warn(
         "CMC1222", at: hosts[name]?.position, "no migration uses the host '\(name)'",
         "name it as a source or destination, or remove it")
-    }
-  }
-}
-
-// MARK: - Variables
-
-extension PlanBuilder {
-  private func readVariables(_ document: ObjectReading, given: [String: String]) {
-    var values: [String: String?] = [:]
-    if let node = document.node(DocumentShape.the.variables) {
-      guard node.isMapping else {
-        reading.report(
-          "CMC1103", at: node.position, "variables are a mapping from names to defaults", "write 'NAME: DEFAULT'")
-        return
-      }
-      for (key, value) in node.entries where key.isScalar {
-        let name = key.text
-        if !Names.isEnvironmentName(name) {
-          reading.report(
-            "CMC1108", at: key.position, "'\(name.shortened())' can't be a variable's name",
-            "use letters, digits and '_', not starting with a digit")
-        }
-        values[name] = .some(readVariable(value, name: name))
-      }
-    }
-    for name in given.keys.sorted() where values[name] == nil {
-      let near = Suggestion.phrase(for: name, among: values.keys.sorted())
-      reading.report(
-        "CMC1112", at: nil, "a value was given for '\(name)', and the plan has no such variable",
-        orDefault(near, "declare it under 'variables:'"))
-    }
-    for (name, value) in given where values[name] != nil { values[name] = .some(value) }
-    reading.variables = values
-  }
-
-  private func readVariable(_ node: YAMLNode, name: String) -> String? {
-    guard node.isMapping else {
-      return node.isNull ? nil : reading.text(node, expected: "a default")
-    }
-    let shape = VariableShape.the
-    guard let object = ObjectReading(node, shape.shape, reading, label: name) else { return nil }
-    _ = object.value(shape.description)
-    return object.value(shape.defaultValue)
-  }
-
-  private func warnOfUnusedVariables(_ document: ObjectReading) {
-    guard let node = document.node(DocumentShape.the.variables) else { return }
-    for (key, _) in node.entries where key.isScalar && !reading.usedVariables.contains(key.text) {
-      reading.warn(
-        "CMC1202", at: key.position, "nothing uses the variable '\(key.text.shortened())'",
-        "write \"{var:\(key.text.shortened())}\" where its value belongs, or remove it")
     }
   }
 }

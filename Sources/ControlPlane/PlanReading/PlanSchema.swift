@@ -6,7 +6,9 @@ internal import YAMLTree
 /// references, devices used twice, the limits of disks.
 package enum PlanSchema {
   /// The schema (draft 2020-12) as pretty-printed JSON with a newline at the end; the same text every time.
-  package static func json() -> String {
+  ///
+  /// - Parameter ofPart: of one file of a plan that is split over several: no key is required at the top level.
+  package static func json(ofPart: Bool = false) -> String {
     var definitions: [String: JSONValue] = [:]
     collect(DocumentShape.the.shape, into: &definitions)
     let root = definitions.removeValue(forKey: DocumentShape.the.shape.name)
@@ -18,7 +20,7 @@ package enum PlanSchema {
       ("$schema", .string("https://json-schema.org/draft/2020-12/schema")),
       ("title", .string("cmcplan migration plan")),
     ]
-    if case .object(let fields)? = root { members += fields }
+    if case .object(let fields)? = root { members += fields.filter { !ofPart || $0.0 != "required" } }
     members.append(("$defs", .object(definitions.sorted { $0.key < $1.key }.map { ($0.key, $0.value) })))
     return JSONValue.object(members).pretty() + "\n"
   }

@@ -67,6 +67,9 @@ package enum RuleCatalogue {
       "CMC1012", "'<<' merges mappings", "It puts the entries of a mapping into this one.",
       "log: {<<: *disk, size: 64 GiB}"),
     rule("CMC1013", "there are no tags but YAML's own", "A tag such as '!Ref' asks for a program that isn't here."),
+    rule(
+      "CMC1014", "a name stands in one file of a plan",
+      "Files are merged by name: hosts, migrations and so on may be spread, but none is said twice. Lists are joined."),
   ]
 
   private static let fields: [Rule] = [
@@ -105,7 +108,7 @@ package enum RuleCatalogue {
       "sudo: true\nport: 22"),
     rule(
       "CMC1112", "a variable is declared and has a value",
-      "Values come from the plan's defaults, or from --set name=value.",
+      "Values come from --set name=value, --variables FILE, CMCPLAN_VAR_name or the plan's default, in that order.",
       "variables: {phase: prepared}\nphase: \"{var:phase}\""),
     rule(
       "CMC1113", "the document says what it is", "So that a later version can read older plans.",
@@ -131,6 +134,10 @@ package enum RuleCatalogue {
       "CMC1203", "a device belongs to one volume",
       "Two volumes would overwrite each other. Spellings such as '//' and '/./' are the same device."),
     rule(
+      "CMC1204", "a variable's value is of the type that it is declared with",
+      "So that a wrong one is found where it is given, and not where it is used.",
+      "variables: {wait: {type: duration, default: 15m}}"),
+    rule(
       "CMC1210", "a host that is named exists", "Hosts are described under 'hosts:', by the names that migrations use."),
     rule(
       "CMC1211", "disks come from an integration", "The only integration is everyone's; of several, one must be named."),
@@ -139,6 +146,9 @@ package enum RuleCatalogue {
       "CMC1213", "a device has a name that stays",
       "/dev/sdb is the second disk that was found at boot, and may be another one next time.",
       "device: /dev/disk/by-id/wwn-0x5000c500a1b2c3d4"),
+    rule(
+      "CMC1214", "boot, operating system and temporary disks aren't moved",
+      "The destination has an operating system of its own; a temporary disk holds nothing that anybody relies on."),
     rule("CMC1220", "a host has an address", "The other agent, and SSH, must find it."),
     rule(
       "CMC1221", "local hosts have directories of their own", "Two agents in one directory would share their state."),
@@ -195,6 +205,9 @@ package enum RuleCatalogue {
     rule(
       "CMC1251", "throughput is what the disk's IOPS allow",
       "Whole MB/s (10^6 bytes), 0.25 for each of its IOPS. PremiumV2: 125 to 2,000. Ultra: 1 to 10,000."),
+    rule(
+      "CMC1252", "a disk says of which kind it is, itself or by the plan's defaults",
+      "A guess could be ten times too slow, or ten times too dear.", "defaults: {disk: {sku: Premium_LRS}}"),
   ]
 
   private static let conditions: [Rule] = [

@@ -78,6 +78,7 @@ struct DefaultsShape: Sendable {
 struct VariableShape: Sendable {
   static let the = VariableShape()
   let defaultValue: Field<String>
+  let type: Field<VariableType>
   let description: Field<String>
   let shape: Shape
 
@@ -85,6 +86,8 @@ struct VariableShape: Sendable {
     var table = FieldTable(
       "variable", "A value that may differ from run to run. Used as \"{var:NAME}\" in any value, never in a key.")
     defaultValue = table.add("default", .text(), "Without it, the variable must be given.")
+    type = table.add(
+      "type", .choice, default: "text", "What its value must look like; the field where it is used has its own say.")
     description = table.add("description", .text(), "For people.")
     shape = Shape(table)
   }

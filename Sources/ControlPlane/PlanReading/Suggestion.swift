@@ -15,7 +15,15 @@ enum Suggestion {
       let distance = distance(plainWord, other)
       if distance <= allowed, distance < best?.distance ?? .max { best = (candidate, distance) }
     }
-    return best?.candidate ?? abbreviated(plainWord, candidates)
+    if let best, best.distance <= 1 { return best.candidate }
+    return continued(plainWord, candidates) ?? best?.candidate ?? abbreviated(plainWord, candidates)
+  }
+
+  /// "PremiumV2_LRS" for "PremiumV2", if nothing else begins so.
+  private static func continued(_ word: [UInt8], _ candidates: some Sequence<String>) -> String? {
+    guard word.count >= 4 else { return nil }
+    let longer = candidates.filter { $0.utf8.count <= maximumLength && plain($0).starts(with: word) }
+    return longer.count == 1 ? longer.first : nil
   }
 
   /// "saturday" for "sat", "auto" for "automatic".

@@ -5,6 +5,10 @@ extension ValueType where Value == String {
   /// Any text of `length` characters. YAML's idea of its type doesn't matter: `no` is "no".
   static func text(_ noun: String = "a text", length: ClosedRange<Int> = 0...4_096) -> ValueType {
     ValueType(schema: .text, noun: noun) { text throws(ValueFault) in
+      // Bytes are known, characters must be counted, and there are never more of these.
+      if length.lowerBound <= 1, text.utf8.count <= length.upperBound, length.lowerBound == 0 || !text.isEmpty {
+        return text
+      }
       guard length.contains(text.count) else {
         throw ValueFault(
           "CMC1107", text.isEmpty ? "the text is empty" : "the text has \(text.count) characters",
@@ -94,7 +98,7 @@ extension ValueType where Value == String {
     isValid: Names.isAddress)
 
   static let path = formed(
-    "a path", pattern: "^[^\\u0000\\n]+$", advice: "write a path with no line break in it"
+    "a path", pattern: "^[^\\u0000\\n]+$", advice: "write a path, on one line"
   ) { !$0.isEmpty && $0.utf8.count <= 4_095 && !$0.unicodeScalars.contains { $0.value < 32 } }
 
   static let url = formed(
@@ -208,7 +212,8 @@ extension ValueType where Value == UInt64 {
 extension ValueType where Value == Double {
   static func duration(_ range: ClosedRange<Double>, _ words: String) -> ValueType {
     ValueType(
-      schema: .pattern("^([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9]+ms)?$"), noun: "a duration such as '15m'"
+      schema: .pattern("^(?=[0-9])([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9]+ms)?$"),
+      noun: "a duration such as '15m'"
     ) { text throws(ValueFault) in
       let seconds = try Quantities.duration(text)
       guard range.contains(seconds) else {

@@ -52,8 +52,11 @@ package struct CloudMachine: Sendable, Equatable, Codable {
   package var size: String
   package var zone: String?
   package var attachments: [CloudAttachment]
+  /// Whether Ultra disks can be attached (`additionalCapabilities.ultraSSDEnabled`); nil where it is not known.
+  package var ultraDisks: Bool?
   package init(
-    resourceID: String, name: String, location: String, size: String, zone: String?, attachments: [CloudAttachment]
+    resourceID: String, name: String, location: String, size: String, zone: String?, attachments: [CloudAttachment],
+    ultraDisks: Bool? = nil
   ) {
     self.resourceID = resourceID
     self.name = name
@@ -61,6 +64,7 @@ package struct CloudMachine: Sendable, Equatable, Codable {
     self.size = size
     self.zone = zone
     self.attachments = attachments
+    self.ultraDisks = ultraDisks
   }
 }
 

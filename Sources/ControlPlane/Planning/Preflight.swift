@@ -24,6 +24,7 @@ package enum PlanningCode {
   package static let hookHost = "CMC2033"
   package static let unknownTimeZone = "CMC2034"
   package static let destinationMissing = "CMC2035"
+  package static let machineWithoutUltra = "CMC2036"
   package static let sessionError = "CMC2040"
   package static let agentOutdated = "CMC2041"
   package static let sourceCopyLost = "CMC2042"
@@ -33,7 +34,8 @@ package enum PlanningCode {
 /// What can be told of devices and disks before anything is made or moved. Pure; every fault found.
 package func preflight(_ facts: MigrationFacts, overwrite: Set<VolumeKey>) -> [Diagnostic] {
   facts.migration.volumes.flatMap { volume in
-    checkSource(volume, facts) + checkDisk(volume, facts) + checkDestination(volume, facts, overwrite: overwrite)
+    checkSource(volume, facts) + checkDisk(volume, facts) + checkUltra(volume, facts)
+      + checkDestination(volume, facts, overwrite: overwrite)
   }
 }
 
@@ -74,7 +76,9 @@ private func checkSource(_ volume: Volume, _ facts: MigrationFacts) -> [Diagnost
 private func checkDisk(_ volume: Volume, _ facts: MigrationFacts) -> [Diagnostic] {
   guard case .disk(let wanted) = volume.destination else { return [] }
   let subject = "\(facts.migration.name)/\(volume.name)"
+  let shrinking = checkWantedSize(wanted, of: volume, facts)
   guard let disk = facts.disks[volume.name] else {
+    guard shrinking.isEmpty else { return shrinking }
     guard let id = wanted.existingID, facts.cloud?.faults.isEmpty == true else { return [] }
     return [
       Diagnostic(
@@ -82,7 +86,7 @@ private func checkDisk(_ volume: Volume, _ facts: MigrationFacts) -> [Diagnostic
         advice: "correct the id, or leave it out to have a disk made")
     ]
   }
-  var found: [Diagnostic] = []
+  var found = shrinking
   let owner = disk.tags[DiskTag.plan]
   let isOurs =
     owner == facts.plan.metadata.id.text && disk.tags[DiskTag.migration] == facts.migration.name.text
@@ -127,6 +131,40 @@ private func checkDisk(_ volume: Volume, _ facts: MigrationFacts) -> [Diagnostic
         advice: "detach it there, or correct the destination's azureVirtualMachine"))
   }
   return found
+}
+
+private func checkUltra(_ volume: Volume, _ facts: MigrationFacts) -> [Diagnostic] {
+  guard case .disk(let wanted) = volume.destination, wanted.sku == .ultra, let machine = facts.machine,
+    machine.ultraDisks == false
+  else { return [] }
+  return [
+    Diagnostic(
+      code: PlanningCode.machineWithoutUltra, at: volume.position,
+      "\(facts.migration.name)/\(volume.name): virtual machine \(machine.name) can't have UltraSSD_LRS disks",
+      advice: "enable it while the machine is deallocated (az vm update --ultra-ssd-enabled true), or use PremiumV2_LRS"
+    )
+  ]
+}
+
+/// A size that the plan names: never less than the source's, nor than the disk's own, for disks only grow.
+private func checkWantedSize(_ wanted: ManagedDisk, of volume: Volume, _ facts: MigrationFacts) -> [Diagnostic] {
+  guard wanted.existingID == nil, case .bytes(let size) = wanted.size else { return [] }
+  let subject = "\(facts.migration.name)/\(volume.name)"
+  if let bytes = facts.sourceBytes(of: volume), size < bytes {
+    return [
+      Diagnostic(
+        code: PlanningCode.destinationTooSmall, at: volume.position,
+        "\(subject): the plan says a disk of \(size) bytes, its source has \(bytes)",
+        advice: "write size: auto, or at least \(gibibytes(holding: bytes)) GiB")
+    ]
+  }
+  guard let disk = facts.disks[volume.name], size < disk.sizeBytes else { return [] }
+  return [
+    Diagnostic(
+      code: PlanningCode.diskDiffers, at: volume.position,
+      "\(subject): disk \(disk.name) has \(disk.sizeBytes) bytes, the plan says \(size)",
+      advice: "a disk can't shrink; write size: auto, or at least \(gibibytes(holding: disk.sizeBytes)) GiB")
+  ]
 }
 
 private func checkDestination(

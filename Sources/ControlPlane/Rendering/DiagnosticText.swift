@@ -16,23 +16,40 @@ package enum DiagnosticText {
   ///   - diagnostics: in the order in which they are to be shown.
   ///   - sourceText: the document that they are about; without it, positions are shown without the line.
   package static func render(_ diagnostics: [Diagnostic], sourceText: String? = nil) -> String {
-    let lines =
-      sourceText.map { excerptLines(of: $0, wanted: Set(diagnostics.compactMap { $0.position?.line })) } ?? [:]
-    var secretColumns: [Int: Int] = [:]
+    let files = Set(diagnostics.compactMap { $0.position?.file })
+    let sources = sourceText.map { text in files.map { ($0, text) } } ?? []
+    return render(diagnostics, sources: Dictionary(uniqueKeysWithValues: sources))
+  }
+
+  /// As `render(_:sourceText:)`, of several files, by the names that positions carry.
+  package static func render(_ diagnostics: [Diagnostic], sources: [String: String]) -> String {
+    var lines: [String: [Int: String]] = [:]
+    for (file, text) in sources {
+      let wanted = Set(diagnostics.compactMap { $0.position?.file == file ? $0.position?.line : nil })
+      lines[file] = excerptLines(of: text, wanted: wanted)
+    }
+    var secretColumns: [SourceLine: Int] = [:]
     for diagnostic in diagnostics where secretCodes.contains(diagnostic.code) {
       guard let position = diagnostic.position else { continue }
-      secretColumns[position.line] = min(position.column, secretColumns[position.line] ?? .max)
+      let line = SourceLine(file: position.file, line: position.line)
+      secretColumns[line] = min(position.column, secretColumns[line] ?? .max)
     }
     var text = ""
     for diagnostic in diagnostics {
       let place = diagnostic.position.map { "\($0): " } ?? ""
       text += "\(place)\(diagnostic.severity.rawValue) \(diagnostic.code): \(visible(diagnostic.message))\n"
-      if let position = diagnostic.position, let line = lines[position.line] {
-        text += excerpt(line, position, secretColumn: secretColumns[position.line])
+      if let position = diagnostic.position, let line = lines[position.file]?[position.line] {
+        let secretColumn = secretColumns[SourceLine(file: position.file, line: position.line)]
+        text += excerpt(line, position, secretColumn: secretColumn)
       }
       if !diagnostic.advice.isEmpty { text += "   = \(visible(diagnostic.advice))\n" }
     }
     return text
+  }
+
+  private struct SourceLine: Hashable {
+    var file: String
+    var line: Int
   }
 
   private static func excerptLines(of text: String, wanted: Set<Int>) -> [Int: String] {

@@ -11,6 +11,8 @@ struct SyntaxProblem {
   private let contextLine: Int
   private let contextColumn: Int
   private let byte: UInt8?
+  /// The line that it is on, without the spaces before it.
+  private let lineBytes: [UInt8]
   /// A line above the problem that is indented with a no-break space, which web pages are full of.
   private let noBreakSpaceLine: Int?
 
@@ -24,11 +26,15 @@ struct SyntaxProblem {
       let offset = min(parser.problem_offset, bytes.count)
       (line, column) = Self.place(of: offset, in: bytes)
       byte = offset < bytes.count ? bytes[offset] : nil
+      lineBytes = []
       noBreakSpaceLine = nil
     } else {
       line = parser.problem_mark.line + 1
       column = parser.problem_mark.column + 1
       byte = Self.byte(line: parser.problem_mark.line, column: parser.problem_mark.column, in: bytes)
+      // Of a missing ':' libyaml knows only where it gave up; the line that lacks it is where it began.
+      let lacksColon = problem == "could not find expected ':'"
+      lineBytes = Self.line(lacksColon ? contextLine : line, in: bytes)
       noBreakSpaceLine = Self.noBreakSpace(upTo: line, in: bytes)
     }
   }
@@ -45,6 +51,20 @@ struct SyntaxProblem {
       }
     }
     return (line, column)
+  }
+
+  /// At most so many bytes of a line are looked at.
+  private static let lineLimit = 80
+
+  private static func line(_ number: Int, in bytes: UnsafeBufferPointer<UInt8>) -> [UInt8] {
+    var remaining = number - 1
+    var index = 0
+    while remaining > 0, index < bytes.count {
+      if bytes[index] == UInt8(ascii: "\n") { remaining -= 1 }
+      index += 1
+    }
+    let rest = bytes[index...].drop { $0 == UInt8(ascii: " ") }
+    return Array(rest.prefix { $0 != UInt8(ascii: "\n") && $0 != UInt8(ascii: "\r") }.prefix(lineLimit))
   }
 
   private static func noBreakSpace(upTo last: Int, in bytes: UnsafeBufferPointer<UInt8>) -> Int? {
@@ -103,6 +123,21 @@ struct SyntaxProblem {
       return Diagnostic(
         code: "CMC1002", at: SourcePosition(file: file, line: noBreakSpaceLine, column: 1),
         "this line is indented with no-break spaces, which look like spaces", advice: "replace them with spaces")
+    }
+    if let mark = ["<<<<<<<", "=======", ">>>>>>>"].first(where: { lineBytes.starts(with: Array($0.utf8)) }) {
+      let start = SourcePosition(
+        file: file, line: problem == "could not find expected ':'" ? contextLine : line, column: 1)
+      return Diagnostic(
+        code: "CMC1003", at: start, "'\(mark)' is left over from a merge with a conflict",
+        advice: "decide for one of the versions, and remove the marks")
+    }
+    if lineBytes.count > 1, lineBytes[0] == UInt8(ascii: "-"),
+      ![UInt8(ascii: " "), UInt8(ascii: "-")].contains(lineBytes[1]),
+      problem == "did not find expected key"
+    {
+      return Diagnostic(
+        code: "CMC1003", at: position, "the list item on this line has no space after its '-'",
+        advice: "write '- ', with a space after the '-'")
     }
     if context.contains("quoted scalar"), problem.contains("end of stream") || problem.contains("document indicator") {
       let start = SourcePosition(file: file, line: contextLine, column: contextColumn)

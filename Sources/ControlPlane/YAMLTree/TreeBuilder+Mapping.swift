@@ -29,7 +29,7 @@ extension TreeBuilder {
   }
 
   /// A scalar that is an alias to a value has no name yet.
-  private mutating func nameOf(_ index: UInt32) -> UInt32 {
+  mutating func nameOf(_ index: UInt32) -> UInt32 {
     let record = records[Int(index)]
     if record.name != YAMLTree.Record.unnamed { return record.name }
     let bytes = Array(text[Int(record.start)..<Int(record.start + record.count)])

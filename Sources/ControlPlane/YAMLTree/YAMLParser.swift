@@ -39,7 +39,9 @@ struct TreeBuilder {
     var size: Int
   }
 
-  let file: String
+  /// The file that is parsed.
+  var file: String
+  var files: [String]
   let limits: YAMLLimits
   var diagnostics: [Diagnostic] = []
   var records: [YAMLTree.Record] = []
@@ -57,8 +59,11 @@ struct TreeBuilder {
 
   init(file: String, limits: YAMLLimits) {
     self.file = file
+    self.files = [file]
     self.limits = limits
   }
+
+  var fileIndex: UInt8 { UInt8(truncatingIfNeeded: files.count - 1) }
 
   var writtenAndAliased: Int { records.count + aliasedNodes }
 
@@ -72,7 +77,7 @@ struct TreeBuilder {
   func tree() -> YAMLTree? {
     guard let root else { return nil }
     return YAMLTree(
-      file: file, records: records, children: children, text: text, names: names.names, rootIndex: root)
+      files: files, records: records, children: children, text: text, names: names.names, rootIndex: root)
   }
 
   mutating func report(_ code: String, _ line: Int, _ column: Int, _ message: String, _ advice: String) {
@@ -177,7 +182,7 @@ struct TreeBuilder {
       }
     let bytes = UnsafeBufferPointer(start: scalar.value, count: scalar.length)
     var record = YAMLTree.Record(
-      kind: .scalar, style: style, isText: style != .plain || isTaggedText,
+      kind: .scalar, style: style, isText: style != .plain || isTaggedText, file: fileIndex,
       line: UInt32(truncatingIfNeeded: event.start_mark.line + 1),
       column: UInt32(truncatingIfNeeded: event.start_mark.column + 1), start: UInt32(text.count),
       count: UInt32(scalar.length), name: YAMLTree.Record.unnamed)
@@ -224,7 +229,7 @@ struct TreeBuilder {
     frames.append(Frame(node: index, firstPending: pending.count, sizeBefore: writtenAndAliased, anchor: name))
     records.append(
       YAMLTree.Record(
-        kind: kind, style: .plain, isText: false, line: UInt32(truncatingIfNeeded: mark.line + 1),
+        kind: kind, style: .plain, isText: false, file: fileIndex, line: UInt32(truncatingIfNeeded: mark.line + 1),
         column: UInt32(truncatingIfNeeded: mark.column + 1), start: 0, count: 0, name: YAMLTree.Record.unnamed))
     return true
   }

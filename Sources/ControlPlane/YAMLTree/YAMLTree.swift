@@ -1,6 +1,6 @@
 package import Diagnostics
 
-/// A parsed YAML document. Immutable; nodes live in flat arrays, so a document of millions of nodes costs 24 bytes a
+/// A parsed YAML document, or the merged documents of several files. Immutable; nodes live in flat arrays, so a document of millions of nodes costs 24 bytes a
 /// node plus its text, and no allocation of their own.
 package final class YAMLTree: Sendable {
   package enum Kind: UInt8, Sendable {
@@ -23,6 +23,8 @@ package final class YAMLTree: Sendable {
     var style: Style
     /// Whether the text is quoted or tagged as a string: never null, boolean or number.
     var isText: Bool
+    /// Index in `files`.
+    var file: UInt8
     /// Counted from 1.
     var line: UInt32
     /// Counted from 1, in Unicode scalars.
@@ -36,7 +38,8 @@ package final class YAMLTree: Sendable {
     static let unnamed = UInt32.max
   }
 
-  package let file: String
+  /// As they were named, in the order in which they were given.
+  package let files: [String]
   let records: [Record]
   let children: [UInt32]
   let text: [UInt8]
@@ -44,8 +47,8 @@ package final class YAMLTree: Sendable {
   let names: [String]
   let rootIndex: UInt32
 
-  init(file: String, records: [Record], children: [UInt32], text: [UInt8], names: [String], rootIndex: UInt32) {
-    self.file = file
+  init(files: [String], records: [Record], children: [UInt32], text: [UInt8], names: [String], rootIndex: UInt32) {
+    self.files = files
     self.records = records
     self.children = children
     self.text = text
@@ -69,7 +72,9 @@ package struct YAMLNode: Sendable {
   package var style: YAMLTree.Style { record.style }
   package var line: Int { Int(record.line) }
   package var column: Int { Int(record.column) }
-  package var position: SourcePosition { SourcePosition(file: tree.file, line: line, column: column) }
+  package var position: SourcePosition {
+    SourcePosition(file: tree.files[Int(record.file)], line: line, column: column)
+  }
   package var isScalar: Bool { record.kind == .scalar }
   package var isMapping: Bool { record.kind == .mapping }
   package var isSequence: Bool { record.kind == .sequence }

@@ -9,7 +9,8 @@ struct Main: AsyncParsableCommand {
     abstract: "Live block migration, host to host, into Azure, from a plan in YAML.",
     version: VersionCommand.version,
     subcommands: [
-      ValidateCommand.self, PlanCommand.self, ApplyCommand.self, StatusCommand.self, ApproveCommand.self,
+      InitCommand.self, ValidateCommand.self, FmtCommand.self, SchemaCommand.self, PlanCommand.self, ApplyCommand.self,
+      StatusCommand.self, ApproveCommand.self,
       ConfirmCommand.self, PauseCommand.self, ResumeCommand.self, RevertCommand.self, ObserveCommand.self,
       AgentCommand.self, DiscoverCommand.self, DoctorCommand.self, EmulatorCommand.self, VersionCommand.self,
     ])
