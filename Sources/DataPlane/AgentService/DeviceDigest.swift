@@ -6,12 +6,21 @@ internal import TLSChannel
 
 /// SHA-256 of what a device holds, read past the page cache.
 enum DeviceDigest {
-  static let pieceBytes = 1 << 20
+  /// What is read at once: it stays in a core's cache until it is digested.
+  static let pieceBytes = 256 << 10
+  /// Comparisons that read at once on this host, at most; more wait.
+  static let limit = 16
+  private static let buffers = BufferPool(bufferBytes: pieceBytes, limit: limit, isLazy: true)
 
   /// Nil where the device can't be read.
   static func extent(_ range: ByteRange, of device: any BlockDevice) -> ExtentDigest? {
+    buffers.withBuffer { extent(range, of: device, through: $0) }
+  }
+
+  private static func extent(
+    _ range: ByteRange, of device: any BlockDevice, through buffer: AlignedBuffer
+  ) -> ExtentDigest? {
     let hasher = SHA256Hasher()
-    let buffer = AlignedBuffer(byteCount: pieceBytes)
     device.dropCache(of: range)
     var offset = range.offset
     while offset < range.end {

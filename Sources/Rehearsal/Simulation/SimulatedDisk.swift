@@ -43,14 +43,20 @@ struct SimulatedDisk {
   }
   /// What the cell holds is something that nobody wrote.
   mutating func rot(_ cell: Int) {
-    current[cell] = ~current[cell]
+    current[cell] ^= 1 << 62
     durable[cell] = current[cell]
   }
-  /// Any subset of what was not flushed survives, in any order.
+  /// Set in what a cell holds that was being written when the power went: neither the old nor the new.
+  static let torn: UInt64 = 1 << 63
+  /// Any subset of what was not flushed survives, in any order, some of it torn.
   mutating func powerCut(_ chance: inout Chance) {
     while !pending.isEmpty {
       let (cell, value) = pending.remove(at: chance.below(pending.count))
-      if chance.oneIn(2) { durable[cell] = value }
+      switch chance.below(8) {
+      case 0: durable[cell] = Self.torn | chance.next()
+      case 1..<4: durable[cell] = value
+      default: break
+      }
     }
     current = durable
   }
@@ -107,11 +113,14 @@ struct CellHistory {
 
   /// After a power cut the disk holds `value`. False if a flushed write was lost.
   mutating func restart(with value: UInt64, at time: Int) -> Bool {
-    let isExplained = entries.contains { entry in
-      guard entry.value == value else { return false }
-      guard let known = entry.known else { return true }
-      return !entries.contains { $0.isDurable && known < $0.start }
-    }
+    let isTorn = value & SimulatedDisk.torn != 0 && entries.contains { !$0.isDurable }
+    let isExplained =
+      isTorn
+      || entries.contains { entry in
+        guard entry.value == value else { return false }
+        guard let known = entry.known else { return true }
+        return !entries.contains { $0.isDurable && known < $0.start }
+      }
     entries = [Entry(value: value, request: 0, start: -2, known: -1, ended: -1, isDurable: true)]
     return isExplained
   }

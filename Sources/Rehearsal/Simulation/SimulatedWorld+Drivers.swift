@@ -268,7 +268,7 @@ extension SimulatedWorld {
     let key = FrameKey(link: link, requestID: requestID)
     var status = IOStatus.ok
     var digests: [ExtentDigest] = []
-    if !isCalm && chance.oneIn(400) {
+    if !isCalm && chance.oneIn(120) {
       status = chance.oneIn(2) ? .ioError : .noSpace
       report.faults["destination disk failed", default: 0] += 1
     }
