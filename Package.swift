@@ -81,7 +81,10 @@ let package = Package(
       ["Planning", "MigrationModel", "AgentProtocol", "BlockModel", "Seams", "Diagnostics"]),
     room(
       "ControlPlane", "ARMClient",
-      ["CCurl", "Reconciling", "Planning", "MigrationModel", "BlockModel", "Seams", "LinuxPlatform", "Diagnostics"]),
+      [
+        "CCurl", "COpenSSL", "Reconciling", "Planning", "MigrationModel", "BlockModel", "Seams", "LinuxPlatform",
+        "Diagnostics",
+      ]),
     room(
       "ControlPlane", "AgentClient",
       ["AgentProtocol", "Reconciling", "MigrationModel", "BlockModel", "Seams", "LinuxPlatform"]),
@@ -103,7 +106,7 @@ let package = Package(
     room(
       "Rehearsal", "ARMEmulator",
       [
-        argumentParser, "BlockModel", "Seams", "LinuxPlatform",
+        argumentParser, "COpenSSL", "BlockModel", "Seams", "LinuxPlatform",
         .product(name: "Hummingbird", package: "hummingbird"),
         .product(name: "HummingbirdTLS", package: "hummingbird"),
       ]),
