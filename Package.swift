@@ -88,7 +88,10 @@ let package = Package(
       ["Planning", "MigrationModel", "AgentProtocol", "BlockModel", "Seams", "Diagnostics"], optimized: true),
     room(
       "ControlPlane", "ARMClient",
-      ["CCurl", "Reconciling", "Planning", "MigrationModel", "BlockModel", "Seams", "LinuxPlatform", "Diagnostics"]),
+      [
+        "CCurl", "COpenSSL", "Reconciling", "Planning", "MigrationModel", "BlockModel", "Seams", "LinuxPlatform",
+        "Diagnostics",
+      ]),
     room(
       "ControlPlane", "AgentClient",
       ["AgentProtocol", "Reconciling", "MigrationModel", "BlockModel", "Seams", "LinuxPlatform"]),
@@ -111,7 +114,7 @@ let package = Package(
     room(
       "Rehearsal", "ARMEmulator",
       [
-        argumentParser, "BlockModel", "Seams", "LinuxPlatform",
+        argumentParser, "COpenSSL", "BlockModel", "Seams", "LinuxPlatform",
         .product(name: "Hummingbird", package: "hummingbird"),
         .product(name: "HummingbirdTLS", package: "hummingbird"),
       ]),

@@ -29,8 +29,9 @@ import Testing
   }
 
   @Test func aDiskOfAKilledRunIsAdoptedByTheNext() async throws {
-    try await World.withEmulator(timeScale: 5) { lab in
-      // The first run dies while the disk is being made: its task is cancelled in the middle of waiting.
+    try await World.withEmulator { lab in
+      // The first run dies while the disk is being made: its task is cancelled in the middle of waiting for a status.
+      try await lab.fault(#"{"match": "diskoperations", "delay": 120}"#)
       let first = Task { try await lab.gateway().ensureDisk(World.request("erp-data")) }
       while try await lab.requests("disks/erp-data").contains("PUT 202") == false {}
       first.cancel()

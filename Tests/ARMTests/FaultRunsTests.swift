@@ -9,7 +9,7 @@ import TestSupport
 import Testing
 
 /// Seeded runs of the client against the emulator with everything going wrong on the way.
-@Suite(.timeLimit(.minutes(3))) struct FaultRunsTests {
+@Suite(.timeLimit(.minutes(5))) struct FaultRunsTests {
   static let faults = [
     #"{"match": "get /subscriptions", "status": 503, "times": 2}"#,
     #"{"match": "put /subscriptions", "drop": "after"}"#,
@@ -25,7 +25,10 @@ import Testing
     #"{"match": "get /subscriptions", "status": 401, "code": "ExpiredAuthenticationToken"}"#,
   ]
 
-  @Test(arguments: 1...10) func noFaultMakesASecondDiskOrSharesALUN(seed: Int) async throws {
+  /// `make test-full` asks for 200.
+  static let runs = ProcessInfo.processInfo.environment["CMC_FAULT_RUNS"].flatMap(Int.init) ?? 10
+
+  @Test(arguments: 1...runs) func noFaultMakesASecondDiskOrSharesALUN(seed: Int) async throws {
     try await World.withEmulator(timeScale: 1000, throttling: false) { lab in
       let random = SeededRandom(seed: UInt64(seed))
       for _ in 0..<5 {

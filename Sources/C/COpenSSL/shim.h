@@ -8,7 +8,9 @@
 #include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/pem.h>
+#include <openssl/pkcs12.h>
 #include <openssl/rand.h>
+#include <openssl/rsa.h>
 #include <openssl/ssl.h>
 #include <openssl/x509.h>
 #include <openssl/x509v3.h>
@@ -140,5 +142,74 @@ static inline int cmc_tls_public_key_digest(X509 *certificate, unsigned char dig
   int result = EVP_Digest(encoded, (size_t)count, digest, &length, EVP_sha256(), NULL);
   OPENSSL_free(encoded);
   return result == 1 && length == 32;
+}
+// ---- signing with the key of a certificate ------------------------------------------------------------------------
+/// Key and certificate of a file's bytes: PEM with both in it, or PKCS#12. `password` may be NULL. 1 on success; the caller
+/// frees both. The certificate is the one that the key belongs to.
+static inline int cmc_sign_read(const void *bytes, int count, const char *password, EVP_PKEY **key, X509 **certificate) {
+  *key = NULL;
+  *certificate = NULL;
+  BIO *from = BIO_new_mem_buf(bytes, count);
+  if (from == NULL) return 0;
+  *key = PEM_read_bio_PrivateKey(from, NULL, password == NULL ? cmc_tls_no_password : NULL, (void *)password);
+  BIO_free(from);
+  if (*key != NULL) {
+    from = BIO_new_mem_buf(bytes, count);
+    X509 *next;
+    while (from != NULL && (next = PEM_read_bio_X509(from, NULL, cmc_tls_no_password, NULL)) != NULL) {
+      if (X509_check_private_key(next, *key) == 1) {
+        *certificate = next;
+        break;
+      }
+      X509_free(next);
+    }
+    BIO_free(from);
+  } else {
+    from = BIO_new_mem_buf(bytes, count);
+    PKCS12 *box = from == NULL ? NULL : d2i_PKCS12_bio(from, NULL);
+    BIO_free(from);
+    if (box != NULL) PKCS12_parse(box, password == NULL ? "" : password, key, certificate, NULL);
+    PKCS12_free(box);
+  }
+  ERR_clear_error();
+  if (*key != NULL && *certificate != NULL) return 1;
+  EVP_PKEY_free(*key);
+  X509_free(*certificate);
+  *key = NULL;
+  *certificate = NULL;
+  return 0;
+}
+static inline int cmc_sign_is_rsa(EVP_PKEY *key) { return EVP_PKEY_get_base_id(key) == EVP_PKEY_RSA; }
+/// SHA-256 over the DER certificate; 1 on success.
+static inline int cmc_sign_thumbprint(X509 *certificate, unsigned char digest[32]) {
+  unsigned int length = 0;
+  return X509_digest(certificate, EVP_sha256(), digest, &length) == 1 && length == 32;
+}
+/// RSASSA-PSS with SHA-256 and a salt as long as the digest (RFC 7518 section 3.5, PS256). `signature` holds `*length`
+/// bytes; 1 on success.
+static inline int cmc_sign_ps256(EVP_PKEY *key, const void *bytes, size_t count, unsigned char *signature, size_t *length) {
+  EVP_MD_CTX *context = EVP_MD_CTX_new();
+  EVP_PKEY_CTX *options = NULL;
+  int good = context != NULL && EVP_DigestSignInit(context, &options, EVP_sha256(), NULL, key) == 1 &&
+             EVP_PKEY_CTX_set_rsa_padding(options, RSA_PKCS1_PSS_PADDING) > 0 &&
+             EVP_PKEY_CTX_set_rsa_pss_saltlen(options, RSA_PSS_SALTLEN_DIGEST) > 0 &&
+             EVP_DigestSign(context, signature, length, bytes, count) == 1;
+  EVP_MD_CTX_free(context);
+  ERR_clear_error();
+  return good;
+}
+/// Whether `signature` is the certificate's key's own over these bytes, as PS256.
+static inline int cmc_sign_verify_ps256(X509 *certificate, const void *bytes, size_t count, const unsigned char *signature,
+                                        size_t length) {
+  EVP_PKEY *key = X509_get0_pubkey(certificate);
+  EVP_MD_CTX *context = EVP_MD_CTX_new();
+  EVP_PKEY_CTX *options = NULL;
+  int good = key != NULL && context != NULL && EVP_DigestVerifyInit(context, &options, EVP_sha256(), NULL, key) == 1 &&
+             EVP_PKEY_CTX_set_rsa_padding(options, RSA_PKCS1_PSS_PADDING) > 0 &&
+             EVP_PKEY_CTX_set_rsa_pss_saltlen(options, RSA_PSS_SALTLEN_DIGEST) > 0 &&
+             EVP_DigestVerify(context, signature, length, bytes, count) == 1;
+  EVP_MD_CTX_free(context);
+  ERR_clear_error();
+  return good;
 }
 #endif

@@ -20,7 +20,7 @@ extension AzureGateway {
       let attached = Self.attachments(of: wanted, to: machine)
       if attached.count == wanted.count, machine.isSettled { return attached }
       if !machine.isSettled {
-        try await settle(id, deadline)
+        try await settleMachine(id, deadline)
       } else {
         let there = Set(attached.compactMap { ARMResourceID($0.diskID) })
         try await attachMissing(wanted.filter { !there.contains($0.id) }, machine, id, deadline)
@@ -70,6 +70,13 @@ extension AzureGateway {
         dataDisksToAttach: zip(disks, luns).map { disk, lun in
           WireAttachment.Disk(diskId: disk.id.description, lun: lun, caching: disk.caching.wireName)
         }))
+    try await changeDisks(of: id, body, deadline, while: action)
+  }
+
+  /// One call for all; returns when the machine should be looked at again, whatever came of it.
+  func changeDisks(
+    of id: ARMResourceID, _ body: [UInt8], _ deadline: MonotonicTime, while action: String
+  ) async throws(GatewayError) {
     let path = id.path + "/attachDetachDataDisks"
     let exchange: ARMConnection.Exchange
     do throws(GatewayError) {
@@ -106,7 +113,7 @@ extension AzureGateway {
   }
 
   /// Waits until no operation runs on the machine.
-  private func settle(_ id: ARMResourceID, _ deadline: MonotonicTime) async throws(GatewayError) {
+  func settleMachine(_ id: ARMResourceID, _ deadline: MonotonicTime) async throws(GatewayError) {
     let url = connection.url(id.path, version: APIVersion.machines)
     let action = "wait for virtual machine '\(id.name)'"
     let exchange = try await connection.exchange(.get, url, deadline: deadline, while: action)
@@ -123,7 +130,7 @@ extension AzureGateway {
     return try await readMachine(id, newDeadline())?.cloudMachine
   }
 
-  private func readMachine(_ id: ARMResourceID, _ deadline: MonotonicTime) async throws(GatewayError) -> WireMachine? {
+  func readMachine(_ id: ARMResourceID, _ deadline: MonotonicTime) async throws(GatewayError) -> WireMachine? {
     try await connection.read(
       WireMachine.self, connection.url(id.path, version: APIVersion.machines), deadline: deadline,
       while: "read virtual machine '\(id.name)'")

@@ -116,7 +116,7 @@ extension AzureGateway {
   }
 
   /// Waits until nothing is being done to the disk.
-  private func settle(_ id: ARMResourceID, _ deadline: MonotonicTime) async throws(GatewayError) {
+  func settle(_ id: ARMResourceID, _ deadline: MonotonicTime) async throws(GatewayError) {
     let url = connection.url(id.path, version: APIVersion.disks)
     let action = "wait for disk '\(id.name)'"
     let exchange = try await connection.exchange(.get, url, deadline: deadline, while: action)
@@ -128,7 +128,7 @@ extension AzureGateway {
     }
   }
 
-  private func foreign(_ disk: WireDisk, _ id: ARMResourceID) -> GatewayError {
+  func foreign(_ disk: WireDisk, _ id: ARMResourceID) -> GatewayError {
     let tags = disk.tags ?? [:]
     let owner =
       OwnershipTag.value(OwnershipTag.plan, in: tags).map { plan in

@@ -93,17 +93,23 @@ package final class AzureGateway: CloudGateway {
           endpoint: endpoint, clientID: clientID, reference: reference,
           reader: SecretReader(environment: environment))
       ]
-    case .clientCertificate:
-      throw GatewayError(
-        code: AzureFaultCode.noCredential,
-        message: "integration '\(integration.name)' signs in with a certificate, which this version can't do",
-        advice: "use clientSecret or a workload identity", disposition: .terminal)
+    case .clientCertificate(let clientID, let file, let password):
+      let reader = SecretReader(environment: environment)
+      return [
+        ClientCertificateSource(
+          name: "client certificate", endpoint: endpoint, clientID: clientID, certificateFile: file
+        ) { () throws(GatewayError) in
+          guard let password else { return nil }
+          return try reader.read(password)
+        }
+      ]
     case .ambient:
       var sources: [any TokenSource] = [
         EnvironmentSource(endpoint: endpoint, environment: environment),
         WorkloadIdentitySource(endpoint: endpoint, environment: environment),
         ManagedIdentitySource(
-          transport: sender.transport, audience: endpoints.audience, environment: environment),
+          transport: sender.transport, services: sender.services, audience: endpoints.audience, environment: environment
+        ),
       ]
       if let children {
         sources.append(
@@ -117,6 +123,20 @@ package final class AzureGateway: CloudGateway {
 
   /// Which credential is in use, and why those before it are not. Empty before the first call.
   package func credentialAttempts() async -> [TokenProvider.Attempt] { await tokens.attempts }
+
+  /// Signs in, where nobody did yet, and tells in the order of trying what became of each source: one line each, for
+  /// `doctor`. Where none works the last line says why; nothing is thrown.
+  package func credentialReport() async -> [String] {
+    var failure: GatewayError?
+    do throws(GatewayError) { _ = try await tokens.token() } catch { failure = error }
+    let attempts = await tokens.attempts
+    var lines = attempts.map { attempt in
+      attempt.skippedBecause.map { "\(attempt.source): not used, \($0)" } ?? "\(attempt.source): in use"
+    }
+    lines += await tokens.names.dropFirst(attempts.count).map { "\($0): not tried, an earlier one decided" }
+    if let failure { lines.append("\(failure)") }
+    return lines
+  }
 
   func newDeadline() -> MonotonicTime {
     connection.services.time.monotonicNow().adding(seconds: AzureLimits.callSeconds)

@@ -157,6 +157,27 @@ struct WireMachine: Decodable, Sendable {
   var isSettled: Bool { ["Succeeded", "Failed", "Canceled", nil].contains(properties.provisioningState) }
 }
 
+/// What a PATCH of a disk changes; what is nil isn't sent.
+struct WireDiskChange: Encodable {
+  struct Properties: Encodable {
+    var diskSizeGB: Int?
+    var diskIOPSReadWrite: Int?
+    var diskMBpsReadWrite: Int?
+  }
+  var properties = Properties()
+
+  var isEmpty: Bool {
+    properties.diskSizeGB == nil && properties.diskIOPSReadWrite == nil && properties.diskMBpsReadWrite == nil
+  }
+}
+
+struct WireDetachment: Encodable {
+  struct Disk: Encodable {
+    var diskId: String
+  }
+  var dataDisksToDetach: [Disk]
+}
+
 struct WireAttachment: Encodable {
   struct Disk: Encodable {
     var diskId: String

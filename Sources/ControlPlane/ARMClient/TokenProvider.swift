@@ -57,6 +57,9 @@ package actor TokenProvider {
     self.time = time
   }
 
+  /// Names of all sources, in the order of trying.
+  package var names: [String] { sources.map(\.name) }
+
   package func token() async throws(GatewayError) -> Secret {
     while true {
       if let held, time.monotonicNow() < held.renewAt { return held.token.value }

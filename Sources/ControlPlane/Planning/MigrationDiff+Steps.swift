@@ -79,21 +79,35 @@ extension MigrationDiff {
           .reversible)
         continue
       }
-      let bytes = facts.sourceBytes(of: volume)
-      let size: String
-      if let bytes, let request = diskRequest(for: volume, in: migration, of: facts.plan, sourceBytes: bytes) {
-        size = "\(request.sizeGiB) GiB"
-      } else if case .bytes(let asked) = wanted.size {
-        size = "\(gibibytes(holding: asked)) GiB"
-      } else {
-        size = "as large as its source, which is known once the agent is there"
-      }
+      let gib = sizeGiB(of: volume, wanted)
+      let size = gib.map { "\($0) GiB" } ?? "as large as its source, which is known once the agent is there"
       let name = wanted.name ?? diskName(plan: facts.plan.metadata.id, migration: migration.name, volume: volume.name)
       add(
         .ensureDisk(key), towards: .prepared, "create disk \(name) (\(wanted.sku.rawValue), \(size))",
         why: "volume \(volume.name) has no disk yet",
-        price: Price(cost: .billed, note: "\(wanted.sku.rawValue), \(size), billed until it is deleted"), .reversible)
+        price: Price(cost: .billed, note: billingNote(wanted, gib)), .reversible)
     }
+  }
+
+  /// What the disk will have; nil while nobody knows how large its source is.
+  private func sizeGiB(of volume: Volume, _ wanted: ManagedDisk) -> Int? {
+    if let bytes = facts.sourceBytes(of: volume),
+      let request = diskRequest(for: volume, in: migration, of: facts.plan, sourceBytes: bytes)
+    {
+      return request.sizeGiB
+    }
+    guard case .bytes(let asked) = wanted.size else { return nil }
+    return gibibytes(holding: asked)
+  }
+
+  private func billingNote(_ wanted: ManagedDisk, _ gib: Int?) -> String {
+    guard let gib else {
+      return "\(wanted.sku.rawValue), as large as its source, which is known once the agent is there, "
+        + "billed until it is deleted"
+    }
+    let rate = wanted.throughputBytesPerSecond.map { Int(clamping: $0 / 1_000_000) }
+    return "\(wanted.sku.rawValue), "
+      + diskBilling(wanted.sku, gib: max(1, gib), iops: wanted.iops, megabytesPerSecond: rate).text
   }
 
   mutating func attachDisks() {
