@@ -37,6 +37,7 @@ final class Laboratory {
   func deployer() -> HostDeployer {
     HostDeployer(
       shippedAgentPath: agentPath, children: PosixChildProcesses(), time: SystemTime(), pausing: TaskPause(),
+      ssh: Laboratory.noSSH,
       connect: { [root] host, child async throws(GatewayError) in
         _ = child.terminate(limitSeconds: 1)
         guard Laboratory.agents(root: root).count == 1 else {
@@ -45,6 +46,9 @@ final class Laboratory {
         return (DeafAgent(), DeafAgent.hello)
       })
   }
+
+  static let noSSH = SSHConnections(
+    settings: SSHSettings(environment: ["PATH": "/nowhere"]), children: PosixChildProcesses(), pausing: TaskPause())
 
   func agents() -> [Int] { Self.agents(root: root) }
 
@@ -183,6 +187,7 @@ struct DeafAgent: AgentGateway {
     let log = laboratory.root + "/agent.log"
     let deployer = HostDeployer(
       shippedAgentPath: laboratory.agentPath, children: PosixChildProcesses(), time: HastyTime(), pausing: TaskPause(),
+      ssh: Laboratory.noSSH,
       connect: { host, child async throws(GatewayError) in
         _ = child.terminate(limitSeconds: 1)
         for _ in 0..<1000 where (try? String(contentsOfFile: log, encoding: .utf8))?.isEmpty != false {
@@ -192,16 +197,6 @@ struct DeafAgent: AgentGateway {
       })
     let error = await #expect(throws: GatewayError.self) { try await deployer.deploy(to: laboratory.host) }
     #expect(error?.advice.contains("the port is taken") == true)
-  }
-
-  @Test func hostsOverSSHAreRefusedInPlainWords() async throws {
-    let laboratory = try Laboratory()
-    let host = MigrationModel.Host(
-      name: HostName("far"), address: "192.0.2.1",
-      reach: .ssh(SSHAccess(user: nil, port: nil, identityFile: nil, jump: nil, sudo: false)),
-      azureVirtualMachine: nil, position: nil)
-    let error = await #expect(throws: GatewayError.self) { try await laboratory.deployer().state(of: host) }
-    #expect(error?.message == "host far: hosts over SSH are not supported in this version yet")
   }
 
   @Test func namesAreResolvedOnTheHostAndALunHasAPathThere() async throws {

@@ -153,7 +153,13 @@ func counted(_ count: Int, _ noun: String) -> String { count == 1 ? "1 \(noun)" 
 func reportingFailures(_ body: (Console) async throws -> Void) async throws {
   let console = Console()
   do {
-    try await body(console)
+    do {
+      try await body(console)
+    } catch {
+      await OpenConnections.shared.closeAll()
+      throw error
+    }
+    await OpenConnections.shared.closeAll()
   } catch let code as ExitCode {
     throw code
   } catch let error as GatewayError {

@@ -16,6 +16,8 @@ import Synchronization
 /// What a run acts on and with: gateways made of the plan, clocks, and where its journal goes.
 struct World {
   let gateways: Gateways
+  /// The gateway to hosts, with what only some commands ask of it.
+  let deployer: HostDeployer
   let services: RunServices
   let who: String
 
@@ -35,13 +37,24 @@ struct World {
           children: PosixChildProcesses(), onWait: { report(.note("\($0)")) })
       }
     }
-    let hosts = HostDeployer(
-      shippedAgentPath: shippedAgentPath(environment), children: PosixChildProcesses(), time: time, pausing: pausing,
-      connect: { host, child async throws(GatewayError) in try await connect(host, child, pausing) })
+    let hosts = deployer(environment)
     let services = RunServices(
       time: time, pause: { seconds in try? await pausing.pause(seconds: seconds) }, journal: journal ?? NoJournal(),
       digest: sha256, report: report)
-    return World(gateways: Gateways(clouds: clouds, hosts: hosts), services: services, who: caller(environment))
+    return World(
+      gateways: Gateways(clouds: clouds, hosts: hosts), deployer: hosts, services: services, who: caller(environment))
+  }
+
+  /// The way to hosts; its connections are closed at the end of the command.
+  static func deployer(_ environment: [String: String]) -> HostDeployer {
+    let pausing = TaskPause()
+    let ssh = SSHConnections(
+      settings: SSHSettings(environment: environment), children: PosixChildProcesses(), pausing: pausing)
+    OpenConnections.shared.add { await ssh.closeAll() }
+    return HostDeployer(
+      shippedAgentPath: shippedAgentPath(environment), children: PosixChildProcesses(), time: SystemTime(),
+      pausing: pausing, ssh: ssh,
+      connect: { host, child async throws(GatewayError) in try await connect(host, child, pausing) })
   }
 
   /// The control connection over the standard streams of a started `cmcagent rpc`.
@@ -59,6 +72,8 @@ struct World {
         // It ends by itself once its input has ended; the limit is for one that does not.
         switch child.terminate(limitSeconds: 2) {
         case .exited(0)?, .signalled(SignalWatcher.terminate)?, nil: nil
+        case .exited(255)?: "the SSH connection to the host ended"
+        case .exited(4)?: "no agent is installed there"
         case .exited(let code)?: "cmcagent rpc ended with exit \(code): no agent serves there"
         case .signalled(let signal)?: "cmcagent rpc was killed by signal \(signal)"
         case .timedOut?: nil
@@ -78,6 +93,22 @@ struct World {
   private static func caller(_ environment: [String: String]) -> String {
     let host = (try? String(contentsOfFile: "/proc/sys/kernel/hostname", encoding: .utf8)) ?? "unknown"
     return "\(NSUserName())@\(host.trimmingCharacters(in: .whitespacesAndNewlines))"
+  }
+}
+
+/// What a command has to end before its process does: SSH connections and the directory of their sockets.
+final class OpenConnections: Sendable {
+  static let shared = OpenConnections()
+  private let closings = Mutex<[@Sendable () async -> Void]>([])
+
+  func add(_ closing: @escaping @Sendable () async -> Void) { closings.withLock { $0.append(closing) } }
+
+  func closeAll() async {
+    let all = closings.withLock { closings in
+      defer { closings = [] }
+      return closings
+    }
+    for closing in all { await closing() }
   }
 }
 

@@ -1,11 +1,35 @@
 /// The POSIX shell scripts that deploying runs on a host. $1 is always the agent's root. Each may be repeated; each
 /// says on standard output, a line a fact, what it found or did.
 enum HostScripts {
-  /// Prints `agent DIGEST`, `process PID DIGEST` of a running agent, and `tombstone BASE64` for every tombstone.
+  /// One round trip: `agent DIGEST`, `process PID DIGEST` of a running agent, `kept DIGEST` of every installed one,
+  /// `tombstone BASE64`, `part NAME BYTES` of a copy that was cut off, and what the host is: see `HostProbe`.
   static let probe = #"""
     root=$1
+    echo "user $(id -u)"
+    echo "machine $(uname -m)"
+    echo "kernel $(uname -r)"
+    echo "time $(date +%s)"
+    [ -d /run/systemd/system ] && echo systemd
+    [ "$(cat /sys/fs/selinux/enforce 2>/dev/null)" = 1 ] && echo selinux
+    command -v gzip >/dev/null 2>&1 && echo gzip
+    [ -c /dev/fuse ] && [ -c /dev/loop-control ] && echo "tap fuse-loop"
+    [ -e /sys/module/nbd ] && echo "tap kernel-nbd"
+    [ -c /dev/mapper/control ] && echo "tap device-mapper"
+    [ -r /etc/os-release ] && echo "distribution $(. /etc/os-release && echo "$PRETTY_NAME")"
+    near=$root
+    while [ ! -d "$near" ]; do near=${near%/*}; [ -n "$near" ] || near=/; done
+    set -- $(df -Pk "$near" 2>/dev/null | tail -n 1)
+    [ -n "${4:-}" ] && echo "space $4"
+    [ -e /etc/systemd/system/cmcagent.service ] &&
+      echo "unit $(base64 </etc/systemd/system/cmcagent.service | tr -d '\n')"
     cd "$root" 2>/dev/null || exit 0
     link=$(readlink bin/cmcagent 2>/dev/null) && [ -x bin/cmcagent ] && echo "agent ${link#cmcagent-}"
+    for file in bin/cmcagent-*; do
+      [ -f "$file" ] && echo "kept ${file#bin/cmcagent-}"
+    done
+    for file in bin/.part-*; do
+      [ -f "$file" ] && echo "part ${file#bin/.part-} $(($(wc -c <"$file")))"
+    done
     find /proc -mindepth 2 -maxdepth 2 -name exe -lname '*/bin/cmcagent-*' 2>/dev/null | while read -r exe; do
       path=$(readlink "$exe" 2>/dev/null) || continue
       case $path in
@@ -25,77 +49,10 @@ enum HostScripts {
     exit 0
     """#
 
-  /// Installs the agent from standard input under its digest ($2), after checking it. Atomic: a half copy is never run.
-  static let install = #"""
-    set -e
-    root=$1 digest=$2
-    umask 077
-    mkdir -p "$root"
-    chmod 700 "$root"
-    cd "$root"
-    mkdir -p bin
-    new=bin/.cmcagent-$digest.$$
-    trap 'rm -f "$new"' EXIT
-    cat >"$new"
-    found=$(sha256sum <"$new")
-    if [ "${found%% *}" != "$digest" ]; then
-      echo "the copy has digest ${found%% *}, not $digest" >&2
-      exit 3
-    fi
-    chmod 700 "$new"
-    sync "$new"
-    mv -f "$new" "bin/cmcagent-$digest"
-    ln -sfn "cmcagent-$digest" bin/.cmcagent.$$
-    mv -fT bin/.cmcagent.$$ bin/cmcagent
-    sync bin
-    for old in bin/cmcagent-*; do
-      [ "$old" = "bin/cmcagent-$digest" ] || rm -f "$old"
-    done
-    """#
-
-  /// Starts the installed agent, detached from us: no terminal, no parent that waits, output to a log of its own.
-  /// Home, which hooks see as `~`, is the user's; on a local host, which has none, it is the root.
-  static let start = #"""
-    cd "$1" || exit 1
-    umask 077
-    exec </dev/null
-    HOME=${HOME:-$PWD}
-    export HOME
-    setsid nohup bin/cmcagent run --root "$PWD" >>agent.log 2>&1 &
-    """#
-
   /// Prints the last lines of the agent's log, for an error's text.
   static let logTail = #"""
-    tail -n 5 "$1/agent.log" 2>/dev/null
-    exit 0
-    """#
-
-  /// Ends process $2, which is the agent and does not answer. Its sessions are on disk.
-  static let terminate = #"""
-    kill -TERM "$2" 2>/dev/null
-    for _ in 1 2 3 4 5 6 7 8 9 10; do
-      kill -0 "$2" 2>/dev/null || exit 0
-      sleep 0.2
-    done
-    kill -KILL "$2" 2>/dev/null
-    exit 0
-    """#
-
-  /// Exits 0 once process $2 is gone, 4 after $3 tenths of a second.
-  static let awaitExit = #"""
-    left=$3
-    while kill -0 "$2" 2>/dev/null; do
-      case $(cut -d' ' -f3 "/proc/$2/stat" 2>/dev/null) in Z|X) exit 0 ;; esac
-      [ "$left" -gt 0 ] || exit 4
-      left=$((left - 1))
-      sleep 0.1
-    done
-    """#
-
-  /// Removes all that is the agent's but tombstones (and what fences a source), never what is the user's.
-  static let remove = #"""
-    cd "$1" 2>/dev/null || exit 0
-    rm -rf bin state tap agent.log agent.sock agent.lock
+    tail -n 5 "$1/agent.log" 2>/dev/null && exit 0
+    journalctl -u cmcagent -n 5 --no-pager -o cat 2>/dev/null
     exit 0
     """#
 
@@ -104,8 +61,40 @@ enum HostScripts {
     getent ahosts "$2" | cut -d' ' -f1 | head -n 8
     """#
 
+  /// Prints the path of the disk at LUN $2: what Azure's udev rules make of it (azure-vm-utils, the Linux agent).
+  static let devicePath = #"""
+    for path in "/dev/disk/azure/data/by-lun/$2" "/dev/disk/azure/scsi1/lun$2"; do
+      [ -e "$path" ] && break
+    done
+    echo "$path"
+    """#
+
+  /// Speaks the control protocol of the host's agent on the standard streams.
+  static let rpc = #"""
+    [ -x "$1/bin/cmcagent" ] || exit 4
+    exec "$1/bin/cmcagent" rpc --root "$1"
+    """#
+
+  /// Prints `block KEY="value"…` of lsblk, `link PATH NAME` of udev's names, `io0` and `io1` lines of /proc/diskstats $2
+  /// seconds apart, and `uptime`.
+  static let survey = #"""
+    sed 's/^/io0 /' /proc/diskstats
+    lsblk -P -b -o NAME,KNAME,PKNAME,TYPE,SIZE,FSTYPE,LABEL,MOUNTPOINT,MODEL,SERIAL,RO | sed 's/^/block /'
+    for link in /dev/disk/by-id/* /dev/disk/by-path/*; do
+      [ -L "$link" ] && name=$(readlink "$link") && echo "link $link ${name##*/}"
+    done
+    echo "uptime $(cat /proc/uptime)"
+    sleep "$2"
+    sed 's/^/io1 /' /proc/diskstats
+    """#
+
   /// Prints the SHA-256 of file $2.
   static let digest = #"""
     sha256sum <"$2" | cut -d' ' -f1
+    """#
+
+  /// Prints file $2, compressed, the same bytes every time.
+  static let compress = #"""
+    gzip -nc <"$2"
     """#
 }

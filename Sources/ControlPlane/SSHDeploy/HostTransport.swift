@@ -3,15 +3,16 @@ import LinuxPlatform
 import Reconciling
 import Seams
 
-/// A way to run something on one host: here, or (a later version) through the system's OpenSSH client.
+/// A way to run something on one host: here, or through the system's OpenSSH client.
 ///
 /// Everything that deploying does on a host goes through `run` as a POSIX shell script with arguments, so that what is
-/// tested on local hosts is what an SSH host will be asked to do. Arguments are data: they are never part of the script.
+/// tested on local hosts is what an SSH host is asked to do. Arguments are data: they are never part of the script.
 protocol HostTransport: Sendable {
   /// Where the agent's files are on the host, an absolute path.
   var root: String { get }
+  var supervision: Supervision { get }
   /// Path of a disk at a LUN on the host.
-  func devicePath(ofLUN lun: Int) -> String
+  func devicePath(ofLUN lun: Int) async throws(GatewayError) -> String
   /// Runs `script` with `arguments` as $1, $2…, and `input` as its standard input.
   func run(
     _ script: String, arguments: [String], input: [UInt8], timeoutSeconds: Double
@@ -20,11 +21,22 @@ protocol HostTransport: Sendable {
   func openControl() async throws(GatewayError) -> RunningChild
 }
 
+/// Who starts an agent again that died.
+enum Supervision: Sendable, Equatable {
+  /// Nobody but the next apply: local hosts, which are demos and tests.
+  case none
+  /// A small shell loop that was started with it.
+  case supervisor
+  /// systemd where it runs, the loop elsewhere.
+  case serviceOrSupervisor
+}
+
 /// A host that is a directory of this machine: `local: {root: DIR}`.
 struct LocalTransport: HostTransport {
   let host: HostName
   let root: String
   let children: any ChildProcesses
+  let supervision = Supervision.none
 
   func devicePath(ofLUN lun: Int) -> String { "\(root)/dev/disk/azure/scsi1/lun\(lun)" }
 

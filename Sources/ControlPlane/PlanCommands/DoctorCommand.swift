@@ -1,0 +1,98 @@
+package import ArgumentParser
+import BlockModel
+import Diagnostics
+import MigrationModel
+import Planning
+import Reconciling
+import Rendering
+import SSHDeploy
+import Seams
+
+package struct DoctorCommand: AsyncParsableCommand {
+  package static let configuration = CommandConfiguration(
+    commandName: "doctor", abstract: "Run every check that a plan's migrations depend on; change nothing.",
+    discussion: "Exits 1 where a check failed or could not be made.")
+  enum Format: String, ExpressibleByArgument, CaseIterable { case text, json }
+
+  @OptionGroup var plan: PlanFileOptions
+  @OptionGroup var fleet: FleetOptions
+  @Option(help: "text or json.")
+  var format = Format.text
+  package init() {}
+
+  package func run() async throws {
+    try await reportingFailures { console in
+      let document = try PlanDocument.load(plan, console: console)
+      let world = try World.make(document, withClouds: true, journal: nil, console: console, report: { _ in })
+      var checks: [Check] = []
+      let machine: String?
+      do throws(GatewayError) {
+        machine = try await world.deployer.shippedAgentMachine()
+        let digest = try await world.deployer.shippedAgentDigest()
+        checks.append(Check("cmcplan", "agent", .ok, "\(digest.prefix(12)) for \(machine ?? "an unknown machine")"))
+      } catch {
+        machine = nil
+        checks.append(Check("cmcplan", "agent", .failed, error.message, advice: error.advice))
+      }
+      checks += await hostChecks(document, world, machine)
+      let observation = await ObserveRun(
+        plan: document.plan, gateways: world.gateways, services: world.services
+      ).observe()
+      checks += Self.cloudChecks(document.plan, observation)
+      let changes = diff(
+        document.plan, observation, options: PlanningOptions(now: world.services.time.wallNow(), digest: sha256))
+      checks += Self.migrationChecks(changes)
+      console.write(format == .json ? renderChecksJSON(checks) : renderChecks(checks, style: console.style))
+      if checks.contains(where: { $0.result == .failed || $0.result == .unknown }) { throw ExitCode(1) }
+    }
+  }
+
+  private func hostChecks(_ document: PlanDocument, _ world: World, _ machine: String?) async -> [Check] {
+    let sources = Set(document.plan.migrations.values.map(\.source))
+    let deployer = world.deployer
+    var found: [HostName: [Check]] = [:]
+    _ = await onEach(document.plan.hosts.values.sorted { $0.name < $1.name }, parallelism: fleet.parallelism) { host in
+      await outcome { () async throws(GatewayError) -> HostFacts in try await deployer.facts(of: host) }
+    } report: { host, result in
+      switch result {
+      case .success(let facts):
+        found[host.name] = HostChecks.checks(host, facts, machine: machine, isSource: sources.contains(host.name))
+      case .failure(let error): found[host.name] = HostChecks.reached(host, error)
+      }
+    }
+    return found.sorted { $0.key < $1.key }.flatMap(\.value)
+  }
+
+  static func cloudChecks(_ plan: MigrationPlan, _ observation: Observation) -> [Check] {
+    observation.clouds.sorted { $0.key < $1.key }.flatMap { name, cloud in
+      let subject = "integration \(name)"
+      var checks = cloud.faults.map {
+        Check(subject, $0.part, .failed, "\($0.code): \($0.message)", advice: $0.advice)
+      }
+      if cloud.faults.isEmpty {
+        checks.append(Check(subject, "access", .ok, "signed in; \(counted(cloud.disks.count, "disk")) of this plan"))
+      }
+      for (reference, machine) in cloud.machines.sorted(by: { $0.key < $1.key }) {
+        checks.append(Check(subject, "machine", .ok, "\(reference) is \(machine.name)"))
+      }
+      return checks
+    }
+  }
+
+  /// What planning has to say of each migration: the same words as in `plan`.
+  static func migrationChecks(_ changes: ChangeSet) -> [Check] {
+    changes.migrations.flatMap { entry in
+      let subject = "migration \(entry.migration)"
+      let found = entry.diagnostics.filter { $0.severity != .note }
+      guard !found.isEmpty else { return [Check(subject, "preflight", .ok, "nothing is in its way")] }
+      return found.map { diagnostic in
+        // What could not be looked at is no verdict on the migration.
+        let isUnseen =
+          diagnostic.code == PlanningCode.hostNotObserved || diagnostic.code == PlanningCode.cloudNotObserved
+        return Check(
+          subject, "preflight", isUnseen ? .unknown : diagnostic.severity == .error ? .failed : .warning,
+          "\(diagnostic.code): \(diagnostic.message)", advice: diagnostic.advice)
+      }
+    }
+  }
+}

@@ -1,0 +1,75 @@
+import AgentProtocol
+import FoundationEssentials
+
+/// What the probe script found. Pure: read from its lines; what can't be understood is left out.
+struct HostProbe: Sendable {
+  var installedDigest: String?
+  var running: (processID: Int, digest: String)?
+  /// All installed agents, the one that is run among them.
+  var kept: [String] = []
+  /// Bytes of cut-off copies, by the digest of what was being copied.
+  var parts: [String: Int] = [:]
+  var tombstones: [Tombstone] = []
+  /// `uname -m` and `uname -r`.
+  var machine: String?
+  var kernel: String?
+  var distribution: String?
+  /// The host's clock, in seconds since 1970.
+  var time: Double?
+  var userID: Int?
+  var hasSystemd = false
+  var enforcesSELinux = false
+  var hasGzip = false
+  /// What a tap could be made with, beside its socket.
+  var taps: [String] = []
+  /// Free where the agent is or would be.
+  var freeBytes: UInt64?
+  /// The installed systemd unit.
+  var unit: String?
+
+  init(_ output: String) {
+    for line in output.split(separator: "\n") {
+      let words = line.split(separator: " ").map(String.init)
+      guard let first = words.first else { continue }
+      let rest = line.dropFirst(first.count).drop { $0 == " " }
+      readAgent(first, words)
+      readHost(first, words, String(rest))
+    }
+  }
+
+  private mutating func readAgent(_ first: String, _ words: [String]) {
+    switch (first, words.count) {
+    case ("agent", 2): installedDigest = words[1]
+    case ("kept", 2): kept.append(words[1])
+    case ("part", 3): parts[words[1]] = Int(words[2])
+    case ("unit", 2): unit = Data(base64Encoded: words[1]).map { String(decoding: $0, as: UTF8.self) }
+    case ("process", 3):
+      // Between fork and exec a child of the agent looks like it; the agent is the older one.
+      if running == nil, let processID = Int(words[1]) { running = (processID, words[2]) }
+    case ("tombstone", 2):
+      // A file that can't be read is the agent's to report; here it only means less is known.
+      if let bytes = Data(base64Encoded: words[1]),
+        let tombstone = try? JSONDecoder().decode(Tombstone.self, from: bytes)
+      {
+        tombstones.append(tombstone)
+      }
+    default: break
+    }
+  }
+
+  private mutating func readHost(_ first: String, _ words: [String], _ rest: String) {
+    switch first {
+    case "machine": machine = rest
+    case "user": userID = Int(rest)
+    case "kernel": kernel = rest
+    case "distribution": distribution = rest
+    case "time": time = Double(rest)
+    case "systemd": hasSystemd = true
+    case "selinux": enforcesSELinux = true
+    case "gzip": hasGzip = true
+    case "tap": taps.append(rest)
+    case "space": freeBytes = UInt64(rest).map { $0.multipliedReportingOverflow(by: 1024).partialValue }
+    default: break
+    }
+  }
+}

@@ -1,0 +1,199 @@
+/// Scripts that change the host.
+extension HostScripts {
+  /// Installs the agent from standard input under its digest ($2), after checking it. Atomic: a half copy is never run.
+  ///
+  /// $3: gzip or plain, what comes; $4: digest of that; $5: where it goes on, in bytes; $6: its whole length. A copy that
+  /// is cut off stays as `bin/.part-DIGEST`, and the next one goes on from there. What is installed already stays, for
+  /// an upgrade that fails; `prune` removes it.
+  static let install = #"""
+    set -e
+    root=$1 digest=$2 encoding=$3 part=bin/.part-$4 offset=$5 length=$6
+    umask 077
+    mkdir -p "$root"
+    chmod 700 "$root"
+    cd "$root"
+    mkdir -p bin
+    have=0
+    [ -f "$part" ] && have=$(($(wc -c <"$part")))
+    if [ "$have" -ne "$offset" ]; then
+      echo "another copy is under way" >&2
+      exit 5
+    fi
+    cat >>"$part" || { rm -f "$part"; exit 7; }
+    have=$(($(wc -c <"$part")))
+    if [ "$have" -ne "$length" ]; then
+      [ "$have" -lt "$length" ] || rm -f "$part"
+      echo "$have of $length bytes arrived" >&2
+      exit 6
+    fi
+    new=bin/.cmcagent-$digest.$$
+    trap 'rm -f "$new"' EXIT
+    if [ "$encoding" = gzip ]; then
+      gzip -dc <"$part" >"$new" || { rm -f "$part"; exit 7; }
+    else
+      cat <"$part" >"$new" || { rm -f "$part"; exit 7; }
+    fi
+    rm -f "$part"
+    found=$(sha256sum <"$new")
+    if [ "${found%% *}" != "$digest" ]; then
+      echo "the copy has digest ${found%% *}, not $digest" >&2
+      exit 3
+    fi
+    chmod 700 "$new"
+    # So that systemd may run it where SELinux is enforced.
+    [ -e /sys/fs/selinux/enforce ] && chcon -t bin_t "$new" 2>/dev/null
+    code=0
+    "$new" version >/dev/null 2>&1 </dev/null || code=$?
+    if [ $code -eq 126 ]; then
+      echo "programs in $PWD/bin may not be run (noexec, or SELinux)" >&2
+      exit 8
+    fi
+    sync "$new"
+    mv -f "$new" "bin/cmcagent-$digest"
+    ln -sfn "cmcagent-$digest" bin/.cmcagent.$$
+    mv -fT bin/.cmcagent.$$ bin/cmcagent
+    sync bin
+    """#
+
+  /// Makes the installed agent $2 the one that is run.
+  static let select = #"""
+    set -e
+    cd "$1"
+    [ -x "bin/cmcagent-$2" ]
+    ln -sfn "cmcagent-$2" bin/.cmcagent.$$
+    mv -fT bin/.cmcagent.$$ bin/cmcagent
+    sync bin
+    """#
+
+  /// Removes installed agents other than $2, and what cut-off copies left.
+  static let prune = #"""
+    cd "$1" || exit 0
+    for old in bin/cmcagent-* bin/.part-* bin/.cmcagent*; do
+      [ "$old" = "bin/cmcagent-$2" ] || rm -f "$old"
+    done
+    exit 0
+    """#
+
+  /// Starts the installed agent, detached from us: no terminal, no parent that waits, output to a log of its own.
+  /// Home, which hooks see as `~`, is the user's; on a local host, which has none, it is the root.
+  static let start = #"""
+    cd "$1" || exit 1
+    umask 077
+    exec </dev/null
+    HOME=${HOME:-$PWD}
+    export HOME
+    setsid nohup bin/cmcagent run --root "$PWD" >>agent.log 2>&1 &
+    """#
+
+  /// The same with a loop that starts it again when it dies: as long as `supervised` is there, and not when it ends in
+  /// order. One that dies five times within ten seconds of its start is left alone.
+  static let startSupervised = #"""
+    cd "$1" || exit 1
+    umask 077
+    exec </dev/null
+    HOME=${HOME:-$PWD}
+    export HOME
+    : >supervised
+    setsid nohup /bin/sh -c '
+      deaths=0
+      while [ -e supervised ]; do
+        began=$(date +%s)
+        bin/cmcagent run --root "$PWD" --foreground && exit 0
+        [ $(($(date +%s) - began)) -lt 10 ] || deaths=0
+        deaths=$((deaths + 1))
+        [ $deaths -lt 5 ] || exit 1
+        sleep 0.$deaths
+      done' cmcagent-supervisor >>agent.log 2>&1 &
+    """#
+
+  /// Starts the agent as a systemd service; standard input is its unit, which is written where it differs.
+  static let startService = #"""
+    set -e
+    umask 022
+    unit=/etc/systemd/system/cmcagent.service
+    cat >$unit.new
+    if cmp -s $unit.new $unit; then
+      rm -f $unit.new
+    else
+      mv -f $unit.new $unit
+      systemctl daemon-reload
+    fi
+    systemctl is-enabled -q cmcagent.service 2>/dev/null || systemctl enable -q cmcagent.service
+    systemctl reset-failed cmcagent.service 2>/dev/null || :
+    systemctl start cmcagent.service
+    """#
+
+  /// The unit. The tap's holders live in its control group and must outlive the agent: KillMode=process. Hooks mount file
+  /// systems, use sudo and start services in the host's own name spaces, so nothing here may give the agent others, or
+  /// keep it from gaining privileges; what is left is its files, its core dumps and its memory.
+  static let unit = """
+    [Unit]
+    Description=cmcplan agent: live block migration
+    After=local-fs.target network.target
+    StartLimitIntervalSec=60
+    StartLimitBurst=5
+
+    [Service]
+    Type=exec
+    ExecStart=\(SSHTransport.rootOfRoot)/bin/cmcagent run --root \(SSHTransport.rootOfRoot) --foreground
+    Restart=on-failure
+    RestartSec=1
+    KillMode=process
+    TimeoutStopSec=60
+    UMask=0077
+    LimitCORE=0
+    LimitMEMLOCK=infinity
+    LimitNOFILE=65536
+    OOMScoreAdjust=-900
+    TasksMax=infinity
+    LockPersonality=yes
+
+    [Install]
+    WantedBy=multi-user.target
+
+    """
+
+  /// From now on an agent that ends is not started again by what supervises it.
+  static let unsupervise = #"""
+    rm -f "$1/supervised"
+    exit 0
+    """#
+
+  /// Ends process $2, which is the agent and does not answer. Its sessions are on disk.
+  static let terminate = #"""
+    kill -TERM "$2" 2>/dev/null
+    for _ in 1 2 3 4 5 6 7 8 9 10; do
+      kill -0 "$2" 2>/dev/null || exit 0
+      sleep 0.2
+    done
+    kill -KILL "$2" 2>/dev/null
+    exit 0
+    """#
+
+  /// Exits 0 once process $2 is gone, 4 after $3 tenths of a second.
+  static let awaitExit = #"""
+    left=$3
+    while kill -0 "$2" 2>/dev/null; do
+      case $(cut -d' ' -f3 "/proc/$2/stat" 2>/dev/null) in Z|X) exit 0 ;; esac
+      [ "$left" -gt 0 ] || exit 4
+      left=$((left - 1))
+      sleep 0.1
+    done
+    """#
+
+  /// Removes all that is the agent's but tombstones (and what fences a source), never what is the user's. $2 `all`: a
+  /// root that is empty then, and the service, too.
+  static let remove = #"""
+    if [ "$2" = all ] && [ -e /etc/systemd/system/cmcagent.service ]; then
+      systemctl disable -q --now cmcagent.service 2>/dev/null
+      rm -f /etc/systemd/system/cmcagent.service
+      systemctl daemon-reload
+    fi
+    cd "$1" 2>/dev/null || exit 0
+    rm -rf bin state tap agent.log agent.sock agent.lock supervised
+    rmdir tombstones 2>/dev/null
+    cd /
+    [ "$2" = all ] && rmdir "$1" 2>/dev/null
+    exit 0
+    """#
+}
