@@ -197,7 +197,8 @@ extension MigrationDiff {
       bandwidthMeasured: measured != nil,
       note: proof.map { proof in
         let milliseconds = (proof.roundTripSeconds * 10_000).rounded() / 10
-        return "the link was measured: \(Int((proof.bytesPerSecond / 1e6).rounded())) MB/s, round trip \(milliseconds) ms"
+        let megabytes = Int((proof.bytesPerSecond / 1e6).rounded())
+        return "the link was measured: \(megabytes) MB/s, round trip \(milliseconds) ms"
       } ?? "")
   }
 
