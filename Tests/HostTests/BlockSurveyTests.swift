@@ -12,8 +12,10 @@ import Testing
     block NAME="mpatha" KNAME="dm-0" PKNAME="sdb" TYPE="mpath" SIZE="1099511627776" FSTYPE="LVM2_member" LABEL="" MOUNTPOINT="" MODEL="" SERIAL="" RO="0"
     block NAME="vg_erp-data" KNAME="dm-1" PKNAME="dm-0" TYPE="lvm" SIZE="536870912000" FSTYPE="xfs" LABEL="a\x22b" MOUNTPOINT="/var/lib/post gres" MODEL="" SERIAL="" RO="0"
     block NAME="mpatha" KNAME="dm-0" PKNAME="sdc" TYPE="mpath" SIZE="1099511627776" FSTYPE="LVM2_member" LABEL="" MOUNTPOINT="" MODEL="" SERIAL="" RO="0"
-    block NAME="sdd" KNAME="sdd" PKNAME="" TYPE="disk" SIZE="1073741824" FSTYPE="ext4" LABEL="" MOUNTPOINT="/logs" MODEL="" SERIAL="" RO="0"
+    block NAME="sdd" KNAME="sdd" PKNAME="" MAJ:MIN="8:48" TYPE="disk" SIZE="1073741824" FSTYPE="ext4" LABEL="" MOUNTPOINT="/logs" MODEL="" SERIAL="" RO="0"
     block NAME="sr0" KNAME="sr0" PKNAME="" TYPE="rom" SIZE="1073741312" FSTYPE="" LABEL="" MOUNTPOINT="" MODEL="" SERIAL="" RO="0"
+    mount 8:48 /logs
+    mount 8:48 /srv/more\040logs
     link /dev/disk/by-id/scsi-0X sdd
     link /dev/disk/by-id/wwn-0x5000 sdd
     uptime 86400.00 1.00
@@ -53,6 +55,10 @@ import Testing
     #expect(try device("sr0").obstacle == "it is read-only")
     #expect(try device("dm-1").tracking.contains("device-mapper"))
     #expect(try device("sdd").tracking.contains("remount"))
+  }
+
+  @Test func everyMountPointIsShownAndNotOneOnly() throws {
+    #expect(try device("sdd").mountedAt == ["/logs", "/srv/more logs"])
   }
 
   @Test func ratesAreOfTheTimeBetweenTheLooks() throws {

@@ -1,11 +1,11 @@
 package import ArgumentParser
 import BlockModel
-import Foundation
 import LinuxPlatform
 import MigrationModel
 import Reconciling
 import Rendering
 import SSHDeploy
+import Seams
 
 package struct DiscoverCommand: AsyncParsableCommand {
   package static let configuration = CommandConfiguration(
@@ -27,7 +27,8 @@ package struct DiscoverCommand: AsyncParsableCommand {
   @Option(help: ArgumentHelp("Private key to log in with, for hosts that no plan describes.", valueName: "file"))
   var identityFile: String?
   @OptionGroup var fleet: FleetOptions
-  @Option(help: ArgumentHelp("Write a plan for what was found there; a file that exists is not replaced.", valueName: "file"))
+  @Option(
+    help: ArgumentHelp("Write a plan for what was found there; a file that exists is not replaced.", valueName: "file"))
   var out: String?
   package init() {}
 
@@ -37,7 +38,7 @@ package struct DiscoverCommand: AsyncParsableCommand {
         throw CommandFailure("\(out) exists already", advice: "choose another file, or move that one away")
       }
       let hosts = try chosenHosts(console)
-      let deployer = World.deployer(ProcessInfo.processInfo.environment)
+      let deployer = World.deployer()
       var found: [(host: Host, survey: BlockSurvey)] = []
       let failed = await onEach(hosts, parallelism: fleet.parallelism) { host in
         await outcome { () async throws(GatewayError) -> BlockSurvey in try await deployer.survey(of: host) }

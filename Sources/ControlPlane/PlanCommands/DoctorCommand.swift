@@ -25,13 +25,12 @@ package struct DoctorCommand: AsyncParsableCommand {
       let document = try PlanDocument.load(plan, console: console)
       let world = try World.make(document, withClouds: true, journal: nil, console: console, report: { _ in })
       var checks: [Check] = []
-      let machine: String?
+      var machine: String?
       do throws(GatewayError) {
         machine = try await world.deployer.shippedAgentMachine()
         let digest = try await world.deployer.shippedAgentDigest()
         checks.append(Check("cmcplan", "agent", .ok, "\(digest.prefix(12)) for \(machine ?? "an unknown machine")"))
       } catch {
-        machine = nil
         checks.append(Check("cmcplan", "agent", .failed, error.message, advice: error.advice))
       }
       checks += await hostChecks(document, world, machine)

@@ -1,3 +1,4 @@
+import BlockModel
 import MigrationModel
 import Reconciling
 import Rendering
@@ -38,7 +39,8 @@ enum HostChecks {
           advice: hasDevice
             ? "" : "for a device: root or sudo, and modprobe fuse loop; or tracking: checksum, which needs no tap"))
     }
-    let restarts = facts.isPrivileged && facts.hasSystemd ? "systemd starts it at boot" : "apply starts it after a reboot"
+    let restarts =
+      facts.isPrivileged && facts.hasSystemd ? "systemd starts it at boot" : "apply starts it after a reboot"
     let agent =
       facts.agentDigest.map { "\($0.prefix(12)) \(facts.agentRuns ? "runs" : "is installed and does not run")" }
       ?? "none yet; apply installs it"
@@ -76,6 +78,7 @@ enum HostChecks {
       ? "as here" : "\(Int(off)) s \(ahead > 0 ? "ahead of" : "behind") this machine's"
     return Check(
       subject, "clock", off < clockWarningSeconds ? .ok : off < clockFailureSeconds ? .warning : .failed, detail,
-      advice: off < clockWarningSeconds ? "" : "set it by NTP (chrony, systemd-timesyncd): leases, approvals and windows go by it")
+      advice: off < clockWarningSeconds
+        ? "" : "set it by NTP (chrony, systemd-timesyncd): leases, approvals and windows go by it")
   }
 }

@@ -46,7 +46,9 @@ struct World {
   }
 
   /// The way to hosts; its connections are closed at the end of the command.
-  static func deployer(_ environment: [String: String]) -> HostDeployer {
+  static func deployer(
+    _ environment: [String: String] = ProcessInfo.processInfo.environment
+  ) -> HostDeployer {
     let pausing = TaskPause()
     let ssh = SSHConnections(
       settings: SSHSettings(environment: environment), children: PosixChildProcesses(), pausing: pausing)

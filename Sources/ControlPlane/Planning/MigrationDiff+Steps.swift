@@ -201,13 +201,19 @@ extension MigrationDiff {
       let remaining = started ? dirty?.dirtyBytes : facts.sourceBytes(of: volume)
       bytes = bytes.flatMap { sum in remaining.map { sum + $0 } }
     }
-    let measured = facts.sourceSession?.connectionProof?.bytesPerSecond
+    let proof = facts.sourceSession?.connectionProof
+    let measured = proof?.bytesPerSecond
     let share = migration.iqos.level(at: options.now).share ?? 1
     var rate = (measured ?? Self.assumedBytesPerSecond) * share
     if let limit = migration.iqos.networkLimitBytesPerSecond { rate = min(rate, Double(limit)) }
     return Price(
       bytesToMove: bytes, estimatedSeconds: bytes.flatMap { rate > 0 ? Double($0) / rate : nil },
-      bandwidthMeasured: measured != nil)
+      bandwidthMeasured: measured != nil,
+      note: proof.map { proof in
+        let milliseconds = (proof.roundTripSeconds * 10_000).rounded() / 10
+        let megabytes = Int((proof.bytesPerSecond / 1e6).rounded())
+        return "the link was measured: \(megabytes) MB/s, round trip \(milliseconds) ms"
+      } ?? "")
   }
 
   mutating func synchronize() {

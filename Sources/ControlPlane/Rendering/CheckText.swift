@@ -51,7 +51,8 @@ package func renderChecks(_ checks: [Check], style: TextStyle) -> String {
   let failed = checks.count { $0.result == .failed }
   let warnings = checks.count { $0.result == .warning }
   let unknown = checks.count { $0.result == .unknown }
-  text += "\n\(checks.count - failed - warnings - unknown) ok, \(warnings) warnings, \(failed) failed, \(unknown) unknown\n"
+  text +=
+    "\n\(checks.count - failed - warnings - unknown) ok, \(warnings) warnings, \(failed) failed, \(unknown) unknown\n"
   return text
 }
 

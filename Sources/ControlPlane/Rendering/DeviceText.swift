@@ -33,7 +33,8 @@ package func renderDevices(_ host: String, _ devices: [DeviceRow], style: TextSt
     rows.append(
       [
         device.path, device.type, Quantity.bytes(device.sizeBytes), device.content, device.use,
-        "\(Quantity.bytes(UInt64(device.readBytesPerSecond)))/s", "\(Quantity.bytes(UInt64(device.writtenBytesPerSecond)))/s",
+        "\(Quantity.bytes(UInt64(device.readBytesPerSecond)))/s",
+        "\(Quantity.bytes(UInt64(device.writtenBytesPerSecond)))/s",
         Quantity.bytes(UInt64(device.writtenBytesPerDay)), device.verdict,
       ].map { $0.isEmpty ? "-" : safe($0) })
   }

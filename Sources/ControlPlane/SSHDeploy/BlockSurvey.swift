@@ -33,6 +33,8 @@ package struct BlockSurvey: Sendable, Equatable {
   /// In the order of their names.
   package private(set) var devices: [Device] = []
   private var links: [String: [String]] = [:]
+  /// Mount points by "MAJ:MIN": lsblk shows one of several only.
+  private var mounts: [String: [String]] = [:]
   private var statistics: [[String: (read: Double, written: Double)]] = [[:], [:]]
   private var uptimeSeconds = 0.0
   private static let sectorBytes = 512.0
@@ -51,6 +53,9 @@ package struct BlockSurvey: Sendable, Equatable {
         let fields = rest.split(separator: " ")
         guard fields.count >= 10, let read = Double(fields[5]), let written = Double(fields[9]) else { continue }
         statistics[word == "io0" ? 0 : 1][String(fields[2])] = (read * Self.sectorBytes, written * Self.sectorBytes)
+      case "mount":
+        let parts = rest.split(separator: " ", maxSplits: 1)
+        if parts.count == 2 { mounts[String(parts[0]), default: []].append(Self.mountPoint(parts[1])) }
       case "uptime": uptimeSeconds = rest.split(separator: " ").first.flatMap { Double($0) } ?? 0
       default: continue
       }
@@ -68,6 +73,9 @@ package struct BlockSurvey: Sendable, Equatable {
       if let parent = row["PKNAME"], !parent.isEmpty { children[parent, default: []].insert(name) }
       var device = byName[name] ?? device(name, row)
       if let mount = row["MOUNTPOINT"], !mount.isEmpty, !device.mountedAt.contains(mount) {
+        device.mountedAt.append(mount)
+      }
+      for mount in mounts[row["MAJ:MIN"] ?? "", default: []] where !device.mountedAt.contains(mount) {
         device.mountedAt.append(mount)
       }
       byName[name] = device
@@ -131,6 +139,23 @@ package struct BlockSurvey: Sendable, Equatable {
       rest = rest[(end + 1)...]
     }
     return found
+  }
+
+  /// The kernel writes white space and backslashes in a mount point as `\ooo`.
+  private static func mountPoint(_ text: Substring) -> String {
+    var plain: [UInt8] = []
+    var rest = Array(text.utf8)[...]
+    while let first = rest.first {
+      let digits = rest.dropFirst().prefix(3)
+      if first == UInt8(ascii: "\\"), digits.count == 3, digits.allSatisfy({ (48...55).contains($0) }) {
+        plain.append(digits.reduce(0) { $0 &<< 3 | ($1 - 48) })
+        rest = rest.dropFirst(4)
+      } else {
+        plain.append(first)
+        rest = rest.dropFirst()
+      }
+    }
+    return String(decoding: plain, as: UTF8.self)
   }
 
   private static func unescaped(_ bytes: ArraySlice<UInt8>) -> String {

@@ -59,7 +59,8 @@ package final class HostDeployer: HostGateway {
   package func state(of host: Host) async throws(GatewayError) -> HostState {
     let found = try await probe(transport(to: host), host)
     return HostState(
-      agentDigest: found.installedDigest, agentRunning: found.running != nil, tombstones: found.tombstones)
+      agentDigest: found.installedDigest, agentRunning: found.running != nil && !found.runningIsLost,
+      tombstones: found.tombstones)
   }
 
   package func deploy(to host: Host) async throws(GatewayError) {
@@ -67,7 +68,7 @@ package final class HostDeployer: HostGateway {
     let digest = try await shipped.digest()
     let found = try await probe(transport, host)
     let service = service(on: transport, found)
-    if found.running?.digest == digest, found.installedDigest == digest, service.isCurrent,
+    if found.running?.digest == digest, !found.runningIsLost, found.installedDigest == digest, service.isCurrent,
       await answers(transport, host)
     {
       return

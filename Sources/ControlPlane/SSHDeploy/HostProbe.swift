@@ -5,6 +5,8 @@ import FoundationEssentials
 struct HostProbe: Sendable {
   var installedDigest: String?
   var running: (processID: Int, digest: String)?
+  /// Its files were removed under it: nobody reaches it any more.
+  var runningIsLost = false
   /// All installed agents, the one that is run among them.
   var kept: [String] = []
   /// Bytes of cut-off copies, by the digest of what was being copied.
@@ -43,9 +45,12 @@ struct HostProbe: Sendable {
     case ("kept", 2): kept.append(words[1])
     case ("part", 3): parts[words[1]] = Int(words[2])
     case ("unit", 2): unit = Data(base64Encoded: words[1]).map { String(decoding: $0, as: UTF8.self) }
-    case ("process", 3):
+    case ("process", 3), ("process", 4):
       // Between fork and exec a child of the agent looks like it; the agent is the older one.
-      if running == nil, let processID = Int(words[1]) { running = (processID, words[2]) }
+      if running == nil, let processID = Int(words[1]) {
+        running = (processID, words[2])
+        runningIsLost = words.count == 4
+      }
     case ("tombstone", 2):
       // A file that can't be read is the agent's to report; here it only means less is known.
       if let bytes = Data(base64Encoded: words[1]),

@@ -1,7 +1,7 @@
 /// The POSIX shell scripts that deploying runs on a host. $1 is always the agent's root. Each may be repeated; each
 /// says on standard output, a line a fact, what it found or did.
 enum HostScripts {
-  /// One round trip: `agent DIGEST`, `process PID DIGEST` of a running agent, `kept DIGEST` of every installed one,
+  /// One round trip: `agent DIGEST`, `process PID DIGEST` of a running agent (` (deleted)` where its file is gone), `kept DIGEST` of every installed one,
   /// `tombstone BASE64`, `part NAME BYTES` of a copy that was cut off, and what the host is: see `HostProbe`.
   static let probe = #"""
     root=$1
@@ -22,7 +22,9 @@ enum HostScripts {
     [ -n "${4:-}" ] && echo "space $4"
     [ -e /etc/systemd/system/cmcagent.service ] &&
       echo "unit $(base64 </etc/systemd/system/cmcagent.service | tr -d '\n')"
-    cd "$root" 2>/dev/null || exit 0
+    # A root that was removed under a running agent: the process is all there is to find.
+    here=$(cd "$root" 2>/dev/null && pwd -P) || here=$root
+    cd "$root" 2>/dev/null || cd /proc/self
     link=$(readlink bin/cmcagent 2>/dev/null) && [ -x bin/cmcagent ] && echo "agent ${link#cmcagent-}"
     for file in bin/cmcagent-*; do
       [ -f "$file" ] && echo "kept ${file#bin/cmcagent-}"
@@ -33,14 +35,14 @@ enum HostScripts {
     find /proc -mindepth 2 -maxdepth 2 -name exe -lname '*/bin/cmcagent-*' 2>/dev/null | while read -r exe; do
       path=$(readlink "$exe" 2>/dev/null) || continue
       case $path in
-        "$PWD"/bin/cmcagent-*) ;;
+        "$here"/bin/cmcagent-*) ;;
         *) continue ;;
       esac
       pid=${exe#/proc/}
       pid=${pid%/exe}
       # `cmcagent run` serves; `rpc` and the tap's holder are other commands of the same binary.
       case $(tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null) in
-        *" run --root "*) path=${path% (deleted)}; echo "process $pid ${path##*/cmcagent-}" ;;
+        *" run --root "*) echo "process $pid ${path##*/cmcagent-}" ;;
       esac
     done
     for file in tombstones/*; do
@@ -79,7 +81,8 @@ enum HostScripts {
   /// seconds apart, and `uptime`.
   static let survey = #"""
     sed 's/^/io0 /' /proc/diskstats
-    lsblk -P -b -o NAME,KNAME,PKNAME,TYPE,SIZE,FSTYPE,LABEL,MOUNTPOINT,MODEL,SERIAL,RO | sed 's/^/block /'
+    while read -r _ _ device _ path _; do echo "mount $device $path"; done </proc/self/mountinfo
+    lsblk -P -b -o NAME,KNAME,PKNAME,MAJ:MIN,TYPE,SIZE,FSTYPE,LABEL,MOUNTPOINT,MODEL,SERIAL,RO | sed 's/^/block /'
     for link in /dev/disk/by-id/* /dev/disk/by-path/*; do
       [ -L "$link" ] && name=$(readlink "$link") && echo "link $link ${name##*/}"
     done

@@ -121,7 +121,8 @@ host_known() {
 host_start() {
   local host=$LAB/hosts/$1 net
   net=$(cat "$host/net.pid")
-  nsenter --net="/proc/$net/ns/net" \
+  # Not this test's environment: there are secrets in it.
+  env -i "PATH=$PATH" nsenter --net="/proc/$net/ns/net" \
     unshare --mount --pid --uts --ipc --fork --kill-child 2>/dev/null bash -c '
       hostname $1
       root=$2/hosts/$1/root
