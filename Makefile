@@ -37,6 +37,9 @@ test: build ## Lint, unit tests and simulation, then the end-to-end scripts with
 test-full: build ## The same, with a kill at every kind of step
 	@.ci/test full
 
+test-vm: build ## The whole way on real kernels: two emulated machines, LVM, a mounted file system in use (minutes)
+	@Tests/EndToEndTests/vm/test-vm full
+
 bench: build ## Speed beside nbdcopy, nbdkit and qemu-nbd, as ratios of one run
 	@Tests/Benchmarks/bench.py
 
@@ -52,4 +55,4 @@ lint: ## Check the format of the sources
 clean: ## Remove what was built
 	@rm -rf .build .build-static $(PRODUCT)
 
-.PHONY: help setup build static demo test test-full bench sim fmt lint clean
+.PHONY: help setup build static demo test test-full test-vm bench sim fmt lint clean
