@@ -37,6 +37,9 @@ test: build ## Lint, unit tests and simulation, then the end-to-end scripts with
 test-full: build ## The same, with a kill at every kind of step
 	@.ci/test full
 
+test-vm: build ## The whole way on real kernels: two emulated machines, LVM, a mounted file system in use (minutes)
+	@Tests/EndToEndTests/vm/test-vm full
+
 test-az: build ## The emulator under Microsoft's own clients, the az CLI among them (installs 730 MB from PyPI)
 	@Tests/EndToEndTests/scripts/test-azure-clients az
 
@@ -62,4 +65,4 @@ lint: ## Check the format of the sources
 clean: ## Remove what was built
 	@rm -rf .build .build-static .build-fuzz $(PRODUCT)
 
-.PHONY: help setup build static demo test test-full test-az bench soak sim fuzz fmt lint clean
+.PHONY: help setup build static demo test test-full test-az test-vm bench soak sim fuzz fmt lint clean

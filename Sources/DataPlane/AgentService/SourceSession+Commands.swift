@@ -85,7 +85,13 @@ extension SourceSession {
 
   private func serveTap() throws(AgentFault) {
     try taps.serve { index, volume in
-      TapExport(name: volume.name.text, sizeBytes: volume.sizeBytes, device: volumes[index].device) {
+      TapExport(
+        name: volume.name.text, sizeBytes: volume.sizeBytes, device: volumes[index].device,
+        changedData: { [weak self] range, limit in
+          self?.state.withLock { $0.machine.changedDataMap(of: index, in: range, limit: limit) }
+            ?? [SourceMachine.MapRun(range: range, differs: true)]
+        }
+      ) {
         [weak self] operation, request, payload, completion in
         guard let self else { return completion(.failure(.shutdown)) }
         application(volume: index, operation, request, payload, completion)

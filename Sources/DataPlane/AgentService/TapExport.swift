@@ -11,6 +11,9 @@ final class TapExport: NBDExport {
     var connections = 0
   }
 
+  /// The session's changed data map of a range: at most so many runs from its beginning.
+  typealias ChangedData = @Sendable (ByteRange, Int) -> [SourceMachine.MapRun]
+
   /// The session, asked for one request.
   typealias Submit = @Sendable (ApplicationOperation, NBDRequest, PayloadBuffer, @escaping NBDCompletion) -> Void
 
@@ -18,12 +21,17 @@ final class TapExport: NBDExport {
   let sizeBytes: UInt64
   let blockSizes: NBDBlockSizes
   var isReadOnly: Bool { false }
-  var hasDirtyMap: Bool { false }
+  var hasDirtyMap: Bool { true }
   private let device: any BlockDevice
   private let submit: Submit
+  private let changedData: ChangedData
   private let doors = Monitor(Doors())
 
-  init(name: String, sizeBytes: UInt64, device: any BlockDevice, submit: @escaping Submit) {
+  init(
+    name: String, sizeBytes: UInt64, device: any BlockDevice, changedData: @escaping ChangedData,
+    submit: @escaping Submit
+  ) {
+    self.changedData = changedData
     self.name = name
     self.sizeBytes = sizeBytes
     self.device = device
@@ -68,7 +76,9 @@ final class TapExport: NBDExport {
   func blockStatus(
     of range: ByteRange, context: NBDMetaContext, limit: Int
   ) throws(NBDErrorCode) -> [NBDExtent] {
-    guard context == .allocation else { throw .invalid }
+    if context == .dirty {
+      return changedData(range, limit).map { NBDExtent(lengthBytes: $0.range.length, flags: $0.differs ? 1 : 0) }
+    }
     do throws(BlockDeviceError) {
       return try device.allocation(of: range).prefix(limit).map {
         NBDExtent(lengthBytes: $0.range.length, flags: $0.isZero ? NBDAllocation.hole | NBDAllocation.zero : 0)

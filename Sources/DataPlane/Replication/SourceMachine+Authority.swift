@@ -143,12 +143,19 @@ extension SourceMachine {
 
   mutating func beginBarrierIfDrained(into effects: inout [SourceEffect]) {
     guard stage == .swinging, barrier == nil, isDrained, link != nil else { return }
+    // What the copier wrote is flushed first: the destination flushes behind the barrier too, and that must be little.
+    if swingCheckpoint == nil, !unflushed.isEmpty {
+      swingCheckpoint = checkpointCounter + 1
+      wantsCheckpoint = true
+    }
+    if let wanted = swingCheckpoint, lastCheckpointDone < wanted { return considerCheckpoint(into: &effects) }
     beginBarrier(.standIn, into: &effects)
   }
 
   /// Back to tracking: every request of the application is released, none fails.
   mutating func abortSwing(_ why: String, into effects: inout [SourceEffect]) {
     guard stage == .swinging else { return }
+    swingCheckpoint = nil
     lastError = "the swing was given up: \(why)"
     effects.append(.journal("the swing was given up: \(why)"))
     forgetMirroring()
@@ -346,6 +353,7 @@ extension SourceMachine {
       if fallback != nil { return .refused(why: "authority is just returning to the source; try again") }
       if adoptingCopy != nil { return .refused(why: "the destination's copy is new; synchronize first") }
       pass = nil
+      swingCheckpoint = nil
       effects.append(.journal("swing: draining \(volumes.reduce(0) { $0 + $1.dirtyBytes }) bytes"))
       setStage(.swinging, into: &effects)
       pump(into: &effects)

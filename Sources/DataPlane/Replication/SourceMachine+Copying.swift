@@ -470,6 +470,7 @@ extension SourceMachine {
     unflushed.removeFirst(done.covered)
     if adoptingCopy == nil { for index in volumes.indices { clearIntents(index, into: &effects) } }
     let number = done.id & 0xffff_ffff_ffff
+    lastCheckpointDone = number
     if let end = pass?.endsWithCheckpoint, number >= end { passEnded(into: &effects) }
     considerCheckpoint(into: &effects)
     pump(into: &effects)

@@ -66,3 +66,40 @@ extension SourceMachine {
       percent: percent, bytesPerSecond: speed, etaSeconds: speed > 0 ? Double(behind) / speed : nil)
   }
 }
+
+extension SourceMachine {
+  /// A stretch of a volume that differs all over, or nowhere, as far as blocks tell.
+  package struct MapRun: Sendable, Equatable {
+    package var range: ByteRange
+    package var differs: Bool
+    package init(range: ByteRange, differs: Bool) {
+      self.range = range
+      self.differs = differs
+    }
+  }
+
+  /// The changed data map of `range`, which lies within the volume, from its beginning: at most `limit` runs, and fewer
+  /// bytes than asked for where more would be needed. What is on its way differs still. Looks at every block of the range.
+  package func changedDataMap(of volume: Int, in range: ByteRange, limit: Int) -> [MapRun] {
+    guard !range.isEmpty, limit > 0 else { return [] }
+    let blocks = volumes[volume].blocks(of: range)
+    var differs = blocks.map { volumes[volume].dirty.blocks.contains($0) }
+    for transfer in transfers where transfer.volume == volume {
+      for block in transfer.blocks.clamped(to: blocks) { differs[block - blocks.lowerBound] = true }
+    }
+    var runs: [MapRun] = []
+    var start = blocks.lowerBound
+    for block in blocks
+    where block + 1 == blocks.upperBound || differs[block + 1 - blocks.lowerBound] != differs[block - blocks.lowerBound]
+    {
+      let bytes = volumes[volume].bytes(ofBlocks: start..<block + 1)
+      runs.append(
+        MapRun(
+          range: ByteRange(from: max(bytes.offset, range.offset), to: min(bytes.end, range.end)),
+          differs: differs[block - blocks.lowerBound]))
+      if runs.count == limit { break }
+      start = block + 1
+    }
+    return runs
+  }
+}

@@ -94,6 +94,9 @@ package struct SourceMachine: Sendable {
   var unflushed: [UnflushedRun] = []
   var checkpoint: Checkpoint?
   var checkpointCounter: UInt64 = 0
+  var lastCheckpointDone: UInt64 = 0
+  /// The one that must be done before the barrier of the swing under way.
+  var swingCheckpoint: UInt64?
   var lastCheckpointAt = MonotonicTime(nanoseconds: 0)
   var bytesSinceCheckpoint: UInt64 = 0
   var wantsCheckpoint = false
