@@ -41,7 +41,7 @@ bench: build ## Speed beside nbdcopy, nbdkit and qemu-nbd, as ratios of one run
 	@Tests/Benchmarks/bench.py
 
 sim: ## Replay one seed of the simulation: make sim SEED=7
-	@SIM_SEED=$(SEED) $(SWIFT_TEST) --filter 'ReplicationSimulation|ReconcilerSimulation|JointSimulation'
+	@SWIFT_DETERMINISTIC_HASHING=1 SIM_SEED=$(SEED) $(SWIFT_TEST) --filter 'ReplicationSimulation|ReconcilerSimulation|JointSimulation'
 
 fmt: ## Format the sources
 	@$(FORMAT) --in-place --parallel --configuration .swift-format -r $(SOURCES)

@@ -14,13 +14,15 @@ let strict: [SwiftSetting] = [
 
 let argumentParser: Target.Dependency = .product(name: "ArgumentParser", package: "swift-argument-parser")
 
-/// `optimized`: in debug builds too, for what thousands of simulated runs of a test execute.
+/// In debug builds too, for what thousands of simulated runs of a test execute.
+let simulated: [SwiftSetting] = [.unsafeFlags(["-O"], .when(configuration: .debug))]
+
 func room(
   _ floor: String, _ name: String, _ dependencies: [Target.Dependency] = [], optimized: Bool = false
 ) -> Target {
   .target(
     name: name, dependencies: dependencies, path: "Sources/\(floor)/\(name)", exclude: ["README.md"],
-    swiftSettings: strict + (optimized ? [.unsafeFlags(["-O"], .when(configuration: .debug))] : []))
+    swiftSettings: strict + (optimized ? simulated : []))
 }
 
 func program(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
@@ -28,8 +30,12 @@ func program(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
     name: name, dependencies: dependencies, path: "Sources/Programs/\(name)", swiftSettings: strict)
 }
 
-func tests(_ name: String, _ dependencies: [Target.Dependency], exclude: [String] = []) -> Target {
-  .testTarget(name: name, dependencies: dependencies, path: "Tests/\(name)", exclude: exclude, swiftSettings: strict)
+func tests(
+  _ name: String, _ dependencies: [Target.Dependency], exclude: [String] = [], optimized: Bool = false
+) -> Target {
+  .testTarget(
+    name: name, dependencies: dependencies, path: "Tests/\(name)", exclude: exclude,
+    swiftSettings: strict + (optimized ? simulated : []))
 }
 
 func systemLibrary(_ name: String, _ pkgConfig: String? = nil, _ package: String? = nil) -> Target {
@@ -75,10 +81,11 @@ let package = Package(
     room("ControlPlane", "YAMLTree", ["CYAML", "Diagnostics"]),
     room("ControlPlane", "MigrationModel", ["BlockModel", "Diagnostics"]),
     room("ControlPlane", "PlanReading", ["YAMLTree", "MigrationModel", "BlockModel", "Diagnostics"]),
-    room("ControlPlane", "Planning", ["MigrationModel", "AgentProtocol", "BlockModel", "Diagnostics"]),
+    room(
+      "ControlPlane", "Planning", ["MigrationModel", "AgentProtocol", "BlockModel", "Diagnostics"], optimized: true),
     room(
       "ControlPlane", "Reconciling",
-      ["Planning", "MigrationModel", "AgentProtocol", "BlockModel", "Seams", "Diagnostics"]),
+      ["Planning", "MigrationModel", "AgentProtocol", "BlockModel", "Seams", "Diagnostics"], optimized: true),
     room(
       "ControlPlane", "ARMClient",
       ["CCurl", "Reconciling", "Planning", "MigrationModel", "BlockModel", "Seams", "LinuxPlatform", "Diagnostics"]),
@@ -143,7 +150,7 @@ let package = Package(
       [
         "Reconciling", "Planning", "MigrationModel", "AgentProtocol", "BlockModel", "Seams", "Diagnostics",
         "H2HProtocol", "Replication", "Simulation", "TestSupport",
-      ]),
+      ], optimized: true),
     tests(
       "RenderingTests",
       ["Rendering", "Planning", "Reconciling", "MigrationModel", "AgentProtocol", "BlockModel", "Diagnostics"]),

@@ -51,7 +51,8 @@ struct JointReplication {
 extension WorldState {
   /// Moves replication on, then shows the orchestrator what its agents would say.
   mutating func settleJoint(at now: Double) {
-    guard var joint else { return }
+    // Taken out, not copied: all that the two disks hold would be copied with it at the first write.
+    guard var joint = takeJoint() else { return }
     for (role, host) in joint.hosts where agents[host]?.isRunning == true { joint.rehearsal.restart(role) }
     joint.advance(to: now)
     if let failure = joint.rehearsal.failure { violate("replication: \(failure)") }
@@ -74,6 +75,11 @@ extension WorldState {
       }
     }
     self.joint = joint
+  }
+
+  private mutating func takeJoint() -> JointReplication? {
+    defer { joint = nil }
+    return joint
   }
 
   private func show(
@@ -118,7 +124,7 @@ extension WorldState {
   mutating func carryOutJoint(
     _ command: SessionCommand, _ session: inout FakeSession, at now: Double
   ) throws(AgentFault) {
-    guard var joint else { return }
+    guard var joint = takeJoint() else { return }
     defer { self.joint = joint }
     let id = session.seen.session
     switch command {

@@ -20,7 +20,7 @@ import Testing
   @Test func everySeedReachesItsPhaseWithEveryAcknowledgedWrite() {
     let environment = ProcessInfo.processInfo.environment
     let chosen = environment["SIM_SEED"].flatMap(UInt64.init)
-    let limit = Double(environment["SIM_SECONDS"] ?? "") ?? 25
+    let limit = Double(environment["SIM_SECONDS"] ?? "") ?? 20
     let start = ContinuousClock.now
     var total = SimulationReport()
     var seed = chosen ?? 1

@@ -9,7 +9,9 @@ struct Main: AsyncParsableCommand {
     abstract: "Live block migration, host to host, into Azure, from a plan in YAML.",
     version: VersionCommand.version,
     subcommands: [
-      ValidateCommand.self, PlanCommand.self, ApplyCommand.self, StatusCommand.self, ApproveCommand.self,
+      ValidateCommand.self, PlanCommand.self, ShowCommand.self, ApplyCommand.self, StatusCommand.self,
+      ReadyCommand.self, HistoryCommand.self,
+      ApproveCommand.self,
       ConfirmCommand.self, PauseCommand.self, ResumeCommand.self, RevertCommand.self, ObserveCommand.self,
       EmulatorCommand.self, VersionCommand.self,
     ])
