@@ -1,3 +1,4 @@
+import AgentProtocol
 import BlockModel
 import Diagnostics
 import MigrationModel
@@ -112,6 +113,83 @@ import Testing
     #expect(bench.world.violations == [])
   }
 
+  private func revert(_ bench: Bench, _ plan: MigrationPlan) -> Result<OperationOutcome, GatewayError>? {
+    let operations = bench.operations(plan)
+    return bench.loop.run { () -> Result<OperationOutcome, GatewayError> in
+      do throws(GatewayError) {
+        return .success(try await operations.revert(MigrationName("m0"), why: "slow"))
+      } catch {
+        return .failure(error)
+      }
+    }
+  }
+
+  private func stage(_ bench: Bench, _ host: String, _ role: Role) -> SessionObservation? {
+    bench.world.state.withLock { state in
+      state.agents[HostName(host)]?.sessions.values.first { $0.seen.role == role }?.seen
+    }
+  }
+
+  @Test func aRevertNeedsOnlyTheSource() throws {
+    let plan = samplePlan(.cmotion)
+    let bench = Bench(plan)
+    #expect(bench.apply(plan)?.exitCode == 0)
+    bench.world.state.withLock { _ = $0.unreachable.insert(HostName("cloud")) }
+    let outcome = try #require(revert(bench, plan)).get()
+    #expect(stage(bench, "h0", .source)?.stage == .tracking)
+    #expect(stage(bench, "h0", .source)?.hold?.cause == .reverted)
+    #expect(outcome.missed.contains { $0.contains("destination cloud does not answer") }, "\(outcome)")
+    bench.world.state.withLock { $0.unreachable = [] }
+    let next = bench.apply(plan)
+    #expect(next?.exitCode == 4, "the one hold is enough: \(brief(next))")
+    #expect(bench.world.violations == [])
+  }
+
+  @Test func aRevertWithoutTheSourceHoldsAndSaysWhatItCouldNotDo() throws {
+    let plan = samplePlan(.cmotion)
+    let bench = Bench(plan)
+    #expect(bench.apply(plan)?.exitCode == 0)
+    bench.world.state.withLock { _ = $0.unreachable.insert(HostName("h0")) }
+    guard case .failure(let error)? = revert(bench, plan) else {
+      Issue.record("it can't have reverted")
+      return
+    }
+    #expect(error.code == ApplyCode.sourceSilent)
+    #expect(error.message.contains("held on cloud") && error.advice.contains("cmcplan revert m0"), "\(error)")
+    #expect(stage(bench, "cloud", .destination)?.hold != nil)
+  }
+
+  @Test func revertAllTakesBackWhatIsSwungAndLeavesTheRest() {
+    var plan = samplePlan(.cmotion, count: 3)
+    plan.migrations[MigrationName("m1")]?.cutover.phase = Positioned(.synchronized)
+    let bench = Bench(plan)
+    #expect(bench.apply(plan)?.exitCode == 0)
+    let operations = bench.operations(plan)
+    let names = bench.loop.run { await operations.revertAll(why: "all back").map(\.migration.text) }
+    #expect(names == ["m0", "m2"])
+    #expect(stage(bench, "h1", .source)?.hold == nil)
+    for host in ["h0", "h2"] { #expect(stage(bench, host, .source)?.stage == .tracking) }
+  }
+
+  @Test func aHoldThatComesBetweenTheLookAndTheSwingIsNoFailure() {
+    let plan = samplePlan(.cmotion)
+    let bench = Bench(plan)
+    bench.world.state.withLock { $0.holdsAtSwing = true }
+    let summary = bench.apply(plan)
+    #expect(summary?.exitCode == 4, brief(summary))
+    #expect(summary?.failures.isEmpty == true)
+  }
+
+  @Test func aHookIsToldTheDeviceAndTheLUNOfAVolume() {
+    var plan = samplePlan(.finalized)
+    plan.migrations[MigrationName("m0")]?.cutover.hooks[.mount] = Hook(
+      host: nil, run: "mount {device:data} {lun:log} {else:x} {", timeoutSeconds: 60, position: nil)
+    let bench = Bench(plan)
+    #expect(bench.apply(plan)?.exitCode == 0)
+    let command = bench.world.state.withLock { $0.hookCommands["mount"] }
+    #expect(command?.contains(" 1 {else:x} {") == true && command?.contains("{device") == false, "\(command ?? "")")
+  }
+
   @Test func anUnreachableHostFailsItsMigrationOnly() {
     let plan = samplePlan(.synchronized, count: 3)
     let bench = Bench(plan)
@@ -179,7 +257,7 @@ import Testing
     let operations = bench.operations(plan)
     let error = bench.loop.run { () -> GatewayError? in
       do throws(GatewayError) {
-        try await operations.resume(MigrationName("m0"))
+        _ = try await operations.resume(MigrationName("m0"))
         return nil
       } catch {
         return error

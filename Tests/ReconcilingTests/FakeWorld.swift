@@ -51,6 +51,10 @@ struct WorldState {
   /// How often a hook fails before it succeeds.
   var failingHooks: [String: Int] = [:]
   var unreachable: Set<HostName> = []
+  /// Somebody pauses at the very moment of the swing.
+  var holdsAtSwing = false
+  /// What each hook was last given to run.
+  var hookCommands: [String: String] = [:]
   var fences = 0
   var syncSeconds = 20.0
   /// Calls to agents, for whoever looks into a seed.
@@ -114,6 +118,10 @@ struct WorldState {
     let key = FakeAgent.Key(session: call.session, role: call.role)
     guard var session = agents[host]?.sessions[key] else {
       throw AgentFault(.unknownSession, "\(call.session) isn't known here")
+    }
+    if holdsAtSwing, call.command == .swing {
+      session.seen.hold = Hold(cause: .paused, who: "bob", why: "wait", at: WallTime(secondsSince1970: now))
+      agents[host]?.sessions[key] = session
     }
     if session.seen.hold != nil, !call.command.mayCrossHold {
       // As the agent does: a hold may come at any moment, between what apply saw and what it asks for.
@@ -246,6 +254,7 @@ struct WorldState {
       violate("hook \(call.point) before the release")
     }
     hookExecutions[call.point, default: 0] += 1
+    hookCommands[call.point] = call.command
     let isAskedToFail = failingHooks[call.point, default: 0] > 0
     if isAskedToFail { failingHooks[call.point, default: 0] -= 1 }
     let stops = call.point == HookPoint.stopApplication.rawValue

@@ -1,5 +1,5 @@
 /// A place in a document: line and column count from 1, the column in Unicode scalars.
-package struct SourcePosition: Hashable, Sendable, Comparable, CustomStringConvertible {
+package struct SourcePosition: Hashable, Sendable, Comparable, CustomStringConvertible, Codable {
   package var file: String
   package var line: Int
   package var column: Int
@@ -28,8 +28,8 @@ extension Positioned: Equatable where Value: Equatable {}
 extension Positioned: Hashable where Value: Hashable {}
 
 /// One thing that the user should know, and what to do about it. User input yields these, all of them, never the first only.
-package struct Diagnostic: Sendable, Equatable {
-  package enum Severity: String, Sendable, Comparable {
+package struct Diagnostic: Sendable, Equatable, Codable {
+  package enum Severity: String, Sendable, Codable, Comparable {
     case error
     case warning
     case note

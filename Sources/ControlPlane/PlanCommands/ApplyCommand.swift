@@ -3,6 +3,7 @@ import BlockModel
 import Diagnostics
 import Foundation
 import LinuxPlatform
+import MigrationModel
 import Planning
 import Reconciling
 import Rendering
@@ -19,11 +20,12 @@ package struct ApplyCommand: AsyncParsableCommand {
       """)
   enum Format: String, ExpressibleByArgument, CaseIterable { case text, json }
 
+  @Argument(help: "What cmcplan plan --out saved: exactly that is carried out, without a question, or nothing.")
+  var file: String?
   @OptionGroup var plan: PlanFileOptions
+  @OptionGroup var selection: SelectionOptions
   @Flag(help: "Don't ask.")
   var autoApprove = false
-  @Option(help: ArgumentHelp("Only this migration. May be given many times.", valueName: "migration"))
-  var only: [String] = []
   @Option(
     defaultAsFlag: "forever", parsing: .next,
     help: ArgumentHelp("Stay until the target is reached, or so long: 90s, 30m, 12h.", valueName: "duration"))
@@ -42,29 +44,41 @@ package struct ApplyCommand: AsyncParsableCommand {
         throw CommandFailure("--parallelism \(parallelism) lets nothing run", advice: "give 1 or more")
       }
       let policy = try waitPolicy()
+      let saved = try file.map(SavedFile.read)
+      if saved != nil, !selection.isEmpty {
+        throw CommandFailure(
+          "a saved change set says itself which migrations it is for", advice: "plan again with these options and --out"
+        )
+      }
       let document = try PlanDocument.load(plan, console: console)
-      let selected = only.isEmpty ? nil : Set(try only.map(document.migration))
+      let selected = try saved.map { $0.content.only.map(Set.init) } ?? selection.migrations(of: document)
+      let overwrite = try saved.map { Set($0.content.overwrite) } ?? selection.overwritten(in: document)
+      let maxMoves = saved.map(\.content.maxMoves) ?? selection.maxMoves
       let progress = Progress(console: console, format: format == .json ? .json : .text)
       let journal = try RunJournal(beside: document)
       let world = try World.make(
         document, withClouds: true, journal: journal, console: console, report: { progress.show($0) })
       let first = await ObserveRun(plan: document.plan, gateways: world.gateways, services: world.services)
         .observe(only: selected)
+      let now = world.services.time.wallNow()
       let changes = diff(
         document.plan, first,
-        options: PlanningOptions(only: selected, now: world.services.time.wallNow(), digest: sha256))
+        options: PlanningOptions(
+          only: selected, overwrite: overwrite, maxMoves: maxMoves, guardrails: document.guardrails?.limits,
+          origin: saved == nil ? .applied : .saved, now: now, digest: sha256))
+      if let saved { try refuseStale(saved, changes, first, document) }
       if format == .text { console.write(renderText(changes, style: console.style)) }
       var isApprovedNow = false
-      if !autoApprove, let question = Approving(changes) {
+      if saved == nil, !autoApprove, let question = Approving(changes) {
         try question.ask(console)
         isApprovedNow = try await question.askForOneWaySteps(console, document, world)
       }
       let apply = ApplyRun(
         plan: document.plan, gateways: world.gateways,
         options: ApplyOptions(
-          parallelism: parallelism, wait: policy, only: selected,
-          stealLease: stealLease
-            || LeaseHolder.areAllDead(in: first, selected: selected, now: world.services.time.wallNow()),
+          parallelism: parallelism, wait: policy, only: selected, overwrite: overwrite,
+          stealLease: stealLease || LeaseHolder.areAllDead(in: first, selected: selected, now: now), maxMoves: maxMoves,
+          guardrails: document.guardrails?.limits, listed: saved?.content.listed,
           holder: LeaseHolder.describe(who: world.who, runID: journal.runID)),
         services: world.services)
       let summary = await progress.ticking {
@@ -73,10 +87,37 @@ package struct ApplyCommand: AsyncParsableCommand {
           await apply.run(from: isApprovedNow ? nil : first)
         }
       }
+      if let saved {
+        SavedFile.noteApplication(
+          of: saved.digest, in: document.directory,
+          "Applied \(rendered(now)) by \(world.who), run \(journal.runID), exit \(summary.exitCode).")
+      }
       if format == .text { console.write(renderSummary(summary, style: console.style)) }
       throw ExitCode(summary.exitCode)
     }
   }
+
+  /// Exactly what was saved, or nothing.
+  private func refuseStale(
+    _ saved: SavedFile, _ changes: ChangeSet, _ first: Observation, _ document: PlanDocument
+  ) throws {
+    guard saved.content.program == VersionCommand.version else {
+      throw CommandFailure(
+        "the change set was made by cmcplan \(saved.content.program), this is \(VersionCommand.version)",
+        advice: "plan again with this one, or apply with the other")
+    }
+    let moved = saved.content.moved(changes, first)
+    guard !moved.isEmpty else { return }
+    let applied = SavedFile.application(of: saved.digest, in: document.directory)
+    throw CommandFailure(
+      "\(file ?? "the change set") is not what there is to do any more; nothing was changed"
+        + (applied.map { "\n  it was applied before: \($0)" } ?? "")
+        + moved.prefix(Self.shownDifferences).map { "\n  - \($0)" }.joined()
+        + (moved.count > Self.shownDifferences ? "\n  - … and \(moved.count - Self.shownDifferences) more" : ""),
+      advice: "review cmcplan plan, and save it anew with --out")
+  }
+
+  private static let shownDifferences = 20
 
   private static let lastWords = """
 

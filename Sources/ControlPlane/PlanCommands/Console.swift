@@ -32,6 +32,9 @@ final class Console: Sendable {
     lost.withLock { lost in if !lost.output { lost.output = !Self.put(text, to: .standardOutput) } }
   }
 
+  /// Whether nobody reads standard output any more.
+  var isLost: Bool { lost.withLock(\.output) }
+
   func complain(_ text: String) {
     guard !text.isEmpty else { return }
     lost.withLock { lost in if !lost.error { lost.error = !Self.put(text, to: .standardError) } }

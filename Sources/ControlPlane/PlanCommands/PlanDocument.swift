@@ -43,8 +43,9 @@ struct PlanDocument {
   let guardrails: Guardrails?
 
   /// Reads the plan; prints what is wrong with it to standard error and ends with exit 1 where there are errors.
-  static func load(_ options: PlanFileOptions, console: Console) throws -> PlanDocument {
-    let read = try PlanDocumentReading(options)
+  /// `isEmergency`: guardrails aren't looked at, for what only gives authority back, or holds, contacts no cloud.
+  static func load(_ options: PlanFileOptions, console: Console, isEmergency: Bool = false) throws -> PlanDocument {
+    let read = try PlanDocumentReading(options, isEmergency: isEmergency)
     if !read.diagnostics.isEmpty { console.complain(read.text) }
     guard let document = read.document else {
       console.complain("\(read.summary); nothing was contacted\n")
@@ -73,7 +74,7 @@ struct PlanDocumentReading {
   let files: [String]
   private let sources: [String: [UInt8]]
 
-  init(_ options: PlanFileOptions) throws {
+  init(_ options: PlanFileOptions, isEmergency: Bool = false) throws {
     let found = try PlanFiles.find(options.file)
     var sources: [String: [UInt8]] = [:]
     var parts: [PlanSource] = []
@@ -90,9 +91,9 @@ struct PlanDocumentReading {
     }
     let (variables, faults) = try Self.variables(options, sources: &sources)
     let (plan, problems) = PlanReader.read(parts, variables: variables)
-    let (guardrails, complaints) = try Self.guardrails(options, sources: &sources)
+    let (guardrails, complaints) = isEmergency ? (nil, []) : try Self.guardrails(options, sources: &sources)
     var all = faults + problems + complaints
-    if let plan, !complaints.hasErrors { all += GuardrailCheck.diagnostics(plan, guardrails: guardrails) }
+    if let plan, !isEmergency, !complaints.hasErrors { all += GuardrailCheck.diagnostics(plan, guardrails: guardrails) }
     diagnostics = all.sortedByPosition()
     files = parts.map(\.file)
     self.sources = sources

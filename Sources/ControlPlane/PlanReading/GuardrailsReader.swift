@@ -63,8 +63,8 @@ struct GuardrailsShape: Sendable {
     apiVersion = table.add("apiVersion", .constant("cmcplan/v1"), required: true, examples: ["cmcplan/v1"], "Version.")
     kind = table.add("kind", .constant("Guardrails"), required: true, examples: ["Guardrails"], "Kind of document.")
     allow = table.add("allow", .shape(allowShape), required: true, "What is allowed.")
-    limits = table.addLater(
-      "limits", .shape(GuardrailLimitsShape.the.shape), instead: "remove it, and review plans for it",
+    limits = table.add(
+      "limits", .shape(GuardrailLimitsShape.the.shape),
       examples: ["{locations: {only: [westeurope]}, moves: {atMost: 5}}"], "What every plan may want.")
     shape = Shape(table)
   }

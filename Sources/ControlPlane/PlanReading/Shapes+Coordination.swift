@@ -12,9 +12,8 @@ struct CoordinationFields: Sendable {
   let archive: Field<YAMLNode>
 
   init(_ table: inout FieldTable) {
-    guardrails = table.addLater(
+    guardrails = table.add(
       "guardrails", .shape(GuardrailLimitsShape.the.shape),
-      instead: "put them in a file of their own and name it with --guardrails FILE",
       examples: ["{locations: {only: [westeurope]}, moves: {atMost: 5}}"], "What the plan may want.")
     waves = table.addLater(
       "waves", .list(of: WaveShape.the.shape), instead: "remove it, and apply in order with --only MIGRATION",

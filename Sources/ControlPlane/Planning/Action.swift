@@ -17,7 +17,7 @@ package struct VolumeKey: Hashable, Sendable, Codable, Comparable, CustomStringC
 
 /// One thing to do. Each says what should hold afterwards, so it may be repeated at any time; what it needs to know
 /// of the world (sizes, LUNs, keys, addresses) is looked up when it is carried out.
-package enum Action: Hashable, Sendable {
+package enum Action: Hashable, Sendable, Codable {
   /// The shipped agent is installed and runs.
   case deployAgent(HostName)
   /// This run may act on the migration: both agents gave it their lease.

@@ -3,7 +3,7 @@ package import BlockModel
 package import Diagnostics
 
 /// Where a migration is now, as far as the observation tells.
-package enum PhaseReached: Sendable, Equatable {
+package enum PhaseReached: Sendable, Equatable, Codable {
   /// Not even prepared yet.
   case nothing
   case reached(Phase)
@@ -35,8 +35,8 @@ package enum PhaseReached: Sendable, Equatable {
 }
 
 /// What a change costs. Nil is "not known before …", never zero.
-package struct Price: Sendable, Equatable {
-  package enum CostClass: String, Sendable {
+package struct Price: Sendable, Equatable, Codable {
+  package enum CostClass: String, Sendable, Codable {
     /// No new resource, no pause.
     case free
     /// Something is billed from now on.
@@ -68,7 +68,7 @@ package struct Price: Sendable, Equatable {
 }
 
 /// Whether a change can be taken back.
-package enum Reversibility: String, Sendable {
+package enum Reversibility: String, Sendable, Codable {
   /// Changes nothing that anybody could notice, or can be changed again at any time.
   case live
   case reversible
@@ -76,7 +76,7 @@ package enum Reversibility: String, Sendable {
 }
 
 /// One thing that will be done, and everything a reviewer would ask about it.
-package struct Change: Sendable, Equatable {
+package struct Change: Sendable, Equatable, Codable {
   package var action: Action
   /// The phase that this step is on the way to.
   package var towards: Phase
@@ -105,13 +105,17 @@ package struct Change: Sendable, Equatable {
 }
 
 /// Why something that the plan wants isn't done now.
-package struct Waiting: Sendable, Equatable {
-  package enum Reason: Sendable, Equatable {
+package struct Waiting: Sendable, Equatable, Codable {
+  package enum Reason: Sendable, Equatable, Codable {
     /// Closed now; the next opening, nil where there is none within a year.
     case window(opensAt: WallTime?)
     /// Nobody approved this configuration, or the approval expired.
     case approval(Phase)
     case hold(Hold)
+    /// Guardrails want it from a saved change set.
+    case saved
+    /// Only so many migrations are moved in one run (`--max-moves`, guardrails), and others come first.
+    case moves(limit: Int)
     /// `confirmWithin` is set and the swing isn't confirmed yet; the agents revert at this time.
     case confirmation(by: WallTime?)
   }
@@ -127,7 +131,7 @@ package struct Waiting: Sendable, Equatable {
 }
 
 /// What differs for one migration.
-package struct MigrationChanges: Sendable, Equatable {
+package struct MigrationChanges: Sendable, Equatable, Codable {
   package var migration: MigrationName
   package var reached: PhaseReached
   package var target: Phase
@@ -156,11 +160,28 @@ package struct MigrationChanges: Sendable, Equatable {
     diagnostics.hasErrors ? [] : changes.prefix(lookAgainAfter ?? changes.count).filter { $0.waitsFor == nil }
   }
   package var isNoOp: Bool { changes.isEmpty && !diagnostics.hasErrors }
+
+  /// Whether what can be done now moves data or authority, stops an application, or makes something: more than a live
+  /// edit, a tag, or the start of an agent that was there.
+  package var isMove: Bool {
+    // Also what comes once an agent has answered: it belongs to the same run.
+    !diagnostics.hasErrors
+      && changes.contains { change in
+        guard change.waitsFor == nil else { return false }
+        return switch change.action {
+        case .configureSession: reached == .nothing
+        case .deployAgent, .acquireLease, .checkDevices, .proveConnection, .tagDisks, .releaseLease, .removeAgent,
+          .holdAfterFence:
+          false
+        default: true
+        }
+      }
+  }
 }
 
 /// Ours by its plan id, but not in the document any more.
-package struct UnmanagedItem: Sendable, Equatable, Comparable {
-  package enum Kind: String, Sendable {
+package struct UnmanagedItem: Sendable, Equatable, Codable, Comparable {
+  package enum Kind: String, Sendable, Codable {
     case session
     case disk
   }
@@ -181,7 +202,7 @@ package struct UnmanagedItem: Sendable, Equatable, Comparable {
 }
 
 /// The computed difference between a migration plan and an observation: what `plan` prints.
-package struct ChangeSet: Sendable, Equatable {
+package struct ChangeSet: Sendable, Equatable, Codable {
   package static let formatVersion = 1
   package var plan: PlanID
   package var planName: String

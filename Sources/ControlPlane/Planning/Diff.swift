@@ -6,20 +6,43 @@ package import MigrationModel
 /// Answers a digest of a text, "SHA256:" and hexadecimal digits. Injected: no cryptography in the pure rooms.
 package typealias DigestFunction = @Sendable (String) -> String
 
+/// Where a change set comes from, for guardrails that ask.
+package enum ChangeSetOrigin: Sendable {
+  /// It is only shown, or saved.
+  case planned
+  /// It is carried out as it was computed.
+  case applied
+  /// It is carried out, and lies before us as it was saved and reviewed.
+  case saved
+}
+
 /// What a person asked for beside the plan.
 package struct PlanningOptions: Sendable {
   /// Only these migrations; nil: all.
   package var only: Set<MigrationName>?
   /// Volumes whose destination may be overwritten though it is neither blank nor ours.
   package var overwrite: Set<VolumeKey>
+  /// At most so many migrations are moved, in the order of their names; nil: all.
+  package var maxMoves: Int?
+  /// Those that may be moved, where that was decided already: a run's later rounds move no others than its first.
+  package var movers: Set<MigrationName>?
+  /// Of a guardrails file; those of the plan itself are held beside them.
+  package var guardrails: GuardrailLimits?
+  package var origin: ChangeSetOrigin
   /// What the windows and expiries are compared with.
   package var now: WallTime
   package var digest: DigestFunction
   package init(
-    only: Set<MigrationName>? = nil, overwrite: Set<VolumeKey> = [], now: WallTime, digest: @escaping DigestFunction
+    only: Set<MigrationName>? = nil, overwrite: Set<VolumeKey> = [], maxMoves: Int? = nil,
+    movers: Set<MigrationName>? = nil, guardrails: GuardrailLimits? = nil, origin: ChangeSetOrigin = .planned,
+    now: WallTime, digest: @escaping DigestFunction
   ) {
     self.only = only
     self.overwrite = overwrite
+    self.maxMoves = maxMoves
+    self.movers = movers
+    self.guardrails = guardrails
+    self.origin = origin
     self.now = now
     self.digest = digest
   }
@@ -34,6 +57,10 @@ package func diff(_ plan: MigrationPlan, _ observation: Observation, options: Pl
       options: options)
     entries.append(builder.build())
   }
+  limitMoves(&entries, options)
+  for limits in [plan.guardrails, options.guardrails].compactMap({ $0 }) {
+    GuardrailDiff(plan: plan, limits: limits, options: options, observation: observation).hold(&entries)
+  }
   addRemovals(to: &entries, plan, observation)
   let unknown = (options.only ?? []).filter { plan.migrations[$0] == nil }.sorted()
   return ChangeSet(
@@ -44,6 +71,25 @@ package func diff(_ plan: MigrationPlan, _ observation: Observation, options: Pl
         code: PlanningCode.unknownMigration, "the plan has no migration \(name)",
         advice: "migrations: \(plan.sortedMigrations.map(\.name.text).joined(separator: ", "))")
     })
+}
+
+/// Those beyond the limit wait, whole: half a way would be a move too.
+private func limitMoves(_ entries: inout [MigrationChanges], _ options: PlanningOptions) {
+  guard let limit = options.maxMoves else { return }
+  var moved = 0
+  for index in entries.indices where entries[index].isMove {
+    moved += 1
+    let mayMove = options.movers?.contains(entries[index].migration) ?? (moved <= limit)
+    if mayMove { continue }
+    entries[index].waiting.append(
+      Waiting(
+        reason: .moves(limit: limit),
+        message: "this run moves at most \(limit) \(limit == 1 ? "migration" : "migrations")",
+        advice: "apply again once those before it are where they should be"))
+    for step in entries[index].changes.indices where entries[index].changes[step].waitsFor == nil {
+      entries[index].changes[step].waitsFor = entries[index].waiting.count - 1
+    }
+  }
 }
 
 /// An agent goes when every migration that uses its host is retired, or will be at the end of this change set, and

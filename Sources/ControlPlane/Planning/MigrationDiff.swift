@@ -89,12 +89,32 @@ struct MigrationDiff {
 
   mutating func waitForWindow() {
     let windows = migration.cutover.windows
-    guard !WindowOpening.isOpen(windows, at: options.now) else { return }
+    guard !WindowOpening.isOpen(windows, at: options.now) else {
+      waitForRoom()
+      return
+    }
     let next = WindowOpening.currentOrNext(of: windows, at: options.now)
     wait(
       Waiting(
         reason: .window(opensAt: next?.from), message: "outside its windows",
-        advice: "run apply again when it opens, or --reconcile-every"))
+        advice: "run apply again when it opens"))
+  }
+
+  /// A swing that begins shortly before its window closes would end outside it.
+  mutating func waitForRoom() {
+    let windows = migration.cutover.windows
+    guard let opening = WindowOpening.currentOrNext(of: windows, at: options.now), opening.from <= options.now,
+      let need = drainSeconds(migration, facts.sourceSession, at: options.now)
+    else { return }
+    let left = opening.to.secondsSince1970 - options.now.secondsSince1970
+    guard need > left else { return }
+    let next = WindowOpening.currentOrNext(of: windows, at: opening.to)
+    wait(
+      Waiting(
+        reason: .window(opensAt: next?.from),
+        message:
+          "what differs takes about \(Int(need.rounded(.up))) s to move, and the window closes in \(Int(left)) s",
+        advice: "let it catch up first, raise its iQoS level, or widen the window"))
   }
 
   mutating func waitForApproval() {

@@ -29,6 +29,14 @@ package enum PlanningCode {
   package static let agentOutdated = "CMC2041"
   package static let sourceCopyLost = "CMC2042"
   package static let unknownMigration = "CMC2050"
+  package static let guardrailLocation = "CMC2060"
+  package static let guardrailSKU = "CMC2061"
+  package static let guardrailSize = "CMC2062"
+  package static let guardrailMoves = "CMC2063"
+  package static let guardrailBytes = "CMC2064"
+  package static let guardrailLevel = "CMC2065"
+  package static let guardrailOwner = "CMC2066"
+  package static let guardrailOneWay = "CMC2067"
 }
 
 /// What can be told of devices and disks before anything is made or moved. Pure; every fault found.

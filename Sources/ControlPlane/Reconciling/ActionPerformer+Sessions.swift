@@ -100,6 +100,12 @@ extension ActionPerformer {
     if !hasBegun, gate != .fence, !WindowOpening.isOpen(migration.cutover.windows, at: now) {
       throw closed(ApplyCode.windowClosed, "its window closed meanwhile")
     }
+    if !hasBegun, gate == .swing, let need = drainSeconds(migration, source, at: now),
+      let opening = WindowOpening.currentOrNext(of: migration.cutover.windows, at: now),
+      now.adding(seconds: need) > opening.to
+    {
+      throw closed(ApplyCode.windowClosed, "what differs doesn't fit in the rest of its window any more")
+    }
     guard gate != .swing else { return pair }
     if migration.cutover.confirmWithinSeconds != nil, source.stage == .standIn, !source.swingConfirmed {
       throw closed(ApplyCode.notConfirmed, "the swing isn't confirmed")
@@ -143,12 +149,17 @@ extension ActionPerformer {
         message: "hook \(point.rawValue) of \(migration.name) failed \(hookAttemptLimit) times",
         advice: "mend it; a revert or another swing counts anew", disposition: .terminal)
     case .toRun(let runID, _):
-      let command = try expand(hook.run, of: migration, role: role, pair)
+      let command = try await expand(hook.run, of: migration, role: role, pair)
       let number = try await fencingNumber(of: migration)
-      let outcome = try await pool.call(
-        RunHookCall(
-          fencingNumber: number, session: session(migration), runID: runID, point: point.rawValue, command: command,
-          timeoutSeconds: hook.timeoutSeconds), on: migration.host(ofHook: point))
+      let call = RunHookCall(
+        fencingNumber: number, session: session(migration), runID: runID, point: point.rawValue, command: command,
+        timeoutSeconds: hook.timeoutSeconds)
+      let outcome: HookOutcome
+      do throws(GatewayError) {
+        outcome = try await pool.call(call, on: migration.host(ofHook: point))
+      } catch {
+        throw await heldInstead(of: error, migration)
+      }
       guard outcome.succeeded else { throw hookError(point, migration, outcome) }
     }
   }
@@ -164,34 +175,60 @@ extension ActionPerformer {
       advice: "mend it, then cmcplan resume \(migration.name)", disposition: .terminal)
   }
 
-  /// `{device:VOLUME}` is the volume's device on the hook's host; `{lun:VOLUME}` the disk's LUN.
+  /// `{device:VOLUME}` is the volume's device on the hook's host; `{lun:VOLUME}` the LUN of its disk.
   private func expand(
     _ text: String, of migration: Migration, role: Role, _ pair: SessionPair
-  ) throws(GatewayError) -> String {
+  ) async throws(GatewayError) -> String {
     var result = ""
     var rest = Substring(text)
     while let start = rest.firstIndex(of: "{") {
       let after = rest[start...]
       guard let end = after.firstIndex(of: "}"), let colon = after[..<end].firstIndex(of: ":"),
-        after.index(after: start) < colon, after[after.index(after: start)..<colon] == "device"
+        let word = Placeholder(rawValue: String(after[after.index(after: start)..<colon]))
       else {
         result += rest[...start]
         rest = rest[rest.index(after: start)...]
         continue
       }
       let volume = VolumeName(String(after[after.index(after: colon)..<end]))
-      let session = role == .source ? pair.source : pair.destination
-      let seen = session?.volumes.first { $0.name == volume }
-      let configured = session?.configuration.volumes.first { $0.name == volume }
-      guard let path = (role == .source ? seen?.tapDevice : nil) ?? configured?.devicePath else {
-        throw GatewayError(
-          code: ApplyCode.hookPlaceholder, message: "{device:\(volume)} in a hook of \(migration.name) names no device",
-          advice: "use the name of one of its volumes", disposition: .terminal)
+      let value: String?
+      switch word {
+      case .device: value = devicePath(of: volume, role, pair).map(shellQuoted)
+      case .lun: value = try await lun(of: volume, migration).map(String.init)
       }
-      result += rest[..<start] + shellQuoted(path)
+      guard let value else {
+        throw GatewayError(
+          code: ApplyCode.hookPlaceholder,
+          message: "{\(word.rawValue):\(volume)} in a hook of \(migration.name) names no \(word.rawValue)",
+          advice: word == .device ? "use the name of one of its volumes" : "use the name of a volume that has a disk",
+          disposition: .terminal)
+      }
+      result += rest[..<start] + value
       rest = rest[rest.index(after: end)...]
     }
     return result + rest
+  }
+
+  private enum Placeholder: String {
+    case device
+    case lun
+  }
+
+  private func devicePath(of volume: VolumeName, _ role: Role, _ pair: SessionPair) -> String? {
+    let session = role == .source ? pair.source : pair.destination
+    let seen = session?.volumes.first { $0.name == volume }
+    let configured = session?.configuration.volumes.first { $0.name == volume }
+    return (role == .source ? seen?.tapDevice : nil) ?? configured?.devicePath
+  }
+
+  private func lun(of name: VolumeName, _ migration: Migration) async throws(GatewayError) -> Int? {
+    guard let volume = migration.volume(name), case .disk = volume.destination else { return nil }
+    let facts = await facts(migration)
+    if let fault = facts.cloud?.faults.first {
+      throw GatewayError(
+        code: fault.code, message: fault.message, advice: fault.advice, disposition: .retry(afterSeconds: 2))
+    }
+    return facts.disks[name].flatMap(facts.lun(of:))
   }
 
   /// A path is data: nothing in it may be read by the shell.
@@ -209,8 +246,10 @@ extension ActionPerformer {
   /// that were given back; a clock that lags is helped by steps.
   private static let fencingSteps: [UInt64] = [0, 3_600_000, 86_400_000, 31_536_000_000]
 
-  func acquireLease(_ migration: Migration) async throws(GatewayError) {
-    let hosts = try await lessors(migration)
+  /// `chosen`: the hosts whose agents give it, where not both can be asked; nil: whoever has to.
+  func acquireLease(_ migration: Migration, by chosen: [HostName]? = nil) async throws(GatewayError) {
+    let hosts: [HostName]
+    if let chosen { hosts = chosen } else { hosts = try await lessors(migration) }
     let seen = try await highestFencingNumber(migration, hosts)
     let clock = UInt64(max(0, services.time.wallNow().secondsSince1970 * 1000))
     var failure: GatewayError?

@@ -65,7 +65,7 @@ struct ActionPerformer: Sendable {
   }
 
   func poll(_ name: MigrationName) async throws(GatewayError) -> SessionPair {
-    try await sessions(of: try migration(name), ageSeconds: limits.pollSeconds / 2)
+    try await sessions(of: try migration(name), ageSeconds: limits.urgentPollSeconds / 2)
   }
 
   // MARK: Small things that many need
@@ -111,9 +111,27 @@ struct ActionPerformer: Sendable {
 
   func command(_ command: SessionCommand, _ role: Role, _ migration: Migration) async throws(GatewayError) {
     let number = try await fencingNumber(of: migration)
-    _ = try await pool.call(
-      SessionCommandCall(fencingNumber: number, session: session(migration), role: role, command: command),
-      on: migration.host(role))
+    let call = SessionCommandCall(fencingNumber: number, session: session(migration), role: role, command: command)
+    do throws(GatewayError) {
+      _ = try await pool.call(call, on: migration.host(role))
+    } catch {
+      if command.mayCrossHold { throw error }
+      throw await heldInstead(of: error, migration)
+    }
+  }
+
+  /// A hold may come at any moment between a look at the gates and the step: the agent refuses then, and that is a
+  /// closed gate, not a failed step.
+  func heldInstead(of error: GatewayError, _ migration: Migration) async -> GatewayError {
+    guard error.disposition == .needsOperator else { return error }
+    do throws(GatewayError) {
+      guard let hold = try await sessions(of: migration).hold else { return error }
+      return GatewayError(
+        code: ApplyCode.held, message: "\(migration.name): held by \(hold.who): \(hold.why)", advice: "",
+        disposition: .needsOperator)
+    } catch {
+      return error
+    }
   }
 
   // MARK: Hosts

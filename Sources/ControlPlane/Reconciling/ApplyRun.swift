@@ -48,6 +48,8 @@ package final class ApplyRun: Sendable {
     var failures: [StepFailure] = []
     var parked: [MigrationName: String] = [:]
     var stepsDone = 0
+    /// Set by the first round: limits of a run are held then, its later rounds go on with the same migrations.
+    var movers: Set<MigrationName>?
     var failedMigrations: Set<MigrationName> { Set(failures.flatMap(\.migrations)) }
   }
 
@@ -66,7 +68,8 @@ package final class ApplyRun: Sendable {
       }
     await record(JournalEntry(.runStarted, message: options.holder))
     var progress = Progress()
-    var changes = difference(await observed(first, observer, pool, round: 1))
+    var changes = difference(await observed(first, observer, pool, round: 1), progress)
+    progress.movers = Set(changes.migrations.filter(\.isMove).map(\.migration))
     for round in 1...limits.rounds {
       services.report(.planned(changes, round: round))
       let graph = schedule(eligible(changes, progress), plan: plan)
@@ -77,7 +80,7 @@ package final class ApplyRun: Sendable {
       // Whoever wants it stopped at once doesn't wait for another look at the world.
       if isAbandoned { break }
       // What couldn't finish gave its leases back, or couldn't; either way nothing is held beyond the round.
-      changes = difference(await observed(nil, observer, pool, round: round + 1))
+      changes = difference(await observed(nil, observer, pool, round: round + 1), progress)
       if progress.stepsDone == before { break }
     }
     await pool.closeAll()
@@ -95,11 +98,13 @@ package final class ApplyRun: Sendable {
     return await observer.observe(with: pool, only: options.only)
   }
 
-  private func difference(_ observation: Observation) -> ChangeSet {
+  private func difference(_ observation: Observation, _ progress: Progress) -> ChangeSet {
     diff(
       plan, observation,
       options: PlanningOptions(
-        only: options.only, overwrite: options.overwrite, now: services.time.wallNow(), digest: services.digest))
+        only: options.only, overwrite: options.overwrite, maxMoves: options.maxMoves, movers: progress.movers,
+        guardrails: options.guardrails, origin: options.listed == nil ? .applied : .saved,
+        now: services.time.wallNow(), digest: services.digest))
   }
 
   /// Without what failed in this run, or isn't waited for any longer.
@@ -107,6 +112,12 @@ package final class ApplyRun: Sendable {
     var rest = changes
     let failed = progress.failedMigrations
     rest.migrations.removeAll { failed.contains($0.migration) || progress.parked[$0.migration] != nil }
+    guard let listed = options.listed else { return rest }
+    for index in rest.migrations.indices {
+      // What comes after a step that isn't listed rests on it.
+      let steps = listed[rest.migrations[index].migration] ?? []
+      rest.migrations[index].changes = Array(rest.migrations[index].changes.prefix { steps.contains($0.action) })
+    }
     return rest
   }
 

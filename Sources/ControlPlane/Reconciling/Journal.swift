@@ -4,8 +4,8 @@ import Foundation
 
 /// One line of a run's journal: what was about to be done, and how it ended. Never holds a secret: errors are the
 /// gateways' messages, which hold none either.
-package struct JournalEntry: Sendable, Equatable, Encodable {
-  package enum Kind: String, Sendable, Encodable {
+package struct JournalEntry: Sendable, Equatable, Codable {
+  package enum Kind: String, Sendable, Codable {
     case runStarted
     case roundStarted
     case stepStarted

@@ -1,5 +1,6 @@
 package import AgentProtocol
 package import BlockModel
+package import MigrationModel
 package import Planning
 
 /// A failure as the summary lists it.
@@ -117,17 +118,27 @@ package struct ApplyOptions: Sendable {
   package var only: Set<MigrationName>?
   package var overwrite: Set<VolumeKey>
   package var stealLease: Bool
+  /// At most so many migrations are moved by this run; nil: all.
+  package var maxMoves: Int?
+  /// Of a guardrails file.
+  package var guardrails: GuardrailLimits?
+  /// The steps that a saved change set lists: nothing else is done. Nil: whatever the plan needs.
+  package var listed: [MigrationName: Set<Action>]?
   /// Who runs this: "user@host, run ID". Shown to whoever meets the lease.
   package var holder: String
   package init(
     parallelism: Int = 10, wait: WaitPolicy = .no, only: Set<MigrationName>? = nil, overwrite: Set<VolumeKey> = [],
-    stealLease: Bool = false, holder: String
+    stealLease: Bool = false, maxMoves: Int? = nil, guardrails: GuardrailLimits? = nil,
+    listed: [MigrationName: Set<Action>]? = nil, holder: String
   ) {
     self.parallelism = max(1, parallelism)
     self.wait = wait
     self.only = only
     self.overwrite = overwrite
     self.stealLease = stealLease
+    self.maxMoves = maxMoves
+    self.guardrails = guardrails
+    self.listed = listed
     self.holder = holder
   }
 }

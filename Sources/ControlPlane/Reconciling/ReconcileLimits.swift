@@ -5,8 +5,10 @@ package struct ReconcileLimits: Sendable, Equatable {
   /// First wait before another attempt; doubles each time.
   package var firstBackoffSeconds = 1.0
   package var backoffCapSeconds = 60.0
-  /// Between two polls of a migration.
+  /// Between two polls of a migration while it replicates.
   package var pollSeconds = 1.0
+  /// The same while its application is stopped, or a swing is under way: every poll too late is a longer pause.
+  package var urgentPollSeconds = 0.2
   /// Polls in a row that may fail before the step that waits does.
   package var pollFailures = 10
   /// How long a run without `--wait` stays for the initial synchronization.
@@ -43,6 +45,7 @@ package enum ApplyCode {
   package static let sessionMissing = "CMC6023"
   package static let stillUsed = "CMC6024"
   package static let notInPlan = "CMC6025"
+  package static let sourceSilent = "CMC6026"
   package static let hookFailed = "CMC6030"
   package static let hookPlaceholder = "CMC6031"
   package static let timedOut = "CMC6040"

@@ -117,6 +117,14 @@ extension Reconciler {
 
   // MARK: Polls
 
+  /// Whether an application waits, stopped or slowed, until the step is seen to have ended.
+  private func isUrgent(_ action: Action) -> Bool {
+    switch action {
+    case .swing, .revert, .closeTap, .prove, .fence, .release: true
+    default: false
+    }
+  }
+
   private func awaitingNodes(of migration: MigrationName) -> [Int] {
     nodes.indices.filter { index in
       guard case .awaiting = states[index] else { return false }
@@ -130,7 +138,8 @@ extension Reconciler {
     var poll = polls[migration] ?? Poll(nextAt: now)
     poll.isRunning = false
     poll.failures = 0
-    poll.nextAt = now.adding(seconds: limits.pollSeconds)
+    let hurries = awaitingNodes(of: migration).contains { isUrgent(nodes[$0].action) }
+    poll.nextAt = now.adding(seconds: hurries ? limits.urgentPollSeconds : limits.pollSeconds)
     let error = pair.source?.lastError ?? pair.destination?.lastError
     poll.errorSince = error == nil ? nil : poll.errorSince ?? now
     polls[migration] = poll

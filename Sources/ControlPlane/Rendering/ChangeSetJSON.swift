@@ -63,6 +63,8 @@ struct ChangeSetDocument: Encodable {
         opensAt = at?.secondsSince1970
       case .approval: reason = "approval"
       case .hold: reason = "hold"
+      case .moves: reason = "moves"
+      case .saved: reason = "saved"
       case .confirmation(let by):
         reason = "confirmation"
         opensAt = by?.secondsSince1970

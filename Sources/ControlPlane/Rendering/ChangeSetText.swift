@@ -24,7 +24,9 @@ package func renderText(_ changes: ChangeSet, style: TextStyle) -> String {
 func summaryLine(_ changes: ChangeSet) -> String {
   let steps = changes.migrations.flatMap(\.changes)
   let errors = changes.allDiagnostics.count { $0.severity == .error }
-  let broken = errors == 0 ? "" : " \(Quantity.count(errors, "error")) keep migrations from being planned."
+  let broken =
+    errors == 0
+    ? "" : " \(Quantity.count(errors, "error")) \(errors == 1 ? "keeps" : "keep") migrations from being planned."
   guard !steps.isEmpty else {
     return errors == 0 ? "No changes. Every migration is where the plan wants it." : "No changes can be made." + broken
   }
@@ -83,7 +85,7 @@ func waitingText(_ waiting: Waiting) -> String {
   case .window(let opensAt):
     return waiting.message + (opensAt.map { ", next opening \(rendered($0))" } ?? ", and none will open")
   case .confirmation(let by): return waiting.message + (by.map { " at \(rendered($0))" } ?? "")
-  case .approval, .hold: return waiting.message
+  case .approval, .hold, .moves, .saved: return waiting.message
   }
 }
 
@@ -108,6 +110,9 @@ private func renderChange(_ change: Change, _ style: TextStyle) -> String {
   var facts = [safe(change.why)]
   if !priceText(change).isEmpty { facts.append(safe(priceText(change))) }
   text += style.folded("       ", leadWidth: 7, facts.joined(separator: "; "), indent: 7, ink: .dim)
+  if !change.precondition.isEmpty {
+    text += style.folded("       ", leadWidth: 7, "needs: " + safe(change.precondition), indent: 9, ink: .dim)
+  }
   return text
 }
 

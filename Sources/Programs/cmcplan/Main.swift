@@ -9,8 +9,8 @@ struct Main: AsyncParsableCommand {
     abstract: "Live block migration, host to host, into Azure, from a plan in YAML.",
     version: VersionCommand.version,
     subcommands: [
-      InitCommand.self, ValidateCommand.self, FmtCommand.self, SchemaCommand.self, PlanCommand.self, ApplyCommand.self,
-      StatusCommand.self, ApproveCommand.self,
+      InitCommand.self, ValidateCommand.self, FmtCommand.self, SchemaCommand.self, PlanCommand.self, ShowCommand.self,
+      ApplyCommand.self, StatusCommand.self, ReadyCommand.self, HistoryCommand.self, ApproveCommand.self,
       ConfirmCommand.self, PauseCommand.self, ResumeCommand.self, RevertCommand.self, ObserveCommand.self,
       AgentCommand.self, DiscoverCommand.self, DoctorCommand.self, EmulatorCommand.self, VersionCommand.self,
     ])

@@ -1,0 +1,44 @@
+package import ArgumentParser
+import BlockModel
+import Foundation
+import Planning
+import Reconciling
+import Rendering
+
+package struct HistoryCommand: AsyncParsableCommand {
+  package static let configuration = CommandConfiguration(
+    commandName: "history", abstract: "Show the runs that left a journal beside the plan, or one of them step by step.",
+    discussion: "Journals are a record, never a source: deleting .cmcplan loses only this.")
+  @OptionGroup var plan: PlanFileOptions
+  @Argument(help: "A run to show step by step, as history without it names them; \"last\" is the newest.")
+  var run: String?
+  @Option(help: ArgumentHelp("At most so many runs, the newest last.", valueName: "n"))
+  var limit = 20
+  package init() {}
+
+  package func run() async throws {
+    try await reportingFailures { console in
+      let document = try PlanDocument.load(plan, console: console, isEmergency: true)
+      let directory = "\(document.directory)/.cmcplan/runs"
+      let names = ((try? FileManager.default.contentsOfDirectory(atPath: directory)) ?? []).sorted()
+      guard let wanted = run else {
+        let runs = names.suffix(max(0, limit)).map { (name: $0, entries: Self.entries("\(directory)/\($0)")) }
+        console.write(renderRuns(runs, style: console.style))
+        return
+      }
+      guard let name = wanted == "last" ? names.last : names.first(where: { $0 == wanted }) else {
+        throw CommandFailure("there is no journal of run \(wanted)", advice: "cmcplan history lists those there are")
+      }
+      console.write(renderRun(name, Self.entries("\(directory)/\(name)"), style: console.style))
+    }
+  }
+
+  /// What can be read of a journal: a run that was killed may have left half a line at its end.
+  private static func entries(_ directory: String) -> [JournalEntry] {
+    guard let data = try? Data(contentsOf: URL(fileURLWithPath: "\(directory)/journal.jsonl")) else { return [] }
+    let decoder = JSONDecoder()
+    return data.split(separator: UInt8(ascii: "\n")).compactMap {
+      try? decoder.decode(JournalEntry.self, from: Data($0))
+    }
+  }
+}

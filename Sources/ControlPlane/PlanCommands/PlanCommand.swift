@@ -1,0 +1,156 @@
+package import ArgumentParser
+import BlockModel
+import Diagnostics
+import Foundation
+import LinuxPlatform
+import MigrationModel
+import Planning
+import Reconciling
+import Rendering
+import Seams
+
+enum ChangeSetFormat: String, ExpressibleByArgument, CaseIterable {
+  case text
+  case json
+  case markdown
+  case dot
+  case mermaid
+
+  func render(_ changes: ChangeSet, style: TextStyle) -> String {
+    switch self {
+    case .text: renderText(changes, style: style)
+    case .json: renderJSON(changes)
+    case .markdown: renderMarkdown(changes)
+    case .dot: renderDot(changes)
+    case .mermaid: renderMermaid(changes)
+    }
+  }
+}
+
+package struct PlanCommand: AsyncParsableCommand {
+  package static let configuration = CommandConfiguration(
+    commandName: "plan", abstract: "Show what apply would do, and what it costs.",
+    discussion: """
+      Exits 0, or 1 on an error; with --detailed-exitcode 0 where there is nothing to do and 2 where there are changes. \
+      With --out the change set is saved: cmcplan show FILE shows it, cmcplan apply FILE carries out exactly that.
+      """)
+
+  @OptionGroup var plan: PlanFileOptions
+  @OptionGroup var selection: SelectionOptions
+  @Flag(help: "Exit 2 where there are changes, 0 where there are none.")
+  var detailedExitcode = false
+  @Option(help: "text, json, markdown (for a pull request), dot or mermaid.")
+  var format = ChangeSetFormat.text
+  @Flag(help: "Exit 0 though some part of the world could not be observed.")
+  var allowPartial = false
+  @Option(help: ArgumentHelp("Save the change set, with the observation that it rests on.", valueName: "file"))
+  var out: String?
+  @Option(
+    help: ArgumentHelp(
+      "Plan against what cmcplan observe saved: needs no credential and no network.", valueName: "file"))
+  var observation: String?
+  package init() {}
+
+  package func run() async throws {
+    try await reportingFailures { console in
+      let document = try PlanDocument.load(plan, console: console)
+      let selected = try selection.migrations(of: document)
+      let world = try World.make(
+        document, withClouds: observation == nil, journal: nil, console: console, report: console.complaining)
+      let seen: Observation
+      if let observation {
+        seen = try Self.saved(observation, for: document)
+      } else {
+        seen = await ObserveRun(plan: document.plan, gateways: world.gateways, services: world.services)
+          .observe(only: selected)
+      }
+      let now = world.services.time.wallNow()
+      let changes = diff(
+        document.plan, seen,
+        options: PlanningOptions(
+          only: selected, overwrite: try selection.overwritten(in: document), maxMoves: selection.maxMoves,
+          guardrails: document.guardrails?.limits, now: now, digest: sha256))
+      if format == .text, observation != nil, now.secondsSince1970 - seen.observedAt.secondsSince1970 > Self.oldSeconds
+      {
+        console.complain("note: the observation is of \(rendered(seen.observedAt)); the world may have moved since\n")
+      }
+      console.write(format.render(changes, style: console.style))
+      try save(changes, seen, selected, document, world, console)
+      throw ExitCode(exitCode(changes, seen))
+    }
+  }
+
+  /// How old an observation may be before it is said, in seconds.
+  private static let oldSeconds = 3600.0
+
+  private static func saved(_ path: String, for document: PlanDocument) throws -> Observation {
+    guard let data = try? Data(contentsOf: URL(fileURLWithPath: path)) else {
+      throw CommandFailure("the observation \(path) can't be read", advice: "make it with cmcplan observe --out FILE")
+    }
+    guard let observation = try? JSONDecoder().decode(Observation.self, from: data) else {
+      throw CommandFailure("\(path) is no observation", advice: "make it with cmcplan observe --out FILE")
+    }
+    guard observation.version == Observation.currentVersion else {
+      throw CommandFailure(
+        "\(path) has version \(observation.version), and this cmcplan reads \(Observation.currentVersion)",
+        advice: "observe again with this cmcplan")
+    }
+    guard observation.plan == document.plan.metadata.id else {
+      throw CommandFailure(
+        "\(path) was taken for plan \(observation.plan), this one is \(document.plan.metadata.id)",
+        advice: "observe with this plan")
+    }
+    return observation
+  }
+
+  private func save(
+    _ changes: ChangeSet, _ seen: Observation, _ selected: Set<MigrationName>?, _ document: PlanDocument,
+    _ world: World, _ console: Console
+  ) throws {
+    guard let out else { return }
+    if changes.hasErrors, !allowPartial {
+      throw CommandFailure("a change set with errors isn't saved", advice: "mend what is said above, and plan again")
+    }
+    let file = try SavedFile.write(
+      SavedChangeSet(
+        program: VersionCommand.version, savedAt: world.services.time.wallNow(), savedBy: world.who, only: selected,
+        maxMoves: selection.maxMoves, overwrite: try selection.overwritten(in: document), changes: changes,
+        observation: seen), to: out)
+    console.complain(
+      "saved \(out) (\(file.digest.prefix(19))…)" + (changes.isNoOp ? ": no changes" : "")
+        + "\n  next: cmcplan show \(out), cmcplan apply \(out)\n")
+  }
+
+  private func exitCode(_ changes: ChangeSet, _ observation: Observation) -> Int32 {
+    let isPartial = !observation.isComplete
+    if changes.hasErrors && !(isPartial && allowPartial) { return 1 }
+    if isPartial && !allowPartial { return 1 }
+    return detailedExitcode && !changes.isNoOp ? 2 : 0
+  }
+}
+
+package struct ShowCommand: AsyncParsableCommand {
+  package static let configuration = CommandConfiguration(
+    commandName: "show",
+    abstract: "Show a saved change set: what was planned, when and by whom, and whether it was applied.")
+  @Argument(help: "What cmcplan plan --out saved.")
+  var file: String
+  @Option(help: "text, json, markdown, dot or mermaid.")
+  var format = ChangeSetFormat.text
+  package init() {}
+
+  package func run() async throws {
+    try await reportingFailures { console in
+      let saved = try SavedFile.read(file)
+      console.write(format.render(saved.content.changes, style: console.style))
+      guard format == .text else { return }
+      let content = saved.content
+      console.write(
+        "\nSaved \(rendered(content.savedAt)) by \(content.savedBy) with cmcplan \(content.program)\n\(saved.digest)\n")
+      if let only = content.only { console.write("Only \(only.map(\.text).joined(separator: ", ")).\n") }
+      if let applied = SavedFile.application(of: saved.digest, in: FileManager.default.currentDirectoryPath) {
+        console.write("\(applied)\n")
+      }
+    }
+  }
+}

@@ -1,0 +1,74 @@
+import ArgumentParser
+import BlockModel
+import MigrationModel
+import Planning
+
+/// Options that say which migrations, and how many of them.
+struct SelectionOptions: ParsableArguments {
+  @Option(help: ArgumentHelp("Only this migration. May be given many times.", valueName: "migration"))
+  var only: [String] = []
+  @Option(help: ArgumentHelp("All but this migration. May be given many times.", valueName: "migration"))
+  var except: [String] = []
+  @Option(
+    help: ArgumentHelp("Move at most so many migrations in one run, in the order of their names.", valueName: "n"))
+  var maxMoves: Int?
+
+  @Option(
+    help: ArgumentHelp(
+      "Only part I of N (from 0), the same migrations each time; a group stays together.", valueName: "i/n"))
+  var shard: String?
+  @Option(
+    help: ArgumentHelp(
+      "This volume's destination may be overwritten though it is neither blank nor ours.", valueName: "migration/volume"
+    ))
+  var overwrite: [String] = []
+
+  var isEmpty: Bool { only.isEmpty && except.isEmpty && maxMoves == nil && overwrite.isEmpty && shard == nil }
+
+  /// The volumes of `--overwrite`.
+  func overwritten(in document: PlanDocument) throws -> Set<VolumeKey> {
+    var keys: Set<VolumeKey> = []
+    for text in overwrite {
+      let parts = text.split(separator: "/", omittingEmptySubsequences: false).map(String.init)
+      guard parts.count == 2 else {
+        throw CommandFailure("--overwrite \(text) is not MIGRATION/VOLUME", advice: "write, for instance, erp-db/data")
+      }
+      let name = try document.migration(parts[0])
+      let volumes = document.plan.migrations[name]?.volumes.map(\.name.text) ?? []
+      guard volumes.contains(parts[1]) else {
+        throw CommandFailure(
+          "\(name) has no volume \(parts[1])", advice: "it has: \(volumes.joined(separator: ", "))")
+      }
+      keys.insert(VolumeKey(name, VolumeName(parts[1])))
+    }
+    return keys
+  }
+
+  /// Nil: all of them.
+  func migrations(of document: PlanDocument) throws -> Set<MigrationName>? {
+    if let maxMoves, maxMoves < 1 {
+      throw CommandFailure("--max-moves \(maxMoves) lets nothing move", advice: "give 1 or more")
+    }
+    guard !only.isEmpty || !except.isEmpty || shard != nil else { return nil }
+    let wanted = only.isEmpty ? Set(document.plan.migrations.keys) : Set(try only.map(document.migration))
+    var left = wanted.subtracting(try except.map(document.migration))
+    if let shard {
+      // An empty part is no mistake: there may be more parts than migrations.
+      let (index, count) = try Self.part(shard)
+      left = left.filter { document.plan.shard(of: $0, count: count) == index }
+      return left
+    }
+    guard !left.isEmpty else {
+      throw CommandFailure("--only and --except leave no migration", advice: "name one that is to be looked at")
+    }
+    return left
+  }
+
+  private static func part(_ text: String) throws -> (index: Int, count: Int) {
+    let parts = text.split(separator: "/").compactMap { Int($0) }
+    guard parts.count == 2, parts[1] >= 1, (0..<parts[1]).contains(parts[0]) else {
+      throw CommandFailure("--shard \(text) is not I/N with I from 0 to N-1", advice: "write 0/4, 1/4, 2/4 and 3/4")
+    }
+    return (parts[0], parts[1])
+  }
+}

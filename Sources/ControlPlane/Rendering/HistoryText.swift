@@ -1,0 +1,49 @@
+import BlockModel
+import Planning
+package import Reconciling
+
+/// A table of runs: when, who, how many steps, how it ended.
+package func renderRuns(_ runs: [(name: String, entries: [JournalEntry])], style: TextStyle) -> String {
+  guard !runs.isEmpty else { return "no run left a journal here\n" }
+  var rows = [["RUN", "BEGAN", "STEPS", "FAILED", "ENDED"]]
+  for (name, entries) in runs {
+    let ended = entries.last { $0.kind == .runEnded }?.message
+    let interrupted = entries.contains { $0.kind == .interrupted }
+    rows.append([
+      safe(name), entries.first?.at.map(rendered) ?? "-", String(entries.count { $0.kind == .stepSucceeded }),
+      String(entries.count { $0.kind == .stepFailed }),
+      (ended.map(safe) ?? "did not end: killed, or still at work") + (interrupted ? ", interrupted" : ""),
+    ])
+  }
+  return table(rows, style)
+}
+
+/// One run, step by step.
+package func renderRun(_ name: String, _ entries: [JournalEntry], style: TextStyle) -> String {
+  var text = style.paint("Run \(safe(name))", .bold) + "\n"
+  for entry in entries {
+    let at = entry.at.map(rendered) ?? ""
+    var line = word(entry)
+    if let step = entry.step { line += " \(step)" }
+    if let subject = entry.subject, !subject.isEmpty { line += " of \(subject)" }
+    if let attempt = entry.attempt, attempt > 1, entry.kind == .stepStarted { line += ", attempt \(attempt)" }
+    if let code = entry.code { line += " (\(code))" }
+    if let message = entry.message { line += ": \(message)" }
+    text += style.folded("\(at)  ", leadWidth: at.count + 2, safe(line), indent: at.count + 4)
+  }
+  return text
+}
+
+private func word(_ entry: JournalEntry) -> String {
+  switch entry.kind {
+  case .runStarted: "run started by"
+  case .roundStarted: "round \(entry.attempt ?? 1)"
+  case .stepStarted: "began"
+  case .stepSucceeded: "done"
+  case .stepFailed: "failed"
+  case .stepRetrying: "trying again"
+  case .stepParked: "parked"
+  case .interrupted: "interrupted"
+  case .runEnded: "run ended"
+  }
+}

@@ -1,0 +1,52 @@
+import Diagnostics
+import Foundation
+import MigrationModel
+import PlanReading
+import Planning
+import Rendering
+import Testing
+
+/// Each directory of `cases/planning` holds a `plan.yaml`, in `world.txt` what there is (see `WorldScript`), and what
+/// `plan` says of the two, in `expected.txt` for people and in `expected.json` for programs.
+/// UPDATE_GOLDEN=1 writes what is said now; read the difference before committing it.
+@Suite struct PlanningCases {
+  static let directory = URL(filePath: #filePath).deletingLastPathComponent().appending(path: "cases/planning")
+
+  static let names: [String] = {
+    let names = (try? FileManager.default.contentsOfDirectory(atPath: directory.path)) ?? []
+    return names.filter { !$0.hasPrefix(".") }.sorted()
+  }()
+
+  @Test func thereAreCases() { #expect(Self.names.count >= 60) }
+
+  @Test(arguments: names) func plansAsExpected(_ name: String) throws {
+    let changes = try Self.changes(name)
+    let text = renderText(changes, style: .plain)
+    let json = renderJSON(changes)
+    try Self.hold(text, against: name, "expected.txt")
+    try Self.hold(json, against: name, "expected.json")
+    // Nothing wider than 80 columns but a word that is.
+    for line in text.split(separator: "\n") where line.count > 80 {
+      let longest = line.split(separator: " ").map(\.count).max() ?? 0
+      #expect(longest > 60, "\(line)")
+    }
+    #expect(!text.contains("hunter2") && !json.contains("hunter2"))
+    #expect(renderMarkdown(changes).utf8.count < 60_000)
+  }
+
+  static func changes(_ name: String) throws -> ChangeSet {
+    let bytes = [UInt8](try Data(contentsOf: directory.appending(path: "\(name)/plan.yaml")))
+    let (plan, diagnostics) = PlanReader.read(bytes: bytes, file: "plan.yaml")
+    let read = try #require(plan, "\(diagnostics)")
+    let world = String(decoding: try Data(contentsOf: directory.appending(path: "\(name)/world.txt")), as: UTF8.self)
+    let (observation, now) = try WorldScript.read(world, for: read)
+    return diff(read, observation, options: PlanningOptions(now: now, digest: goldenDigest))
+  }
+
+  private static func hold(_ text: String, against name: String, _ file: String) throws {
+    let expectedFile = directory.appending(path: "\(name)/\(file)")
+    if ProcessInfo.processInfo.environment["UPDATE_GOLDEN"] == "1" { try Data(text.utf8).write(to: expectedFile) }
+    let expected = String(decoding: try Data(contentsOf: expectedFile), as: UTF8.self)
+    #expect(text == expected)
+  }
+}
