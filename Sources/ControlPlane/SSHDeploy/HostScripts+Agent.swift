@@ -134,7 +134,7 @@ extension HostScripts {
     StartLimitBurst=5
 
     [Service]
-    Type=exec
+    Type=simple
     ExecStart=\(SSHTransport.rootOfRoot)/bin/cmcagent run --root \(SSHTransport.rootOfRoot) --foreground
     Restart=on-failure
     RestartSec=1

@@ -102,6 +102,25 @@ END
   until [ "$(readlink "/proc/$!/ns/net")" != "$(readlink /proc/self/ns/net)" ]; do sleep 0.02; done
 }
 
+# host_services NAME: as much of systemd as deploying asks of it: one unit, started at boot where it is enabled.
+host_services() {
+  local root=$LAB/hosts/$1/root
+  mkdir -p "$root/etc/systemd/system/multi-user.target.wants"
+  install -m 755 /dev/stdin "$root/usr/local/bin/systemctl" <<'END'
+#!/bin/bash
+unit=/etc/systemd/system/cmcagent.service wanted=/etc/systemd/system/multi-user.target.wants/cmcagent.service
+for word; do case $word in -*) ;; *) break ;; esac; done
+case $word in
+  is-enabled) [ -L $wanted ] ;;
+  enable) ln -sf $unit $wanted ;;
+  disable) rm -f $wanted ;;
+  start) setsid $(sed -n 's/^ExecStart=//p' $unit) </dev/null >>/run/cmcagent.log 2>&1 & ;;
+  daemon-reload | reset-failed) ;;
+  *) echo "systemctl $*: not in this test" >&2; exit 1 ;;
+esac
+END
+}
+
 # host_key NAME: a new host key.
 host_key() {
   rm -f "$LAB/hosts/$1/root/etc/ssh/cmc_key"*
@@ -131,6 +150,7 @@ host_start() {
       mount -t tmpfs run $root/run
       mount -t tmpfs tmp $root/tmp
       mkdir -p $root/run/sshd
+      if [ -x $root/usr/local/bin/systemctl ]; then mkdir -p $root/run/systemd/system; fi
       mount -t tmpfs dev $root/dev
       mknod -m 666 $root/dev/null c 1 3
       mknod -m 666 $root/dev/zero c 1 5
@@ -164,7 +184,10 @@ host_start() {
   echo "${children%% *}" >"$host/init.pid"
   echo "$unshare" >"$host/unshare.pid"
   for _ in $(seq 300); do
-    host_run "$1" pgrep -x sshd >/dev/null 2>&1 && return
+    if host_run "$1" pgrep -x sshd >/dev/null 2>&1; then
+      host_run "$1" sh -c '[ ! -d /run/systemd/system ] || ! systemctl is-enabled cmcagent || systemctl start cmcagent'
+      return 0
+    fi
     sleep 0.05
   done
   return 1
