@@ -8,6 +8,8 @@ package import VolumeTap
 /// Everything of one running agent, put together from the host's real seams: what `cmcagent run` starts.
 package final class AgentInstance: Sendable {
   package static let version = "0.1.0"
+  /// For a child that an ending agent just started, in seconds.
+  private static let lockPatienceSeconds = 1.0
 
   package let agent: Agent
   package let root: AgentRoot
@@ -33,7 +35,7 @@ package final class AgentInstance: Sendable {
     root = AgentRoot(path: path)
     do {
       try Files.makeDirectories(root.path, mode: 0o700)
-      guard let lock = try FileLock.take(root.lock) else {
+      guard let lock = try FileLock.take(root.lock, patienceSeconds: Self.lockPatienceSeconds) else {
         throw AgentFault(.inUse, "another agent runs in \(root.path); stop that one, or choose another --root")
       }
       self.lock = lock
