@@ -27,6 +27,10 @@ package enum PlanningCode {
   package static let sessionError = "CMC2040"
   package static let agentOutdated = "CMC2041"
   package static let sourceCopyLost = "CMC2042"
+  package static let skuNotAvailable = "CMC2060"
+  package static let quotaExceeded = "CMC2061"
+  package static let cannotBeAttached = "CMC2062"
+  package static let permissionMissing = "CMC2063"
   package static let unknownMigration = "CMC2050"
 }
 
@@ -34,7 +38,7 @@ package enum PlanningCode {
 package func preflight(_ facts: MigrationFacts, overwrite: Set<VolumeKey>) -> [Diagnostic] {
   facts.migration.volumes.flatMap { volume in
     checkSource(volume, facts) + checkDisk(volume, facts) + checkDestination(volume, facts, overwrite: overwrite)
-  }
+  } + checkNewDisks(facts)
 }
 
 private func checkSource(_ volume: Volume, _ facts: MigrationFacts) -> [Diagnostic] {
