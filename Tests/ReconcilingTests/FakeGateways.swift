@@ -198,6 +198,7 @@ struct FakeCloud: CloudGateway {
   func disk(_ resourceID: String) async throws(GatewayError) -> CloudDisk? {
     try await world.call(run) { (state, _) throws(GatewayError) in state.disks[resourceID] }
   }
+  func limits() async throws(GatewayError) -> CloudLimits? { nil }
   func ensureDisk(_ request: DiskRequest) async throws(GatewayError) -> CloudDisk {
     try await world.call(run) { (state, _) throws(GatewayError) in try state.ensureDisk(request) }
   }

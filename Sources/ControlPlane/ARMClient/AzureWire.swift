@@ -6,6 +6,8 @@ import Planning
 enum APIVersion {
   static let disks = "2024-03-02"
   static let machines = "2024-07-01"
+  static let skus = "2021-07-01"
+  static let permissions = "2022-04-01"
 }
 
 /// A disk as the service writes it; only what is used here.

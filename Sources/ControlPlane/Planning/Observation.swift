@@ -37,6 +37,8 @@ package struct CloudObservation: Codable, Sendable, Equatable {
   package var disks: [CloudDisk]
   /// Disks that the plan names by resource id, by that id.
   package var namedDisks: [String: CloudDisk]
+  /// What new disks may be; nil where none are needed, or nobody could tell.
+  package var limits: CloudLimits?
   package var faults: [ObservationFault]
   package init(
     machines: [String: CloudMachine] = [:], disks: [CloudDisk] = [], namedDisks: [String: CloudDisk] = [:],

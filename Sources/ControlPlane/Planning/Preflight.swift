@@ -37,6 +37,10 @@ package enum PlanningCode {
   package static let guardrailLevel = "CMC2065"
   package static let guardrailOwner = "CMC2066"
   package static let guardrailOneWay = "CMC2067"
+  package static let skuNotAvailable = "CMC2070"
+  package static let quotaExceeded = "CMC2071"
+  package static let cannotBeAttached = "CMC2072"
+  package static let permissionMissing = "CMC2073"
 }
 
 /// What can be told of devices and disks before anything is made or moved. Pure; every fault found.
@@ -44,7 +48,7 @@ package func preflight(_ facts: MigrationFacts, overwrite: Set<VolumeKey>) -> [D
   facts.migration.volumes.flatMap { volume in
     checkSource(volume, facts) + checkDisk(volume, facts) + checkUltra(volume, facts)
       + checkDestination(volume, facts, overwrite: overwrite)
-  }
+  } + checkNewDisks(facts)
 }
 
 private func checkSource(_ volume: Volume, _ facts: MigrationFacts) -> [Diagnostic] {

@@ -34,6 +34,9 @@ package protocol CloudGateway: Sendable {
   /// The integration's disks that carry the tag `cmcplan-id` with this plan's id.
   func disks(of plan: PlanID) async throws(GatewayError) -> [CloudDisk]
   func disk(_ resourceID: String) async throws(GatewayError) -> CloudDisk?
+  /// What the subscription may have at the integration's location: asked where disks are to be made. Nil where this
+  /// cloud has no such limits.
+  func limits() async throws(GatewayError) -> CloudLimits?
   /// Creates the disk or adopts the one of this name that carries the same cmcplan tags; refuses anybody else's.
   func ensureDisk(_ request: DiskRequest) async throws(GatewayError) -> CloudDisk
   func setTags(_ tags: [String: String], ofDisk resourceID: String) async throws(GatewayError) -> CloudDisk

@@ -101,6 +101,7 @@ package struct ObserveRun: Sendable {
       guard let migration = disk.tags[DiskTag.migration], let volume = disk.tags[DiskTag.volume] else { continue }
       known.insert(VolumeKey(MigrationName(migration), VolumeName(volume)))
     }
+    var makesDisks = false
     for migration in migrations {
       for volume in migration.diskVolumes where !known.contains(VolumeKey(migration.name, volume.name)) {
         guard let id = expectedDiskID(for: volume, in: migration, of: plan) else { continue }
@@ -109,6 +110,14 @@ package struct ObserveRun: Sendable {
         } catch {
           cloud.faults.append(fault("disk of \(migration.name)/\(volume.name)", error))
         }
+        if cloud.namedDisks[id] == nil { makesDisks = true }
+      }
+    }
+    if makesDisks {
+      do throws(GatewayError) {
+        cloud.limits = try await gateway.limits()
+      } catch {
+        cloud.faults.append(fault("what new disks may be", error))
       }
     }
     return cloud

@@ -1,0 +1,71 @@
+import BlockModel
+import Diagnostics
+import MigrationModel
+import Planning
+import Testing
+
+/// What `plan` says of disks that Azure would refuse, before anything is made.
+@Suite struct CloudPreflightTests {
+  static func codes(
+    limits: CloudLimits? = nil, _ change: (inout MigrationPlan, inout CloudMachine) -> Void = { _, _ in }
+  ) -> [String] {
+    var plan = samplePlan(.prepared)
+    var observation = bareObservation(plan)
+    guard var cloud = observation.clouds["azure"], var machine = cloud.machines["vm"] else { return ["no machine"] }
+    change(&plan, &machine)
+    cloud.machines["vm"] = machine
+    cloud.limits = limits
+    observation.clouds["azure"] = cloud
+    return changes(plan, observation).allDiagnostics.filter { $0.severity == .error }.map(\.code)
+  }
+
+  static let allowed = CloudLimits(
+    disks: ["Premium_LRS": CloudLimits.DiskKind(zones: ["1", "2"], restriction: nil)],
+    dataDisks: ["Standard_D4s_v5": 8], disksLeft: ["Premium_LRS": 1], missingActions: [])
+
+  static func zone(_ zone: String, _ plan: inout MigrationPlan) {
+    guard case .disk(var disk) = plan.erp.volumes[0].destination else { return }
+    disk.zone = zone
+    plan.erp.volumes[0].destination = .disk(disk)
+  }
+
+  @Test func whatIsAllowedIsPlanned() {
+    #expect(Self.codes(limits: Self.allowed).isEmpty)
+    #expect(Self.codes().isEmpty)
+  }
+
+  @Test func aSKUThatCannotBeHadIsRefused() {
+    var limits = Self.allowed
+    limits.disks = ["StandardSSD_LRS": CloudLimits.DiskKind(zones: [], restriction: nil)]
+    #expect(Self.codes(limits: limits) == ["CMC2070"])
+    limits.disks = ["Premium_LRS": CloudLimits.DiskKind(zones: [], restriction: "NotAvailableForSubscription")]
+    #expect(Self.codes(limits: limits) == ["CMC2070"])
+  }
+
+  @Test func aZoneMustBeTheMachinesAndTheSKUs() {
+    #expect(Self.codes(limits: Self.allowed) { _, machine in machine.zone = "1" } == ["CMC2072"])
+    #expect(Self.codes(limits: Self.allowed) { plan, _ in Self.zone("1", &plan) } == ["CMC2072"])
+    let both: (inout MigrationPlan, inout CloudMachine) -> Void = { plan, machine in
+      machine.zone = "3"
+      Self.zone("3", &plan)
+    }
+    #expect(Self.codes(limits: Self.allowed, both) == ["CMC2070"])
+  }
+
+  @Test func anotherLocationIsRefused() {
+    #expect(Self.codes { _, machine in machine.location = "northeurope" } == ["CMC2072"])
+  }
+
+  @Test func quotaCountsAndRolesAreHeld() {
+    var limits = Self.allowed
+    limits.disksLeft = ["Premium_LRS": 0]
+    #expect(Self.codes(limits: limits) == ["CMC2071"])
+    limits = Self.allowed
+    limits.missingActions = ["Microsoft.Compute/disks/write"]
+    #expect(Self.codes(limits: limits) == ["CMC2073"])
+    let full: (inout MigrationPlan, inout CloudMachine) -> Void = { _, machine in
+      machine.attachments = (0..<8).map { CloudAttachment(lun: $0, diskID: "/other\($0)") }
+    }
+    #expect(Self.codes(limits: Self.allowed, full) == ["CMC2072"])
+  }
+}
