@@ -78,7 +78,7 @@ package struct DiscoverCommand: AsyncParsableCommand {
   private func chosenHosts(_ console: Console) throws -> [Host] {
     if let file {
       var options = try PlanFileOptions.parse([])
-      options.file = file
+      options.file = [file]
       return try PlanDocument.load(options, console: console).hosts(host)
     }
     guard !host.isEmpty else {
