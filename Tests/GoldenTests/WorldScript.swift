@@ -10,7 +10,7 @@ import Planning
 ///     now 2026-11-23T04:00:00Z
 ///     agent db absent|stopped|old           unseen db no_route          resolves db name 192.0.2.9
 ///     device db /dev/vg/data size=10 kind=missing mounted=/mnt system identity=x foreign label=p/m   (size in GiB)
-///     machine vm absent                     clouds azure fails_to_answer
+///     machine vm absent|zone=1              clouds azure fails_to_answer
 ///     disk erp/data size=10 state=finalized sku=… zone=1 detached owner=other elsewhere
 ///     session erp standIn half=source dirty=5 (GiB) health=… hold=paused,ann,why approved=ann confirmed …
 ///     tombstone erp retired                 stray gone prepared         straydisk gone/data
@@ -84,7 +84,11 @@ struct WorldScript {
         faults: [ObservationFault(part: "host", code: "CMC3100", message: rest.first, advice: "check its address")])
     case "resolves": observation.hosts[HostName(subject)]?.resolved[rest.first] = rest.words.last
     case "device": device(HostName(subject), rest.first) { Self.apply(rest, to: &$0) }
-    case "machine": for name in observation.clouds.keys { observation.clouds[name]?.machines[subject] = nil }
+    case "machine":
+      for name in observation.clouds.keys {
+        if rest.has("absent") { observation.clouds[name]?.machines[subject] = nil }
+        if let zone = rest["zone"] { observation.clouds[name]?.machines[subject]?.zone = zone }
+      }
     case "clouds":
       observation.clouds[subject]?.faults = [
         ObservationFault(part: "disks", code: "CMC4001", message: rest.first, advice: "check the credential")
