@@ -50,6 +50,26 @@ import Testing
     #expect(bench.world.violations == [])
   }
 
+  @Test("a swing that the agent gives up is asked for again, and not waited for until its time limit")
+  func asksAgainForASwingThatWasGivenUp() {
+    let plan = samplePlan(.cmotion)
+    let bench = Bench(plan)
+    bench.world.state.withLock { $0.swingsGivenUp = 1 }
+    #expect(bench.apply(plan)?.result == .reached)
+    #expect(bench.world.state.withLock(\.swingsBegun) == 2)
+  }
+
+  @Test("one that is given up again and again fails, with what to do, and costs no more than a few pauses")
+  func failsWhereEverySwingIsGivenUp() {
+    let plan = samplePlan(.cmotion)
+    let bench = Bench(plan)
+    bench.world.state.withLock { $0.swingsGivenUp = 100 }
+    let summary = bench.apply(plan)
+    #expect(summary?.exitCode == 1, brief(summary))
+    #expect(summary?.failures.contains { $0.error.message.contains("the swing did not happen") } == true)
+    #expect(bench.world.state.withLock(\.swingsBegun) == ReconcileLimits().swingAttempts)
+  }
+
   @Test func withoutWaitingItLeavesReplicationRunningAndExitsWith3() {
     let plan = samplePlan(.cmotion)
     let bench = Bench(plan)

@@ -50,7 +50,13 @@ final class FakeWorld: Sendable {
 }
 
 private func gatewayError(_ fault: AgentFault) -> GatewayError {
-  GatewayError(code: "CMC5000", message: fault.message, advice: "", disposition: .needsOperator)
+  // As RPCAgentGateway reads them: what moves by itself is tried again.
+  let disposition: Disposition =
+    switch fault.code {
+    case .wrongStage, .failed, .unknownSession: .retry(afterSeconds: 1)
+    default: .needsOperator
+    }
+  return GatewayError(code: "CMC5000", message: fault.message, advice: "", disposition: disposition)
 }
 
 struct FakeAgentGateway: AgentGateway {

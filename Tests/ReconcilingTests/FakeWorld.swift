@@ -51,6 +51,9 @@ struct WorldState {
   /// How often a hook fails before it succeeds.
   var failingHooks: [String: Int] = [:]
   var unreachable: Set<HostName> = []
+  /// How many swings the source's agent still gives up, soon after it began them.
+  var swingsGivenUp = 0
+  var swingsBegun = 0
   /// Somebody pauses at the very moment of the swing.
   var holdsAtSwing = false
   /// What each hook was last given to run.
@@ -162,8 +165,14 @@ struct WorldState {
     case .swing:
       if stage == .swinging || stage == .standIn { return }
       guard stage == .tracking else { throw wrong() }
+      if swingsGivenUp > 0 {
+        swingsGivenUp -= 1
+        swingsBegun += 1
+        return
+      }
       session.seen.stage = .swinging
       session.ends = now + 1
+      swingsBegun += 1
     case .revert: try revert(&session)
     case .confirmSwing: session.seen.swingConfirmed = true
     case .closeTap:

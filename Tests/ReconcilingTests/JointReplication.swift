@@ -16,6 +16,11 @@ struct JointReplication {
   let random: SeededRandom
   var isCalm = false
   private(set) var lastAdvance = 0.0
+  /// Events since anything was asked of the agents or happened to them.
+  private var quietSteps = 0
+  /// Past so many, whatever was under way is done, and an application that only goes on writing while somebody waits
+  /// (for an approval, out of a hold) shows nothing new: time then passes with few events.
+  private static let quietLimit = 6_000
   /// Of the source, when it was last looked at.
   var generation = Generation.initial
 
@@ -34,17 +39,35 @@ struct JointReplication {
 
   /// Lets replication go on for the time that passed, with a fault now and then.
   mutating func advance(to now: Double) {
-    let steps = min(400, 20 + Int((now - lastAdvance) * 200))
+    let wanted = min(400, 20 + Int((now - lastAdvance) * 200))
+    let steps = quietSteps < Self.quietLimit ? wanted : min(wanted, 4)
     lastAdvance = max(now, lastAdvance)
+    quietSteps += steps
     rehearsal.advance(steps: steps)
     guard !isCalm else { return }
     let role: Role = random.chance(0.5) ? .source : .destination
     switch random.below(240) {
-    case 0: rehearsal.suffer(.processKill(role))
-    case 1: rehearsal.suffer(.powerCut(role))
-    case 2, 3: rehearsal.suffer(.linkLoss)
+    case 0: suffer(.processKill(role))
+    case 1: suffer(.powerCut(role))
+    case 2, 3: suffer(.linkLoss)
     default: break
     }
+  }
+
+  private mutating func suffer(_ trouble: ReplicationRehearsal.Trouble) {
+    quietSteps = 0
+    rehearsal.suffer(trouble)
+  }
+
+  /// Nil where the agent is dead.
+  mutating func command(_ command: SourceCommand) -> CommandAnswer? {
+    quietSteps = 0
+    return rehearsal.command(command)
+  }
+
+  mutating func command(_ command: DestinationCommand) -> CommandAnswer? {
+    quietSteps = 0
+    return rehearsal.command(command)
   }
 }
 
@@ -154,7 +177,7 @@ extension WorldState {
       if session.seen.stage != .fenced { checkFence(session, at: now) }
       try ask(.fence, &joint)
     case .release:
-      guard let answer = joint.rehearsal.command(DestinationCommand.release) else { throw AgentFault(.failed, "gone") }
+      guard let answer = joint.command(DestinationCommand.release) else { throw AgentFault(.failed, "gone") }
       if case .refused(let why) = answer { throw AgentFault(.wrongStage, why) }
     case .retire, .cancel: break
     }
@@ -162,7 +185,7 @@ extension WorldState {
   }
 
   private func ask(_ command: SourceCommand, _ joint: inout JointReplication) throws(AgentFault) {
-    guard let answer = joint.rehearsal.command(command) else { throw AgentFault(.failed, "the agent died") }
+    guard let answer = joint.command(command) else { throw AgentFault(.failed, "the agent died") }
     if case .refused(let why) = answer { throw AgentFault(.wrongStage, why) }
   }
 }

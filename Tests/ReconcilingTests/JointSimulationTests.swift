@@ -1,5 +1,6 @@
 import AgentProtocol
 import BlockModel
+import Diagnostics
 import Foundation
 import MigrationModel
 import Planning
@@ -95,7 +96,11 @@ private struct JointScenario {
     }
     let changes = bench.changes(plan)
     return [
-      "not done after \(applies) applies: \(changes?.migrations.map { "\($0.reached.word), \($0.waiting)" } ?? [])"
+      """
+      not done after \(applies) applies: \(changes?.migrations.map {
+        "\($0.reached.word), waiting \($0.waiting), steps \($0.changes.map(\.summary)), \($0.diagnostics.map(\.message))"
+      } ?? [])
+      """
     ]
   }
 

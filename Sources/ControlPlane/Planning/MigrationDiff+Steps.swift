@@ -6,15 +6,22 @@ import MigrationModel
 // MARK: - Steps to prepared
 
 extension MigrationDiff {
-  /// Agents that are installed and don't run.
+  /// Agents that are installed and don't run, where the migration isn't retired yet: nobody sees a session, or ends it,
+  /// without its agent.
   mutating func startAgents() {
     for host in Set([migration.source, migration.destination]).sorted() {
-      let state = (host == migration.source ? facts.source : facts.destination)?.state
-      guard let state, state.agentDigest != nil, !state.agentRunning else { continue }
+      guard mayHideSession(host == migration.source ? facts.source : facts.destination) else { continue }
+      if result.changes.contains(where: { $0.action == .deployAgent(host) }) { continue }
       add(
         .deployAgent(host), towards: .prepared, "start the agent on \(host)", why: "it doesn't run",
         precondition: "host \(host) answers", .reversible)
     }
+  }
+
+  /// Whether an agent that doesn't run may hold the migration's session.
+  private func mayHideSession(_ host: HostObservation?) -> Bool {
+    guard let state = host?.state, state.agentDigest != nil, !state.agentRunning else { return false }
+    return host?.tombstone(facts.session)?.phase != .retired
   }
 
   mutating func deploy() {
@@ -333,11 +340,12 @@ extension MigrationDiff {
 
   mutating func retire() {
     let name = migration.name
+    startAgents()
     holdBack()
     for role in [Role.source, .destination] {
       let isKnown = reached == .reached(.finalized) || reached == .pastFence || reached.isTombstoned
       let session = role == .source ? facts.sourceSession : facts.destinationSession
-      if isKnown, session == nil { continue }
+      if isKnown, session == nil, !mayHideSession(role == .source ? facts.source : facts.destination) { continue }
       add(
         .retire(name, role), towards: .retired, "delete the session on \(migration.host(role))",
         why: "phase: retired", precondition: "finalized", .oneWay)

@@ -43,6 +43,7 @@ struct MigrationDiff {
       if target == .retired { retire() }
       return
     case .pastFence:
+      startAgents()
       holdBack()
       finishFinalize()
       if target == .retired { retire() }

@@ -17,6 +17,9 @@ package struct ReconcileLimits: Sendable, Equatable {
   package var errorPatienceSeconds = 30.0
   /// A swing drains first, so its limit is that of a long drain.
   package var swingSeconds = 4.0 * 3600
+  /// How often a swing that the agent gave up (the link was lost, the application would have waited) is asked for in one
+  /// run: each may cost the application a pause.
+  package var swingAttempts = 3
   package var proofSeconds = 48.0 * 3600
   /// Every other milestone.
   package var milestoneSeconds = 300.0

@@ -167,8 +167,35 @@ extension Reconciler {
           GatewayError(
             code: ApplyCode.agentReports, message: "\(migration): \(error.message)", advice: "",
             disposition: .needsOperator), now, &effects)
+      } else if case .swing = nodes[index].action {
+        watchSwing(index, pair, now, &effects)
       }
     }
+  }
+
+  /// A session that is back where a swing starts is on no way to stand-in: the agent gave the swing up, or was started
+  /// anew in its middle. One such sighting may be of a poll that was under way before the swing was asked for.
+  private mutating func watchSwing(
+    _ index: Int, _ pair: SessionPair, _ now: MonotonicTime, _ effects: inout [ReconcileEffect]
+  ) {
+    guard case .awaiting(let since, let attempt) = states[index], let source = pair.source,
+      let migration = nodes[index].action.migration
+    else { return }
+    guard source.stage == .tracking || source.stage == .synchronizing else {
+      polls[migration]?.withoutSwing = 0
+      return
+    }
+    polls[migration]?.withoutSwing += 1
+    guard let seen = polls[migration]?.withoutSwing, seen > 1 else { return }
+    let why = source.lastError.map { ": \($0.message)" } ?? "; the agent's journal says why"
+    let isLast = attempt >= limits.swingAttempts
+    states[index] = .running(attempt: attempt, since: since)
+    stepFailed(
+      index,
+      GatewayError(
+        code: ApplyCode.agentReports, message: "\(migration): the swing did not happen\(why)",
+        advice: "nothing changed for the application; see cmcplan status, and apply again in a quieter moment",
+        disposition: isLast ? .needsOperator : .retry(afterSeconds: limits.firstBackoffSeconds)), now, &effects)
   }
 
   mutating func pollFailed(

@@ -70,6 +70,8 @@ package struct Reconciler: Sendable {
     var failures = 0
     /// Since when the agents report an error of their own.
     var errorSince: MonotonicTime?
+    /// Polls in a row that showed the session where a swing starts, though one was asked for.
+    var withoutSwing = 0
   }
 
   struct HeldLease: Sendable {
