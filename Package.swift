@@ -61,11 +61,11 @@ let package = Package(
     systemLibrary("CLinux"),
 
     room("Base", "Diagnostics"),
-    room("Base", "BlockModel"),
-    room("Base", "Seams", ["BlockModel"]),
+    room("Base", "BlockModel", optimized: true),
+    room("Base", "Seams", ["BlockModel"], optimized: true),
     room("Base", "LinuxPlatform", ["CLinux", "Seams", "BlockModel"]),
 
-    room("DataPlane", "AgentProtocol", ["BlockModel"]),
+    room("DataPlane", "AgentProtocol", ["BlockModel"], optimized: true),
     room("DataPlane", "H2HProtocol", ["BlockModel"], optimized: true),
     room("DataPlane", "TLSChannel", ["COpenSSL", "BlockModel", "Seams", "LinuxPlatform"]),
     room("DataPlane", "Replication", ["BlockModel", "Seams", "H2HProtocol"], optimized: true),
@@ -123,7 +123,8 @@ let package = Package(
     program("cmcagent", ["AgentService"]),
 
     .target(
-      name: "TestSupport", dependencies: ["BlockModel", "Seams"], path: "Tests/TestSupport", swiftSettings: strict),
+      name: "TestSupport", dependencies: ["BlockModel", "Seams"], path: "Tests/TestSupport",
+      swiftSettings: strict + simulated),
     tests("LinuxPlatformTests", ["LinuxPlatform", "Seams", "BlockModel", "TestSupport"]),
     tests("TLSChannelTests", ["TLSChannel", "LinuxPlatform", "Seams", "BlockModel", "TestSupport"]),
     tests("AgentProtocolTests", ["AgentProtocol", "BlockModel"]),

@@ -158,6 +158,6 @@ private func wire(_ message: H2HMessage, id: UInt64 = 77) -> [UInt8] {
     // RFC 3720 appendix B.4.
     #expect(CRC32C.checksum([UInt8](repeating: 0, count: 32)) == 0x8a91_36aa)
     #expect(CRC32C.checksum([UInt8](repeating: 0xff, count: 32)) == 0x62a8_ab43)
-    #expect(CRC32C.checksum("123456789".utf8) == 0xe306_9283)
+    #expect(CRC32C.checksum([UInt8]("123456789".utf8)) == 0xe306_9283)
   }
 }

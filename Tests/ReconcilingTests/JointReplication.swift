@@ -20,7 +20,7 @@ struct JointReplication {
   private var quietSteps = 0
   /// Past so many, whatever was under way is done, and an application that only goes on writing while somebody waits
   /// (for an approval, out of a hold) shows nothing new: time then passes with few events.
-  private static let quietLimit = 6_000
+  private static let quietLimit = 1_500
   /// Of the source, when it was last looked at.
   var generation = Generation.initial
 
@@ -46,7 +46,7 @@ struct JointReplication {
     rehearsal.advance(steps: steps)
     guard !isCalm else { return }
     let role: Role = random.chance(0.5) ? .source : .destination
-    switch random.below(240) {
+    switch random.below(300) {
     case 0: suffer(.processKill(role))
     case 1: suffer(.powerCut(role))
     case 2, 3: suffer(.linkLoss)

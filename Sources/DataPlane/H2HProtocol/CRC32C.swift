@@ -6,9 +6,16 @@ package struct CRC32C: Sendable {
     return value
   }
 
-  package static func checksum(_ bytes: some Sequence<UInt8>) -> UInt32 {
-    var value = ~UInt32(0)
-    for byte in bytes { value = table[Int((value ^ UInt32(byte)) & 0xff)] ^ value >> 8 }
-    return ~value
+  package static func checksum(_ bytes: [UInt8]) -> UInt32 { checksum(bytes[...]) }
+
+  /// Not generic: other modules can't specialize it, and it runs over every intent page that is stored.
+  package static func checksum(_ bytes: ArraySlice<UInt8>) -> UInt32 {
+    bytes.withUnsafeBufferPointer { bytes in
+      table.withUnsafeBufferPointer { table in
+        var value = ~UInt32(0)
+        for byte in bytes { value = table[Int(truncatingIfNeeded: (value ^ UInt32(byte)) & 0xff)] ^ value >> 8 }
+        return ~value
+      }
+    }
   }
 }

@@ -14,16 +14,21 @@ package struct ReplicationRehearsal: Sendable {
   /// Invariants that did not hold; the first is enough.
   package private(set) var failure: SimulationFailure?
 
-  package init(seed: UInt64) { world = SimulatedWorld(seed: seed) }
+  /// Smaller than where replication is on its own: what the orchestrator does with it is the point here.
+  package static let volumeSizes: [UInt64] = [1 << 20, (1 << 20) + 8192]
 
-  package static var volumeSizes: [UInt64] { SimulatedWorld.volumeSizes }
+  package init(seed: UInt64) { world = SimulatedWorld(seed: seed, volumeSizes: Self.volumeSizes) }
 
   /// Prints the machines' journals and every fault.
   package mutating func trace() { world.isTracing = true }
 
   /// No more faults by chance from here on.
   package mutating func calm() { world.isCalm = true }
-  package var report: SimulationReport { world.report }
+  package var report: SimulationReport {
+    var report = world.report
+    report.events = world.time
+    return report
+  }
 
   package mutating func advance(steps: Int) {
     for _ in 0..<steps where failure == nil {

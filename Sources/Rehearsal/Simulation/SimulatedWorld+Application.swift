@@ -12,8 +12,8 @@ extension SimulatedWorld {
   mutating func stepApplication() {
     guard mayWrite, requests.count < Self.requestLimit, source?.takesRequests ?? false else { return }
     requestCounter += 1
-    let volume = chance.below(Self.volumeSizes.count)
-    let total = Int(Self.volumeSizes[volume] / SimulatedDisk.cellBytes)
+    let volume = chance.below(volumeSizes.count)
+    let total = Int(volumeSizes[volume] / SimulatedDisk.cellBytes)
     let first = chance.oneIn(2) ? chance.below(40) : chance.below(total)
     // Some span more than a frame's payload of 1 MiB.
     let length = min(
@@ -89,9 +89,7 @@ extension SimulatedWorld {
 extension SimulatedWorld {
   /// While the durable record says stand-in, nothing is acknowledged that the destination lacks (DESIGN §8.4).
   private mutating func checkAcknowledged(_ request: ApplicationRequest) {
-    guard let bytes = records[0], let record = try? SessionRecord(decoding: bytes), record.authority == .standIn,
-      lastDestinationPowerCut < request.start
-    else { return }
+    guard recordedAuthority == .standIn, lastDestinationPowerCut < request.start else { return }
     let value = request.operation == .zeroes ? 0 : request.id
     for cell in cells(request.range) where disks[1][request.volume].current[cell] != value {
       note("write \(request.id) was acknowledged in stand-in and the destination lacks it")

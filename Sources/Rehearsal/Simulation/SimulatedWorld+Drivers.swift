@@ -326,6 +326,7 @@ extension SimulatedWorld {
     }
     lastGenerations[side.rawValue] = record.generation.number
     records[side.rawValue] = bytes
+    if side == .source { recordedAuthority = record.authority }
   }
 
   /// Not SHA-256, but as long: equality is all that counts here.

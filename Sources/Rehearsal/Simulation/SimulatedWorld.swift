@@ -62,9 +62,10 @@ struct SimulatedWorld {
     }
   }
 
-  static let volumeSizes: [UInt64] = [4 << 20, (5 << 20) + 8192]
+  static let usualSizes: [UInt64] = [4 << 20, (5 << 20) + 8192]
   static let session = SessionID("simulated/migration")
 
+  let volumeSizes: [UInt64]
   var chance: Chance
   var time = 0
   var clock = MonotonicTime(nanoseconds: 1_000_000_000)
@@ -76,6 +77,8 @@ struct SimulatedWorld {
   var destination: DestinationMachine?
   var disks: [[SimulatedDisk]]
   var records: [[UInt8]?] = [nil, nil]
+  /// What the source's record says durably.
+  var recordedAuthority: CopyAuthority?
   var intentPages: [[Int: [UInt8]]]
   var boots: [UInt64] = [0, 0]
   var lastGenerations: [UInt64] = [0, 0]
@@ -113,9 +116,10 @@ struct SimulatedWorld {
     var requestID: UInt64
   }
 
-  init(seed: UInt64) {
+  init(seed: UInt64, volumeSizes: [UInt64] = usualSizes) {
+    self.volumeSizes = volumeSizes
     chance = Chance(seed: seed)
-    let cells = Self.volumeSizes.map { Int(($0 + SimulatedDisk.cellBytes - 1) / SimulatedDisk.cellBytes) }
+    let cells = volumeSizes.map { Int(($0 + SimulatedDisk.cellBytes - 1) / SimulatedDisk.cellBytes) }
     disks = (0..<2).map { _ in cells.map { SimulatedDisk(cells: $0) } }
     histories = cells.map { Array(repeating: CellHistory(), count: $0) }
     intentPages = cells.map { _ in [:] }
@@ -143,7 +147,7 @@ struct SimulatedWorld {
     limits.unflushedRuns = 20
     return SourceConfiguration(
       session: Self.session,
-      volumes: Self.volumeSizes.enumerated().map { .init(name: VolumeName("v\($0)"), sizeBytes: $1) },
+      volumes: volumeSizes.enumerated().map { .init(name: VolumeName("v\($0)"), sizeBytes: $1) },
       bootID: "boot\(boots[0])", openEpoch: boots[0], verify: .full, linkLossTimeoutSeconds: 5,
       resyncIntervalSeconds: 3, confirmWithinSeconds: nil, limits: limits)
   }
@@ -165,7 +169,7 @@ struct SimulatedWorld {
     destination = DestinationMachine(
       configuration: DestinationConfiguration(
         session: Self.session,
-        volumes: Self.volumeSizes.enumerated().map {
+        volumes: volumeSizes.enumerated().map {
           .init(name: VolumeName("v\($0)"), sizeBytes: $1, isKnownZero: true)
         }, bootID: "boot\(boots[1])", openEpoch: boots[1], peer: KeyFingerprint("SHA256:00"),
         newCopyID: chance.next() | 1), record: record(.destination))

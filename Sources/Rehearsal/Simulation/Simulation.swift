@@ -90,9 +90,8 @@ extension SimulatedWorld {
 
   private mutating func checkSafety() throws(SimulationFailure) {
     if time % 25 == 0 { try checkSettled() }
-    if destination?.mayOpenLocally ?? false {
-      guard let bytes = records[0], let record = try? SessionRecord(decoding: bytes), record.authority == .destination
-      else { throw fail("the destination may be opened, and the source is not fenced") }
+    if recordedAuthority != .destination, destination?.mayOpenLocally ?? false {
+      throw fail("the destination may be opened, and the source is not fenced")
     }
   }
 
