@@ -73,6 +73,9 @@ struct CellHistory {
     var known: Int?
     var ended: Int?
     var isDurable: Bool
+    /// The application was told that it failed: it took effect, in part, or not at all, and a read that saw it proves
+    /// nothing about the next one.
+    var hasFailed = false
   }
   private(set) var entries = [Entry(value: 0, request: 0, start: -2, known: -1, ended: -1, isDurable: true)]
 
@@ -88,6 +91,12 @@ struct CellHistory {
     }
     prune(oldestRead)
   }
+  mutating func fail(_ request: UInt64, at time: Int) {
+    for index in entries.indices where entries[index].request == request {
+      entries[index].known = time
+      entries[index].hasFailed = true
+    }
+  }
   /// It never happened.
   mutating func forget(_ request: UInt64) { entries.removeAll { $0.request == request && $0.ended == nil } }
 
@@ -100,14 +109,16 @@ struct CellHistory {
 
   private func isOverwritten(_ entry: Entry, by time: Int) -> Bool {
     guard let known = entry.known else { return false }
-    return entries.contains { other in known < other.start && other.known.map { $0 < time } ?? false }
+    return entries.contains { other in
+      !other.hasFailed && known < other.start && other.known.map { $0 < time } ?? false
+    }
   }
 
   /// False if nothing explains that a read from `start` to `end` saw `value`.
   mutating func read(_ value: UInt64, start: Int, end: Int) -> Bool {
     let seen = entries.indices.filter { entries[$0].value == value }
     guard seen.contains(where: { !isOverwritten(entries[$0], by: start) }) else { return false }
-    if seen.count == 1 { entries[seen[0]].known = min(entries[seen[0]].known ?? end, end) }
+    if seen.count == 1, !entries[seen[0]].hasFailed { entries[seen[0]].known = min(entries[seen[0]].known ?? end, end) }
     return true
   }
 

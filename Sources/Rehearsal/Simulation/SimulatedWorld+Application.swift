@@ -53,6 +53,12 @@ extension SimulatedWorld {
       note("request \(id) was completed twice")
       return
     }
+    let hasFailed = failedLocally.remove(id) != nil
+    if hasFailed, status == .ioError || status == .noSpace {
+      for cell in cells(request.range) { histories[request.volume][cell].fail(id, at: time) }
+      return
+    }
+    if hasFailed { note("request \(id) (\(request.operation)) failed on the disk and was completed with \(status)") }
     guard status == .ok else {
       if status != .refused { note("request \(id) (\(request.operation)) failed with \(status), though no disk did") }
       for cell in cells(request.range) { histories[request.volume][cell].forget(id) }

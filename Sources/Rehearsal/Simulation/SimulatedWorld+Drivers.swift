@@ -169,7 +169,11 @@ extension SimulatedWorld {
       side == .source ? tellSource(.linkUp(link: id, state)) : tellDestination(.linkUp(link: id, state))
     case .frame(let frame, let payload):
       // Through the bytes, so that what is said can be said.
-      let bytes = frame.encoded()
+      var bytes = frame.encoded()
+      if !isCalm && chance.oneIn(2000) {
+        receiveCorrupted(side, &bytes)
+        return
+      }
       guard let header = try? FrameHeader(decoding: bytes[..<H2HLimits.headerBytes]),
         let decoded = try? H2HFrame(header: header, fields: bytes[H2HLimits.headerBytes...]), decoded == frame
       else {
@@ -185,6 +189,20 @@ extension SimulatedWorld {
         if frame.message.payloadBytes > 0 { frameData[FrameKey(link: id, requestID: frame.requestID)] = payload }
         tellDestination(.message(link: id, frame))
       }
+    }
+  }
+
+  /// A header with a bit that is wrong is never taken for another: the link is closed.
+  private mutating func receiveCorrupted(_ side: Side, _ bytes: inout [UInt8]) {
+    report.faults["header corrupted", default: 0] += 1
+    bytes[chance.below(H2HLimits.headerBytes)] ^= 1 << UInt8(chance.below(8))
+    if (try? FrameHeader(decoding: bytes[..<H2HLimits.headerBytes])) != nil { note("a corrupted header was taken") }
+    guard let id = link?.id else { return }
+    breakLink(knownAt: side)
+    if side == .source {
+      tellSource(.linkDown(link: id, why: "a damaged frame"))
+    } else {
+      tellDestination(.linkDown(link: id, why: "a damaged frame"))
     }
   }
 
@@ -224,6 +242,10 @@ extension SimulatedWorld {
   private mutating func performAtSource(_ item: Work) {
     switch item {
     case .local(let id, let volume, let operation, let range, let durable):
+      if !isCalm && chance.oneIn(150) {
+        failLocally(id, volume, operation, range)
+        return
+      }
       switch operation {
       case .read:
         let seen = cells(range).map { disks[0][volume].current[$0] }
@@ -262,6 +284,20 @@ extension SimulatedWorld {
       work.append(.tellSource(.localDigest(id: id, Self.digest(values))))
     default: break
     }
+  }
+
+  /// The source's disk fails under the application, which is told; a write may have reached it in part.
+  private mutating func failLocally(
+    _ id: UInt64, _ volume: Int, _ operation: ApplicationOperation, _ range: ByteRange
+  ) {
+    report.faults["source disk failed", default: 0] += 1
+    failedLocally.insert(id)
+    if operation == .write || operation == .zeroes {
+      for cell in cells(range) where chance.oneIn(2) {
+        disks[0][volume].write(cell, operation == .zeroes ? 0 : id, durably: false)
+      }
+    }
+    work.append(.tellSource(.localDone(id: id, chance.oneIn(2) ? .ioError : .noSpace)))
   }
 
   private mutating func performAtDestination(_ link: UInt64, _ requestID: UInt64, _ operation: DestinationOperation) {

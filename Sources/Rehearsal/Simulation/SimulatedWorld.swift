@@ -101,6 +101,8 @@ struct SimulatedWorld {
 
   var requests: [UInt64: ApplicationRequest] = [:]
   var requestCounter: UInt64 = 0
+  /// Those whose part on the source's disk failed.
+  var failedLocally: Set<UInt64> = []
   var histories: [[CellHistory]]
   var mayWrite = true
 
@@ -192,6 +194,8 @@ struct SimulatedWorld {
     if side == .source {
       source = nil
       transferData = [:]
+      // Their answers died with it: they are asked again.
+      failedLocally = []
       if powerCut { try restartApplication() }
     } else {
       destination = nil

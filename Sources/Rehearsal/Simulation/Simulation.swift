@@ -35,7 +35,7 @@ package enum Simulation {
     world.isTracing = isTracing
     try world.warmUp(toStandIn: seed % 3 == 1, toTracking: seed % 3 == 2)
     try world.chaos(events: 600 + world.chance.below(2400))
-    try world.calm()
+    try seed % 11 == 0 ? world.cancel() : world.calm()
     world.report.events = world.time
     return world.report
   }
@@ -81,7 +81,7 @@ extension SimulatedWorld {
   private mutating func command() {
     let commands: [SourceCommand] = [
       .synchronize, .synchronize, .synchronize, .swing, .swing, .swing, .revert, .resync, .confirmSwing, .closeTap,
-      .openTap, .openTap, .prove, .verify,
+      .openTap, .openTap, .prove, .verify, .stopSynchronizing,
     ]
     tellSource(.command(commands[chance.below(commands.count)], id: UInt64(time)))
   }
@@ -97,7 +97,7 @@ extension SimulatedWorld {
 
   /// What the source believes to be equal and durable there is.
   private func checkSettled() throws(SimulationFailure) {
-    guard let source, source.copyIsKnown else { return }
+    guard let source, source.copyIsKnown, source.stage != .cancelled else { return }
     for volume in disks[0].indices {
       let perBlock = Int(source.blockBytes(ofVolume: volume) / SimulatedDisk.cellBytes)
       let count = disks[0][volume].current.count
@@ -199,6 +199,33 @@ extension SimulatedWorld {
     }
     rotten = nil
     report.faults["bit rot mended", default: 0] += 1
+  }
+
+  /// From wherever chaos left it: the application goes on at the source, on what it wrote, and the destination is given up.
+  mutating func cancel() throws(SimulationFailure) {
+    isCalm = true
+    hurry()
+    if source == nil { startSource() }
+    if destination == nil { startDestination() }
+    try until("a connection") { $0.source?.observation(at: $0.clock).isConnected ?? false }
+    tellSource(.command(.openTap, id: 0))
+    try command(.cancel, until: .cancelled)
+    try until("the cancelled destination") {
+      $0.destination?.stage == .cancelled
+    } repeating: { world in
+      if world.time % 200 == 0 { world.tellDestination(.command(.cancel, id: 0)) }
+    }
+    let first = requestCounter
+    try until("the application's requests after the end") { $0.requestCounter > first + 100 && $0.requests.count < 12 }
+    mayWrite = false
+    try until("the last request") { $0.requests.isEmpty }
+    for volume in histories.indices {
+      for cell in histories[volume].indices
+      where !histories[volume][cell].read(disks[0][volume].current[cell], start: time, end: time) {
+        throw fail("cancelling lost a write: volume \(volume) cell \(cell)")
+      }
+    }
+    report.faults["cancelled", default: 0] += 1
   }
 
   mutating func calm() throws(SimulationFailure) {
