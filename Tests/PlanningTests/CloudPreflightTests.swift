@@ -1,3 +1,4 @@
+import AgentProtocol
 import BlockModel
 import Diagnostics
 import MigrationModel
@@ -32,6 +33,23 @@ import Testing
   @Test func whatIsAllowedIsPlanned() {
     #expect(Self.codes(limits: Self.allowed).isEmpty)
     #expect(Self.codes().isEmpty)
+  }
+
+  @Test func limitsThatCouldNotBeAskedHoldOnlyWhoNeedsADisk() {
+    let fault = ObservationFault(part: "what new disks may be", code: "CMC4001", message: "HTTP 503", advice: "later")
+    let plan = samplePlan(.finalized)
+    var bare = bareObservation(plan)
+    bare.clouds["azure"]?.limitsFault = fault
+    let refused = changes(plan, bare)
+    #expect(refused.codes == [PlanningCode.cloudNotObserved])
+    #expect(
+      refused.allDiagnostics[0].message.contains("it needs a new disk") && refused.migrations[0].actionable.isEmpty)
+    #expect(refused.allDiagnostics[0].message.contains("HTTP 503"))
+    for stage in [SessionStage.tracking, .standIn, .fenced] {
+      var live = liveObservation(plan, stage)
+      live.clouds["azure"]?.limitsFault = fault
+      #expect(changes(plan, live) == changes(plan, liveObservation(plan, stage)), "its disks are there")
+    }
   }
 
   @Test func aSKUThatCannotBeHadIsRefused() {

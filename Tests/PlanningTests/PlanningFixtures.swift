@@ -124,6 +124,36 @@ func liveObservation(
   return observation
 }
 
+extension Observation {
+  /// A second migration of the same hosts, synchronized and as planned.
+  mutating func addIdle(_ migration: Migration, _ plan: MigrationPlan) {
+    var disk = ourDisk(plan)
+    disk.name = "idle-disk"
+    disk.resourceID = "/disks/idle"
+    disk.tags[DiskTag.migration] = migration.name.text
+    clouds["azure"]?.disks.append(disk)
+    clouds["azure"]?.machines["vm"]?.attachments.append(CloudAttachment(lun: 1, diskID: disk.resourceID))
+    for (host, path) in [("db", migration.volumes[0].device), ("db-azure", "/dev/lun1")] {
+      var report = DeviceReport(path: path, kind: .block)
+      report.sizeBytes = 10 << 30
+      hosts[HostName(host)]?.devices.append(report)
+    }
+    hosts[HostName("db-azure")]?.devicePaths[1] = "/dev/lun1"
+    guard let inputs = MigrationFacts(migration, in: plan, self).sessionInputs(),
+      let halves = sessionConfigurations(
+        for: migration, in: plan, inputs: inputs, overwrite: [], at: now, digest: fakeDigest)
+    else { return }
+    for (host, configuration) in [("db", halves.source), ("db-azure", halves.destination)] {
+      guard var session = hosts[HostName(host)]?.agent?.sessions.first else { continue }
+      session.configuration = configuration
+      session.configurationDigest = configuration.configurationDigest
+      session.session = configuration.session
+      session.migration = configuration.migration
+      hosts[HostName(host)]?.agent?.sessions.append(session)
+    }
+  }
+}
+
 func changes(_ plan: MigrationPlan, _ observation: Observation, at time: WallTime = now) -> ChangeSet {
   diff(plan, observation, options: PlanningOptions(now: time, digest: fakeDigest))
 }

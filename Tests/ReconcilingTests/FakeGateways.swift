@@ -204,7 +204,10 @@ struct FakeCloud: CloudGateway {
   func disk(_ resourceID: String) async throws(GatewayError) -> CloudDisk? {
     try await world.call(run) { (state, _) throws(GatewayError) in state.disks[resourceID] }
   }
-  func limits() async throws(GatewayError) -> CloudLimits? { nil }
+  func limits() async throws(GatewayError) -> CloudLimits? {
+    guard world.state.withLock(\.refusesLimits) else { return nil }
+    throw GatewayError(code: "CMC4001", message: "HTTP 503", advice: "later", disposition: .retry(afterSeconds: 1))
+  }
   func ensureDisk(_ request: DiskRequest) async throws(GatewayError) -> CloudDisk {
     try await world.call(run) { (state, _) throws(GatewayError) in try state.ensureDisk(request) }
   }

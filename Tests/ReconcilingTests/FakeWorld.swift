@@ -51,6 +51,8 @@ struct WorldState {
   /// How often a hook fails before it succeeds.
   var failingHooks: [String: Int] = [:]
   var unreachable: Set<HostName> = []
+  /// Azure doesn't say what new disks may be.
+  var refusesLimits = false
   /// How many swings the source's agent still gives up, soon after it began them.
   var swingsGivenUp = 0
   var swingsBegun = 0
@@ -60,6 +62,7 @@ struct WorldState {
   var hookCommands: [String: String] = [:]
   var fences = 0
   var syncSeconds = 20.0
+  var proofSeconds = 3.0
   /// Calls to agents, for whoever looks into a seed.
   var isTraced = false
   var trace: [String] = []
@@ -184,7 +187,7 @@ struct WorldState {
       if [.proving, .proven].contains(stage) { return }
       guard stage == .tapClosed else { throw wrong() }
       session.seen.stage = .proving
-      session.ends = now + 3
+      session.ends = now + proofSeconds
     case .fence: try fence(&session, at: now)
     case .release:
       if stage == .released { return }

@@ -91,9 +91,12 @@ struct Bench {
     _ plan: MigrationPlan, wait: WaitPolicy = .untilReached, holder: String = "ann@host, run 1",
     faults: FaultPlan = FaultPlan(), steal: Bool = false
   ) -> ApplyRun {
+    run(plan, ApplyOptions(parallelism: 4, wait: wait, stealLease: steal, holder: holder), faults: faults)
+  }
+
+  func run(_ plan: MigrationPlan, _ options: ApplyOptions, faults: FaultPlan = FaultPlan()) -> ApplyRun {
     ApplyRun(
-      plan: plan, gateways: world.gateways(for: RunIdentity(faults: faults)),
-      options: ApplyOptions(parallelism: 4, wait: wait, stealLease: steal, holder: holder), services: services)
+      plan: plan, gateways: world.gateways(for: RunIdentity(faults: faults)), options: options, services: services)
   }
 
   func apply(
@@ -128,7 +131,7 @@ struct Bench {
             switch waiting.reason {
             case .approval: try await operations.approve(entry.migration, phase: .finalized, expiresInSeconds: 1e6)
             case .hold: _ = try await operations.resume(entry.migration)
-            case .window, .confirmation, .moves, .saved: break
+            case .window, .confirmation, .moves, .saved, .guardrail, .unreviewed: break
             }
             return true
           } catch {

@@ -78,7 +78,7 @@ package struct ApplyCommand: AsyncParsableCommand {
         options: ApplyOptions(
           parallelism: parallelism, wait: policy, only: selected, overwrite: overwrite,
           stealLease: stealLease || LeaseHolder.areAllDead(in: first, selected: selected, now: now), maxMoves: maxMoves,
-          guardrails: document.guardrails?.limits, listed: saved?.content.listed,
+          guardrails: document.guardrails?.limits, reviewed: saved.map { ReviewedSteps($0.content.changes) },
           holder: LeaseHolder.describe(who: world.who, runID: journal.runID)),
         services: world.services)
       let summary = await progress.ticking {
@@ -106,7 +106,8 @@ package struct ApplyCommand: AsyncParsableCommand {
         "the change set was made by cmcplan \(saved.content.program), this is \(VersionCommand.version)",
         advice: "plan again with this one, or apply with the other")
     }
-    let moved = saved.content.moved(changes, first)
+    let moved = saved.content.moved(
+      changes, first, plan: document.plan, surroundings: document.surroundings(of: changes))
     guard !moved.isEmpty else { return }
     let applied = SavedFile.application(of: saved.digest, in: document.directory)
     throw CommandFailure(

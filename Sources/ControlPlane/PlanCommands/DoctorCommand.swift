@@ -65,10 +65,10 @@ package struct DoctorCommand: AsyncParsableCommand {
   static func cloudChecks(_ plan: MigrationPlan, _ observation: Observation) -> [Check] {
     observation.clouds.sorted { $0.key < $1.key }.flatMap { name, cloud in
       let subject = "integration \(name)"
-      var checks = cloud.faults.map {
+      var checks = cloud.allFaults.map {
         Check(subject, $0.part, .failed, "\($0.code): \($0.message)", advice: $0.advice)
       }
-      if cloud.faults.isEmpty {
+      if cloud.allFaults.isEmpty {
         checks.append(Check(subject, "access", .ok, "signed in; \(counted(cloud.disks.count, "disk")) of this plan"))
       }
       for (reference, machine) in cloud.machines.sorted(by: { $0.key < $1.key }) {

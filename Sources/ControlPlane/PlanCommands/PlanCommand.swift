@@ -115,7 +115,7 @@ package struct PlanCommand: AsyncParsableCommand {
       SavedChangeSet(
         program: VersionCommand.version, savedAt: world.services.time.wallNow(), savedBy: world.who, only: selected,
         maxMoves: selection.maxMoves, overwrite: try selection.overwritten(in: document), changes: changes,
-        observation: seen), to: out)
+        observation: seen, surroundings: document.surroundings(of: changes)), to: out)
     console.complain(
       "saved \(out) (\(file.digest.prefix(19))…)" + (changes.isNoOp ? ": no changes" : "")
         + "\n  next: cmcplan show \(out), cmcplan apply \(out)\n")

@@ -4,6 +4,7 @@ import Diagnostics
 import Foundation
 import MigrationModel
 import PlanReading
+import Planning
 import Rendering
 
 /// Options that say which plan, and what it is allowed.
@@ -40,7 +41,14 @@ struct PlanDocument {
   /// The directory that it is in: runs keep their journals there.
   let directory: String
   let plan: MigrationPlan
+  /// The same with its paths as they were written.
+  let written: MigrationPlan
   let guardrails: Guardrails?
+
+  /// Digests of what a change set's migrations rest on beside themselves.
+  func surroundings(of changes: ChangeSet) -> [String: String] {
+    Planning.surroundings(of: changes.migrations.map(\.migration), in: written, digest: sha256)
+  }
 
   /// Reads the plan; prints what is wrong with it to standard error and ends with exit 1 where there are errors.
   /// `isEmergency`: guardrails aren't looked at, for what only gives authority back, or holds, contacts no cloud.
@@ -105,7 +113,7 @@ struct PlanDocumentReading {
     document = PlanDocument(
       path: path, directory: (path as NSString).deletingLastPathComponent,
       plan: plan.resolvingPaths(against: { ($0.map { Self.absolute($0.file) } ?? path) as NSString }),
-      guardrails: guardrails)
+      written: plan, guardrails: guardrails)
   }
 
   private static func absolute(_ path: String) -> String { URL(fileURLWithPath: path).standardizedFileURL.path }

@@ -53,7 +53,7 @@ package struct VersionCommand: ParsableCommand {
 extension Observation {
   /// Whether nothing that the plan names was left unseen.
   var isComplete: Bool {
-    clouds.values.allSatisfy(\.faults.isEmpty) && hosts.values.allSatisfy(\.faults.isEmpty)
+    clouds.values.allSatisfy(\.allFaults.isEmpty) && hosts.values.allSatisfy(\.faults.isEmpty)
   }
 }
 

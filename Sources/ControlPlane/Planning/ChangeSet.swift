@@ -114,6 +114,10 @@ package struct Waiting: Sendable, Equatable, Codable {
     case hold(Hold)
     /// Guardrails want it from a saved change set.
     case saved
+    /// Guardrails forbid it, and what comes before it must not be stopped.
+    case guardrail
+    /// The saved change set that is applied doesn't list it: nobody reviewed it.
+    case unreviewed
     /// Only so many migrations are moved in one run (`--max-moves`, guardrails), and others come first.
     case moves(limit: Int)
     /// `confirmWithin` is set and the swing isn't confirmed yet; the agents revert at this time.
@@ -145,6 +149,9 @@ package struct MigrationChanges: Sendable, Equatable, Codable {
   /// Only so many of the first changes are carried out before the world is looked at again, because what they show
   /// may change the rest; nil: all.
   package var lookAgainAfter: Int?
+  /// So many of the first changes are kept back by no guardrail and no limit of a run: a way back, a finalize that has
+  /// stopped the application, and the start of an agent that may know more. Half-way is the worst place to stop.
+  package var unstoppable = 0
   package init(migration: MigrationName, reached: PhaseReached, target: Phase, configurationDigest: String) {
     self.migration = migration
     self.reached = reached
@@ -162,11 +169,12 @@ package struct MigrationChanges: Sendable, Equatable, Codable {
   package var isNoOp: Bool { changes.isEmpty && !diagnostics.hasErrors }
 
   /// Whether what can be done now moves data or authority, stops an application, or makes something: more than a live
-  /// edit, a tag, or the start of an agent that was there.
+  /// edit, a tag, or the start of an agent that was there. What nothing may stop is no move: the run that began it
+  /// counted it.
   package var isMove: Bool {
     // Also what comes once an agent has answered: it belongs to the same run.
     !diagnostics.hasErrors
-      && changes.contains { change in
+      && changes.dropFirst(unstoppable).contains { change in
         guard change.waitsFor == nil else { return false }
         return switch change.action {
         case .configureSession: reached == .nothing
@@ -176,6 +184,17 @@ package struct MigrationChanges: Sendable, Equatable, Codable {
         default: true
         }
       }
+  }
+
+  /// Bytes that what can be done now moves, as far as they are known.
+  package var bytesToMove: UInt64 { actionable.compactMap(\.price.bytesToMove).reduce(0, +) }
+
+  /// From this change on everything waits, unless it waits already.
+  mutating func hold(from first: Int, _ why: Waiting) {
+    let held = changes.indices.dropFirst(first).filter { changes[$0].waitsFor == nil }
+    guard !held.isEmpty else { return }
+    waiting.append(why)
+    for index in held { changes[index].waitsFor = waiting.count - 1 }
   }
 }
 

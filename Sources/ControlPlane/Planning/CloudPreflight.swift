@@ -10,6 +10,14 @@ func checkNewDisks(_ facts: MigrationFacts) -> [Diagnostic] {
   }
   guard !new.isEmpty, let integration = facts.migration.integration(in: facts.plan) else { return [] }
   var found = new.flatMap { checkMachine($0, facts, integration) }
+  if let fault = facts.cloud?.limitsFault {
+    found.append(
+      Diagnostic(
+        code: PlanningCode.cloudNotObserved, at: integration.position,
+        "\(facts.migration.name): it needs \(new.count == 1 ? "a new disk" : "\(new.count) new disks"), and whether integration "
+          + "\(integration.name) may have them could not be asked: \(fault.message)",
+        advice: fault.advice))
+  }
   guard let limits = facts.cloud?.limits else { return found }
   if !limits.disks.isEmpty { found += new.flatMap { checkKind($0, facts, integration, limits) } }
   found += checkCounts(new, facts, integration, limits)

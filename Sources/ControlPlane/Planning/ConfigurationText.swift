@@ -1,4 +1,4 @@
-import BlockModel
+package import BlockModel
 package import MigrationModel
 
 /// Digest of everything about a migration that an approval is bound to: all but its phase and description.
@@ -49,6 +49,65 @@ package func configurationText(of migration: Migration, in plan: MigrationPlan) 
     add("cutover.hooks.\(point.rawValue).timeout", hook.timeoutSeconds)
   }
   return lines.sorted().joined(separator: "\n") + "\n"
+}
+
+/// What these migrations rest on beside their own configuration, by what it is ("host db"): a digest of all that the
+/// document says of it. `plan` is as it was written, its paths not yet made absolute, or another directory would be an
+/// edit.
+package func surroundings(
+  of names: [MigrationName], in plan: MigrationPlan, digest: DigestFunction
+) -> [String: String] {
+  var parts: [String: String] = [:]
+  for migration in names.compactMap({ plan.migrations[$0] }) {
+    for host in [migration.source, migration.destination].compactMap({ plan.hosts[$0] }) {
+      parts["host \(host.name)"] = digest(text(of: host))
+    }
+    if let integration = migration.integration(in: plan) {
+      parts["integration \(integration.name)"] = digest(text(of: integration))
+    }
+  }
+  return parts
+}
+
+private func text(of host: Host) -> String {
+  var lines = ["address=\(quoted(host.address ?? ""))", "virtualMachine=\(quoted(host.azureVirtualMachine ?? ""))"]
+  switch host.reach {
+  case .local(let root): lines.append("root=\(quoted(root))")
+  case .ssh(let access):
+    lines += [
+      "user=\(quoted(access.user ?? ""))", "port=\(access.port ?? 0)",
+      "identityFile=\(quoted(access.identityFile ?? ""))", "jump=\(quoted(access.jump ?? ""))", "sudo=\(access.sudo)",
+    ]
+  }
+  return lines.joined(separator: "\n")
+}
+
+/// Where a secret is found is part of it, never its value.
+private func text(of integration: AzureIntegration) -> String {
+  func place(_ secret: SecretReference?) -> String {
+    switch secret {
+    case .environment(let name)?: "environment \(quoted(name))"
+    case .file(let path)?: "file \(quoted(path))"
+    case nil: ""
+    }
+  }
+  var lines = [
+    "tenant=\(quoted(integration.tenantID))", "subscription=\(quoted(integration.subscriptionID))",
+    "resourceGroup=\(quoted(integration.resourceGroup))", "location=\(quoted(integration.location))",
+  ]
+  switch integration.cloud {
+  case .public, .usGovernment, .china: lines.append("cloud=\(integration.cloud)")
+  case .custom(let authority, let resourceManager, let file):
+    lines.append("cloud=\(quoted(authority)) \(quoted(resourceManager)) \(quoted(file ?? ""))")
+  }
+  switch integration.credential {
+  case .ambient: lines.append("credential=ambient")
+  case .clientSecret(let clientID, let secret): lines.append("credential=\(quoted(clientID)) \(place(secret))")
+  case .clientCertificate(let clientID, let file, let password):
+    lines.append("credential=\(quoted(clientID)) certificate \(quoted(file)) \(place(password))")
+  }
+  lines += integration.tags.sorted { $0.key < $1.key }.map { "tags.\(quoted($0.key))=\(quoted($0.value))" }
+  return lines.joined(separator: "\n")
 }
 
 private func addVolume(_ volume: Volume, to lines: inout [String]) {

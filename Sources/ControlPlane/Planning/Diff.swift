@@ -24,8 +24,10 @@ package struct PlanningOptions: Sendable {
   package var overwrite: Set<VolumeKey>
   /// At most so many migrations are moved, in the order of their names; nil: all.
   package var maxMoves: Int?
-  /// Those that may be moved, where that was decided already: a run's later rounds move no others than its first.
-  package var movers: Set<MigrationName>?
+  /// What the run has begun in its earlier rounds.
+  package var soFar: RunSoFar
+  /// The steps that a saved change set lists, where one is applied: whatever else there is to do waits.
+  package var reviewed: ReviewedSteps?
   /// Of a guardrails file; those of the plan itself are held beside them.
   package var guardrails: GuardrailLimits?
   package var origin: ChangeSetOrigin
@@ -34,13 +36,14 @@ package struct PlanningOptions: Sendable {
   package var digest: DigestFunction
   package init(
     only: Set<MigrationName>? = nil, overwrite: Set<VolumeKey> = [], maxMoves: Int? = nil,
-    movers: Set<MigrationName>? = nil, guardrails: GuardrailLimits? = nil, origin: ChangeSetOrigin = .planned,
-    now: WallTime, digest: @escaping DigestFunction
+    soFar: RunSoFar = RunSoFar(), reviewed: ReviewedSteps? = nil, guardrails: GuardrailLimits? = nil,
+    origin: ChangeSetOrigin = .planned, now: WallTime, digest: @escaping DigestFunction
   ) {
     self.only = only
     self.overwrite = overwrite
     self.maxMoves = maxMoves
-    self.movers = movers
+    self.soFar = soFar
+    self.reviewed = reviewed
     self.guardrails = guardrails
     self.origin = origin
     self.now = now
@@ -57,11 +60,14 @@ package func diff(_ plan: MigrationPlan, _ observation: Observation, options: Pl
       options: options)
     entries.append(builder.build())
   }
-  limitMoves(&entries, options)
+  options.reviewed?.hold(&entries)
   for limits in [plan.guardrails, options.guardrails].compactMap({ $0 }) {
     GuardrailDiff(plan: plan, limits: limits, options: options, observation: observation).hold(&entries)
   }
+  // What may not go for its own sake takes no place of what may.
+  RunLimits(plan: plan, options: options, observation: observation).hold(&entries)
   addRemovals(to: &entries, plan, observation)
+  options.reviewed?.hold(&entries)
   let unknown = (options.only ?? []).filter { plan.migrations[$0] == nil }.sorted()
   return ChangeSet(
     plan: plan.metadata.id, planName: plan.metadata.name, observedAt: observation.observedAt, migrations: entries,
@@ -71,25 +77,6 @@ package func diff(_ plan: MigrationPlan, _ observation: Observation, options: Pl
         code: PlanningCode.unknownMigration, "the plan has no migration \(name)",
         advice: "migrations: \(plan.sortedMigrations.map(\.name.text).joined(separator: ", "))")
     })
-}
-
-/// Those beyond the limit wait, whole: half a way would be a move too.
-private func limitMoves(_ entries: inout [MigrationChanges], _ options: PlanningOptions) {
-  guard let limit = options.maxMoves else { return }
-  var moved = 0
-  for index in entries.indices where entries[index].isMove {
-    moved += 1
-    let mayMove = options.movers?.contains(entries[index].migration) ?? (moved <= limit)
-    if mayMove { continue }
-    entries[index].waiting.append(
-      Waiting(
-        reason: .moves(limit: limit),
-        message: "this run moves at most \(limit) \(limit == 1 ? "migration" : "migrations")",
-        advice: "apply again once those before it are where they should be"))
-    for step in entries[index].changes.indices where entries[index].changes[step].waitsFor == nil {
-      entries[index].changes[step].waitsFor = entries[index].waiting.count - 1
-    }
-  }
 }
 
 /// An agent goes when every migration that uses its host is retired, or will be at the end of this change set, and

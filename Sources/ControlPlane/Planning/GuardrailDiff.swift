@@ -4,9 +4,10 @@ import Diagnostics
 import MigrationModel
 
 /// What guardrails say of a change set: those of the plan itself, and those of a file that a platform team owns; each is
-/// held by itself, so the stricter wins. Pure.
+/// held by itself, so the stricter wins. What they allow a run as a whole is held by `RunLimits`. Pure.
 ///
-/// They are about what is made and moved. A way back (revert, stop) and a live edit other than of iQoS pass.
+/// They are about what is made and moved on. They keep back no way back, no finalize that has begun and nothing past the
+/// fence (`MigrationChanges.unstoppable`): only what would come after.
 struct GuardrailDiff {
   let plan: MigrationPlan
   let limits: GuardrailLimits
@@ -14,15 +15,13 @@ struct GuardrailDiff {
   let observation: Observation
 
   func hold(_ entries: inout [MigrationChanges]) {
-    for index in entries.indices where !entries[index].changes.isEmpty {
+    for index in entries.indices where entries[index].isGuarded {
       guard let migration = plan.migrations[entries[index].migration] else { continue }
-      var found = ownerFaults(migration, entries[index]) + levelFaults(migration, entries[index])
-      found += diskFaults(migration, entries[index])
-      entries[index].diagnostics += found
+      let found =
+        ownerFaults(migration) + levelFaults(migration) + diskFaults(migration, &entries[index])
+      for diagnostic in found { entries[index].deny(diagnostic) }
       holdOneWay(&entries[index], migration)
     }
-    holdMoves(&entries)
-    holdBytes(&entries)
   }
 
   private func diagnostic(
@@ -31,8 +30,8 @@ struct GuardrailDiff {
     Diagnostic(effect == .deny ? .error : .warning, code: code, at: position, message, advice: advice)
   }
 
-  private func ownerFaults(_ migration: Migration, _ entry: MigrationChanges) -> [Diagnostic] {
-    guard let rule = limits.owner, rule.value, entry.goesForward, (plan.metadata.owner ?? "").isEmpty else { return [] }
+  private func ownerFaults(_ migration: Migration) -> [Diagnostic] {
+    guard let rule = limits.owner, rule.value, (plan.metadata.owner ?? "").isEmpty else { return [] }
     return [
       diagnostic(
         rule.effect, PlanningCode.guardrailOwner, at: migration.position,
@@ -40,8 +39,7 @@ struct GuardrailDiff {
     ]
   }
 
-  private func levelFaults(_ migration: Migration, _ entry: MigrationChanges) -> [Diagnostic] {
-    guard entry.goesForward else { return [] }
+  private func levelFaults(_ migration: Migration) -> [Diagnostic] {
     let level = migration.iqos.level(at: options.now)
     return limits.iqos.compactMap { rule in
       guard WindowOpening.isOpen([rule.value.window], at: options.now), level.rank > rule.value.atMost.rank else {
@@ -55,7 +53,7 @@ struct GuardrailDiff {
   }
 
   /// Only of disks that this change set makes: one that is there is nobody's doing now.
-  private func diskFaults(_ migration: Migration, _ entry: MigrationChanges) -> [Diagnostic] {
+  private func diskFaults(_ migration: Migration, _ entry: inout MigrationChanges) -> [Diagnostic] {
     guard let integration = migration.integration(in: plan) else { return [] }
     var found: [Diagnostic] = []
     for change in entry.changes {
@@ -76,9 +74,12 @@ struct GuardrailDiff {
             "\(key): its disk would be \(wanted.sku.rawValue); guardrails allow \(rule.value.map(\.rawValue).joined(separator: ", "))",
             "write one of these"))
       }
-      if let rule = limits.diskSizeBytes, let bytes = diskBytes(of: volume, wanted, migration.source),
-        bytes > rule.value
-      {
+      guard let rule = limits.diskSizeBytes else { continue }
+      guard let bytes = diskBytes(of: volume, wanted, migration.source) else {
+        if rule.effect == .deny { entry.lookAgainOnceAgentsAnswer() }
+        continue
+      }
+      if bytes > rule.value {
         found.append(
           diagnostic(
             rule.effect, PlanningCode.guardrailSize, at: volume.position,
@@ -108,57 +109,45 @@ struct GuardrailDiff {
           advice: "cmcplan plan --out FILE, then cmcplan apply FILE"))
       return
     }
-    entry.waiting.append(
+    // With the application stopped and the source not fenced nothing would be won: not even the first step of it.
+    let start = entry.changes[..<first].firstIndex { $0.towards == .finalized } ?? first
+    entry.hold(
+      from: start,
       Waiting(
         reason: .saved, message: "guardrails want one-way steps from a saved change set",
         advice: "cmcplan plan --out FILE, then cmcplan apply FILE"))
-    // With the application stopped and the source not fenced nothing would be won: not even the first step of it.
-    let start = entry.changes[..<first].firstIndex { $0.towards == .finalized } ?? first
-    for index in start..<entry.changes.count where entry.changes[index].waitsFor == nil {
-      entry.changes[index].waitsFor = entry.waiting.count - 1
-    }
-  }
-
-  private func holdMoves(_ entries: inout [MigrationChanges]) {
-    guard let rule = limits.moves else { return }
-    let moving = entries.indices.filter { entries[$0].isMove && entries[$0].goesForward }
-    // A run's later rounds go on with what its first began.
-    guard options.movers == nil, moving.count > rule.value else { return }
-    for index in moving {
-      entries[index].diagnostics.append(
-        diagnostic(
-          rule.effect, PlanningCode.guardrailMoves, at: rule.position,
-          "\(entries[index].migration): one of \(moving.count) migrations that would move; guardrails allow \(rule.value) a run",
-          "apply with --max-moves \(rule.value), or with --only"))
-    }
-  }
-
-  private func holdBytes(_ entries: inout [MigrationChanges]) {
-    guard let rule = limits.bytes, options.movers == nil else { return }
-    var total: UInt64 = 0
-    for index in entries.indices {
-      let own = entries[index].actionable.compactMap(\.price.bytesToMove).reduce(0, +)
-      guard own > 0, entries[index].reached.phase ?? .prepared < .synchronized else { continue }
-      total += own
-      guard total > rule.value else { continue }
-      entries[index].diagnostics.append(
-        diagnostic(
-          rule.effect, PlanningCode.guardrailBytes, at: rule.position,
-          "\(entries[index].migration): with it \(gibibytes(holding: total)) GiB would be moved; guardrails allow \(gibibytes(holding: rule.value)) a run",
-          "apply fewer with --only or --max-moves"))
-    }
   }
 }
 
 extension MigrationChanges {
-  /// Whether anything is made or moved on: a way that only leads back is nobody's to forbid.
-  fileprivate var goesForward: Bool {
-    changes.contains { change in
+  /// Whether anything is made or moved on that guardrails may keep back. What is left once the source is fenced for good
+  /// is tidying up.
+  fileprivate var isGuarded: Bool {
+    if let phase = reached.phase, phase >= .finalized { return false }
+    return changes.dropFirst(unstoppable).contains { change in
       switch change.action {
-      case .revert, .stopSynchronizing, .deployAgent, .acquireLease, .releaseLease, .removeAgent: false
+      case .deployAgent, .acquireLease, .releaseLease, .removeAgent: false
       default: true
       }
     }
+  }
+
+  /// A deny stops the migration; where it has steps that must not be stopped, what comes after them.
+  mutating func deny(_ diagnostic: Diagnostic) {
+    guard diagnostic.severity == .error, unstoppable > 0 else {
+      diagnostics.append(diagnostic)
+      return
+    }
+    hold(
+      from: unstoppable,
+      Waiting(reason: .guardrail, message: "\(diagnostic.code): \(diagnostic.message)", advice: diagnostic.advice))
+  }
+
+  /// A rule needs a size that only an agent can tell: nothing is made before it did.
+  mutating func lookAgainOnceAgentsAnswer() {
+    let deployments = changes.prefix { if case .deployAgent = $0.action { true } else { false } }.count
+    guard deployments > 0 else { return }
+    lookAgainAfter = min(lookAgainAfter ?? deployments, deployments)
   }
 }
 

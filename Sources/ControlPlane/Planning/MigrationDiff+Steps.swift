@@ -19,7 +19,7 @@ extension MigrationDiff {
   }
 
   /// Whether an agent that doesn't run may hold the migration's session.
-  private func mayHideSession(_ host: HostObservation?) -> Bool {
+  func mayHideSession(_ host: HostObservation?) -> Bool {
     guard let state = host?.state, state.agentDigest != nil, !state.agentRunning else { return false }
     return host?.tombstone(facts.session)?.phase != .retired
   }

@@ -29,8 +29,36 @@ struct MigrationDiff {
 
   /// The whole way from what is to what should be.
   mutating func build() -> MigrationChanges {
-    if !isRefused() { addChanges() }
+    if !isRefused() {
+      addChanges()
+      result.unstoppable = countUnstoppable()
+    }
     return result
+  }
+
+  /// See `MigrationChanges.unstoppable`.
+  private func countUnstoppable() -> Int {
+    if reached == .pastFence || isFinalizing { return result.changes.count }
+    let lastBack = result.changes.lastIndex { change in
+      switch change.action {
+      case .revert, .stopSynchronizing: true
+      default: false
+      }
+    }
+    if let lastBack { return lastBack + 1 }
+    return result.changes.prefix { change in
+      guard case .deployAgent(let host) = change.action else { return false }
+      return mayHideSession(host == migration.source ? facts.source : facts.destination)
+    }.count
+  }
+
+  /// Finalize began, and perhaps stopped the application: only the way forward ends that.
+  private var isFinalizing: Bool {
+    guard target >= .finalized else { return false }
+    return isClosing
+      || MigrationFacts.hooksBeforeFence.contains { point in
+        migration.cutover.hooks[point] != nil && facts.hookProgress(point, digest: options.digest) == .succeeded
+      }
   }
 
   mutating func addChanges() {

@@ -39,6 +39,8 @@ package struct CloudObservation: Codable, Sendable, Equatable {
   package var namedDisks: [String: CloudDisk]
   /// What new disks may be; nil where none are needed, or nobody could tell.
   package var limits: CloudLimits?
+  /// Why nobody could tell what new disks may be: it concerns only migrations that need one.
+  package var limitsFault: ObservationFault?
   package var faults: [ObservationFault]
   package init(
     machines: [String: CloudMachine] = [:], disks: [CloudDisk] = [], namedDisks: [String: CloudDisk] = [:],
@@ -49,6 +51,9 @@ package struct CloudObservation: Codable, Sendable, Equatable {
     self.namedDisks = namedDisks
     self.faults = faults
   }
+
+  /// All that could not be seen, whomever it concerns.
+  package var allFaults: [ObservationFault] { faults + [limitsFault].compactMap { $0 } }
 }
 
 /// One host as far as it could be seen. All nil with a fault: it could not be reached.

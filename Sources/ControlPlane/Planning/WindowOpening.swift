@@ -20,33 +20,48 @@ package struct Opening: Sendable, Equatable {
 /// the start is on the next day; 24:00 is the next day's 00:00.
 package enum WindowOpening {
   private static let daySeconds = 86_400.0
-  /// How far ahead an opening is looked for, in days: a week and a day on each side.
-  private static let searchDays = -2...8
+  /// Days around now in which an opening may have begun that isn't over: one begins on its day and ends on the next.
+  private static let openDays = -2...1
+  /// Days in which openings are looked for: the next one begins within a week, and with those that touch it lasts less
+  /// than a week, or for ever.
+  private static let searchDays = -8...16
 
   /// Whether `timeZone` is one that this system knows.
   package static func knows(timeZone: String) -> Bool { TimeZone(identifier: timeZone) != nil }
 
   /// The opening that contains `now`, or else the next one. Nil where there is no window, no day or no such zone.
+  /// Those that touch or overlap are one: Friday until 24:00 and Saturday from 00:00 is a night without a break.
   package static func currentOrNext(of windows: [WeeklyWindow], at now: WallTime) -> Opening? {
-    windows.flatMap { openings(of: $0, around: now) }
-      .filter { $0.to > now }
-      .min { ($0.from, $0.to) < ($1.from, $1.to) }
+    var found: Opening?
+    let all = windows.flatMap { openings(of: $0, around: now, days: searchDays) }
+    for opening in all.sorted(by: { ($0.from, $0.to) < ($1.from, $1.to) }) {
+      if let before = found, opening.from <= before.to {
+        found = Opening(from: before.from, to: max(before.to, opening.to))
+      } else if let before = found, before.to > now {
+        return before
+      } else {
+        found = opening
+      }
+    }
+    return found.flatMap { $0.to > now ? $0 : nil }
   }
 
   /// Without any window it is always open.
   package static func isOpen(_ windows: [WeeklyWindow], at now: WallTime) -> Bool {
     guard !windows.isEmpty else { return true }
     return windows.contains { window in
-      openings(of: window, around: now).contains { $0.from <= now && now < $0.to }
+      openings(of: window, around: now, days: openDays).contains { $0.from <= now && now < $0.to }
     }
   }
 
-  static func openings(of window: WeeklyWindow, around now: WallTime) -> [Opening] {
+  private static func openings(
+    of window: WeeklyWindow, around now: WallTime, days: ClosedRange<Int>
+  ) -> [Opening] {
     guard let zone = TimeZone(identifier: window.timeZone) else { return [] }
     let localNow = now.secondsSince1970 + offset(of: zone, at: now.secondsSince1970)
     let today = (localNow / daySeconds).rounded(.down)
     var found: [Opening] = []
-    for distance in searchDays {
+    for distance in days {
       let day = today + Double(distance)
       guard window.days.contains(weekday(ofDay: day)) else { continue }
       let nextDay = window.toMinute <= window.fromMinute ? daySeconds : 0

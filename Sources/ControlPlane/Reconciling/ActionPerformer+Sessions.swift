@@ -18,9 +18,11 @@ extension ActionPerformer {
   private func refuse(_ diagnostics: [Diagnostic]) throws(GatewayError) {
     let errors = diagnostics.filter { $0.severity == .error }
     guard let first = errors.first else { return }
+    // What could not be asked may be answered a little later.
+    let isUnseen = errors.allSatisfy { $0.code == PlanningCode.cloudNotObserved }
     throw GatewayError(
       code: first.code, message: errors.map(\.message).joined(separator: "; "), advice: first.advice,
-      disposition: .needsOperator)
+      disposition: isUnseen ? .retry(afterSeconds: 2) : .needsOperator)
   }
 
   func checkDevices(_ migration: Migration) async throws(GatewayError) {

@@ -48,8 +48,8 @@ package final class ApplyRun: Sendable {
     var failures: [StepFailure] = []
     var parked: [MigrationName: String] = [:]
     var stepsDone = 0
-    /// Set by the first round: limits of a run are held then, its later rounds go on with the same migrations.
-    var movers: Set<MigrationName>?
+    /// Limits of a run are held in every round of it.
+    var begun = RunSoFar()
     var failedMigrations: Set<MigrationName> { Set(failures.flatMap(\.migrations)) }
   }
 
@@ -69,11 +69,12 @@ package final class ApplyRun: Sendable {
     await record(JournalEntry(.runStarted, message: options.holder))
     var progress = Progress()
     var changes = difference(await observed(first, observer, pool, round: 1), progress)
-    progress.movers = Set(changes.migrations.filter(\.isMove).map(\.migration))
     for round in 1...limits.rounds {
       services.report(.planned(changes, round: round))
-      let graph = schedule(eligible(changes, progress), plan: plan)
+      let eligible = eligible(changes, progress)
+      let graph = schedule(eligible, plan: plan)
       guard !graph.nodes.isEmpty, !isInterrupted else { break }
+      progress.begun.begin(eligible)
       await record(JournalEntry(.roundStarted, attempt: round))
       let before = progress.stepsDone
       await execute(graph, performer, waitUntil: waitUntil, &progress)
@@ -102,9 +103,9 @@ package final class ApplyRun: Sendable {
     diff(
       plan, observation,
       options: PlanningOptions(
-        only: options.only, overwrite: options.overwrite, maxMoves: options.maxMoves, movers: progress.movers,
-        guardrails: options.guardrails, origin: options.listed == nil ? .applied : .saved,
-        now: services.time.wallNow(), digest: services.digest))
+        only: options.only, overwrite: options.overwrite, maxMoves: options.maxMoves, soFar: progress.begun,
+        reviewed: options.reviewed, guardrails: options.guardrails,
+        origin: options.reviewed == nil ? .applied : .saved, now: services.time.wallNow(), digest: services.digest))
   }
 
   /// Without what failed in this run, or isn't waited for any longer.
@@ -112,12 +113,6 @@ package final class ApplyRun: Sendable {
     var rest = changes
     let failed = progress.failedMigrations
     rest.migrations.removeAll { failed.contains($0.migration) || progress.parked[$0.migration] != nil }
-    guard let listed = options.listed else { return rest }
-    for index in rest.migrations.indices {
-      // What comes after a step that isn't listed rests on it.
-      let steps = listed[rest.migrations[index].migration] ?? []
-      rest.migrations[index].changes = Array(rest.migrations[index].changes.prefix { steps.contains($0.action) })
-    }
     return rest
   }
 

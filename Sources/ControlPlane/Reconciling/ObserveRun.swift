@@ -117,7 +117,7 @@ package struct ObserveRun: Sendable {
       do throws(GatewayError) {
         cloud.limits = try await gateway.limits()
       } catch {
-        cloud.faults.append(fault("what new disks may be", error))
+        cloud.limitsFault = fault("what new disks may be", error)
       }
     }
     return cloud

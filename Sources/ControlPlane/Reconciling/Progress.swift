@@ -122,14 +122,14 @@ package struct ApplyOptions: Sendable {
   package var maxMoves: Int?
   /// Of a guardrails file.
   package var guardrails: GuardrailLimits?
-  /// The steps that a saved change set lists: nothing else is done. Nil: whatever the plan needs.
-  package var listed: [MigrationName: Set<Action>]?
+  /// The steps that a saved change set lists: nothing new is done. Nil: whatever the plan needs.
+  package var reviewed: ReviewedSteps?
   /// Who runs this: "user@host, run ID". Shown to whoever meets the lease.
   package var holder: String
   package init(
     parallelism: Int = 10, wait: WaitPolicy = .no, only: Set<MigrationName>? = nil, overwrite: Set<VolumeKey> = [],
     stealLease: Bool = false, maxMoves: Int? = nil, guardrails: GuardrailLimits? = nil,
-    listed: [MigrationName: Set<Action>]? = nil, holder: String
+    reviewed: ReviewedSteps? = nil, holder: String
   ) {
     self.parallelism = max(1, parallelism)
     self.wait = wait
@@ -138,7 +138,7 @@ package struct ApplyOptions: Sendable {
     self.stealLease = stealLease
     self.maxMoves = maxMoves
     self.guardrails = guardrails
-    self.listed = listed
+    self.reviewed = reviewed
     self.holder = holder
   }
 }

@@ -65,6 +65,8 @@ struct ChangeSetDocument: Encodable {
       case .hold: reason = "hold"
       case .moves: reason = "moves"
       case .saved: reason = "saved"
+      case .guardrail: reason = "guardrail"
+      case .unreviewed: reason = "unreviewed"
       case .confirmation(let by):
         reason = "confirmation"
         opensAt = by?.secondsSince1970

@@ -85,7 +85,7 @@ func waitingText(_ waiting: Waiting) -> String {
   case .window(let opensAt):
     return waiting.message + (opensAt.map { ", next opening \(rendered($0))" } ?? ", and none will open")
   case .confirmation(let by): return waiting.message + (by.map { " at \(rendered($0))" } ?? "")
-  case .approval, .hold, .moves, .saved: return waiting.message
+  case .approval, .hold, .moves, .saved, .guardrail, .unreviewed: return waiting.message
   }
 }
 

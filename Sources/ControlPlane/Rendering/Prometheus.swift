@@ -20,7 +20,7 @@ package func renderPrometheus(_ plan: MigrationPlan, _ observation: Observation,
   page.add(
     "cmcplan_unmanaged", "Sessions and disks of this plan's id that are not in the document.",
     [("plan", plan.metadata.name)], Double(changes.unmanaged.count))
-  let unseen = observation.hosts.values.flatMap(\.faults).count + observation.clouds.values.flatMap(\.faults).count
+  let unseen = observation.hosts.values.flatMap(\.faults).count + observation.clouds.values.flatMap(\.allFaults).count
   page.add(
     "cmcplan_unseen", "Parts of the world that could not be looked at.", [("plan", plan.metadata.name)], Double(unseen))
   return page.text
@@ -118,6 +118,8 @@ private struct MetricsPage {
     case .confirmation: "confirmation"
     case .moves: "moves"
     case .saved: "saved"
+    case .guardrail: "guardrail"
+    case .unreviewed: "unreviewed"
     }
   }
 

@@ -30,7 +30,7 @@ package func renderStatus(
       seen.faults.map { "host \(host), \($0.part): \($0.message)" }
     }
     + observation.clouds.sorted { $0.key < $1.key }.flatMap { name, cloud in
-      cloud.faults.map { "integration \(name), \($0.part): \($0.message)" }
+      cloud.allFaults.map { "integration \(name), \($0.part): \($0.message)" }
     }
   if !faults.isEmpty { text += "\n" }
   for fault in faults {
@@ -130,6 +130,6 @@ private struct StatusDocument: Encodable {
     }
     faults =
       observation.hosts.sorted { $0.key < $1.key }.flatMap(\.value.faults)
-      + observation.clouds.sorted { $0.key < $1.key }.flatMap(\.value.faults)
+      + observation.clouds.sorted { $0.key < $1.key }.flatMap(\.value.allFaults)
   }
 }
