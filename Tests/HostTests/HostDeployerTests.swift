@@ -34,10 +34,9 @@ final class Laboratory {
     try? FileManager.default.removeItem(atPath: directory)
   }
 
-  func deployer() -> HostDeployer {
+  func deployer(_ children: any ChildProcesses = PosixChildProcesses()) -> HostDeployer {
     HostDeployer(
-      shippedAgentPath: agentPath, children: PosixChildProcesses(), time: SystemTime(), pausing: TaskPause(),
-      ssh: Laboratory.noSSH,
+      shippedAgentPath: agentPath, children: children, time: SystemTime(), pausing: TaskPause(), ssh: Laboratory.noSSH,
       connect: { [root] host, child async throws(GatewayError) in
         _ = child.terminate(limitSeconds: 1)
         guard Laboratory.agents(root: root).count == 1 else {
@@ -68,6 +67,30 @@ final class Laboratory {
     let facts = (try? String(contentsOfFile: "/proc/\(processID)/stat", encoding: .utf8)) ?? ""
     let afterName = facts.split(separator: ")").last?.split(separator: " ") ?? []
     return afterName.count > 1 ? Int(afterName[1]) ?? 0 : 0
+  }
+
+  /// Another agent is shipped from now on.
+  func shipAnother() throws {
+    let handle = try #require(FileHandle(forWritingAtPath: agentPath))
+    try handle.seekToEnd()
+    try handle.write(contentsOf: Data("newer".utf8))
+    try handle.close()
+  }
+
+  /// The name of the agent that is run: "cmcagent-DIGEST".
+  func selected() throws -> String { try FileManager.default.destinationOfSymbolicLink(atPath: root + "/bin/cmcagent") }
+
+  /// Names of the agents that are kept.
+  func kept() throws -> [String] {
+    try FileManager.default.contentsOfDirectory(atPath: root + "/bin").filter { $0.hasPrefix("cmcagent-") }
+  }
+
+  /// Whether an agent runs that isn't `former`.
+  static func runsAnother(than former: String, root: String) -> Bool {
+    agents(root: root).contains { processID in
+      let exe = (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/\(processID)/exe")) ?? former
+      return !exe.contains("/\(former)")
+    }
   }
 
   /// Every file below the root with its inode and time: what a no-op must leave alone.
@@ -135,10 +158,7 @@ struct DeafAgent: AgentGateway {
     let laboratory = try Laboratory()
     try await laboratory.deployer().deploy(to: laboratory.host)
     let first = laboratory.agents()
-    let handle = try #require(FileHandle(forWritingAtPath: laboratory.agentPath))
-    try handle.seekToEnd()
-    try handle.write(contentsOf: Data("newer".utf8))
-    try handle.close()
+    try laboratory.shipAnother()
     let deployer = laboratory.deployer()
     // The fake agent ignores calls, so its connection is no way to end it: the process id is.
     try await deployer.deploy(to: laboratory.host)
@@ -161,12 +181,12 @@ struct DeafAgent: AgentGateway {
     }
     try JSONEncoder().encode(tombstone).write(to: URL(fileURLWithPath: laboratory.root + "/tombstones/p%2Fm.json"))
     try Data("mine".utf8).write(to: URL(fileURLWithPath: laboratory.root + "/devices/data.img"))
-    try await deployer.remove(from: laboratory.host)
+    try await deployer.remove(from: laboratory.host, givingUpSessions: false)
     #expect(laboratory.agents().isEmpty)
     let left = try FileManager.default.contentsOfDirectory(atPath: laboratory.root).sorted()
     #expect(left == ["devices", "run", "tombstones"])
     #expect(try await deployer.state(of: laboratory.host).tombstones == [tombstone])
-    try await deployer.remove(from: laboratory.host)
+    try await deployer.remove(from: laboratory.host, givingUpSessions: false)
   }
 
   @Test func aMissingAgentBinarySaysWhereItWasLookedFor() async throws {

@@ -154,7 +154,7 @@ struct FakeHosts: HostGateway {
       state.agents[host.name]?.isRunning = true
     }
   }
-  func remove(from host: Host) async throws(GatewayError) {
+  func remove(from host: Host, givingUpSessions: Bool) async throws(GatewayError) {
     try await world.call(run) { (state, _) throws(GatewayError) in
       if !(state.agents[host.name]?.sessions.isEmpty ?? true) { state.violate("agent removed with sessions on it") }
       if state.isTraced { state.trace.append("removed \(host.name)") }

@@ -143,7 +143,7 @@ struct AgentRemoveCommand: AsyncParsableCommand {
           "start it with cmcplan agent upgrade \(host.name), or --force where that can't be")
       }
       try confirm(host, ["sessions that nobody can see now are lost, and with them what differs"], console)
-      try await hosts.remove(from: host)
+      try await hosts.remove(from: host, givingUpSessions: true)
       return true
     }
     let seen = try await observeAgent(host, hosts)
@@ -158,7 +158,7 @@ struct AgentRemoveCommand: AsyncParsableCommand {
         host, unfinished.map { "\($0) is given up: the destination's copy stays incomplete for good" }, console)
       try await cancelAll(seen, host, world)
     }
-    try await hosts.remove(from: host)
+    try await hosts.remove(from: host, givingUpSessions: false)
     return true
   }
 

@@ -80,7 +80,8 @@ package func diff(_ plan: MigrationPlan, _ observation: Observation, options: Pl
 }
 
 /// An agent goes when every migration that uses its host is retired, or will be at the end of this change set, and
-/// nobody else's session is on it. The last of them by name carries the step.
+/// nobody else's session is on it. The last of them by name carries the step. Whose sessions nobody could see stays; one
+/// that doesn't run is started, so that it can be asked before it goes.
 private func addRemovals(to entries: inout [MigrationChanges], _ plan: MigrationPlan, _ observation: Observation) {
   var users: [HostName: [MigrationName]] = [:]
   for migration in plan.sortedMigrations {
@@ -104,6 +105,14 @@ private func addRemovals(to entries: inout [MigrationChanges], _ plan: Migration
     let own = Set(names.map { SessionID(plan: plan.metadata.id, migration: $0) })
     let others = (seen.agent?.sessions ?? []).contains { !own.contains($0.session) }
     guard willBeRetired, !others, let last = names.last, let index = position[last] else { continue }
+    if seen.agent == nil, !willBeThere {
+      guard seen.state?.agentRunning == false else { continue }
+      entries[index].changes.insert(
+        Change(
+          action: .deployAgent(host), towards: .retired, summary: "start the agent on \(host)",
+          why: "it doesn't run, so nobody sees whether a session is left", precondition: "host \(host) answers",
+          reversibility: .reversible), at: 0)
+    }
     let change = Change(
       action: .removeAgent(host), towards: .retired, summary: "remove the agent from \(host)",
       why: "no other migration uses it", precondition: "its sessions are deleted", reversibility: .reversible)

@@ -154,7 +154,9 @@ struct ActionPerformer: Sendable {
       }
     }
     await pool.forget(name)
-    if state.agentDigest != nil || state.agentRunning { try await gateways.hosts.remove(from: target) }
+    if state.agentDigest != nil || state.agentRunning {
+      try await gateways.hosts.remove(from: target, givingUpSessions: false)
+    }
   }
 
   // MARK: Disks

@@ -59,8 +59,9 @@ package protocol HostGateway: Sendable {
   func shippedAgentDigest() async throws(GatewayError) -> String
   /// Installs (by digest) and starts the agent; nothing happens where the same one runs already.
   func deploy(to host: Host) async throws(GatewayError)
-  /// Stops and removes the agent and its files, but for tombstones and the fence.
-  func remove(from host: Host) async throws(GatewayError)
+  /// Stops and removes the agent and its files, but for tombstones and the fence. Refused while a session is on the host,
+  /// whether its agent runs or not, unless they are given up; and always while a tap is there.
+  func remove(from host: Host, givingUpSessions: Bool) async throws(GatewayError)
   /// A connection to the host's running agent. Throws where none runs.
   func agent(on host: Host) async throws(GatewayError) -> any AgentGateway
   /// Numeric address of `name`, resolved on `host`.

@@ -49,8 +49,8 @@ extension HostDeployer {
     facts.hasSystemd = found.hasSystemd
     facts.enforcesSELinux = found.enforcesSELinux
     facts.taps = found.taps
-    facts.agentDigest = found.installedDigest
-    facts.agentRuns = found.running != nil
+    facts.agentDigest = found.agentDigest
+    facts.agentRuns = found.isServed
     facts.isPrivileged = found.userID == 0
     return facts
   }

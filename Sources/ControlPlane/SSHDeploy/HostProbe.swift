@@ -9,6 +9,8 @@ struct HostProbe: Sendable {
   var runningIsLost = false
   /// All installed agents, the one that is run among them.
   var kept: [String] = []
+  /// The unit of an agent before this one is kept: an upgrade's end was not seen.
+  var keepsFormerUnit = false
   /// Bytes of cut-off copies, by the digest of what was being copied.
   var parts: [String: Int] = [:]
   var tombstones: [Tombstone] = []
@@ -29,6 +31,14 @@ struct HostProbe: Sendable {
   /// The installed systemd unit.
   var unit: String?
 
+  /// Of the agent that runs, as its process says: what is installed may be newer, where an upgrade ended before its
+  /// restart. Of the installed one where none runs.
+  var agentDigest: String? { runningIsLost ? installedDigest : running?.digest ?? installedDigest }
+  var isServed: Bool { running != nil && !runningIsLost }
+
+  /// Whether something of an agent before `digest` is kept that only an unfinished upgrade needs.
+  func keepsFormer(of digest: String) -> Bool { keepsFormerUnit || kept.contains { $0 != digest } }
+
   init(_ output: String) {
     for line in output.split(separator: "\n") {
       let words = line.split(separator: " ").map(String.init)
@@ -43,6 +53,7 @@ struct HostProbe: Sendable {
     switch (first, words.count) {
     case ("agent", 2): installedDigest = words[1]
     case ("kept", 2): kept.append(words[1])
+    case ("former-unit", 1): keepsFormerUnit = true
     case ("part", 3): parts[words[1]] = Int(words[2])
     case ("unit", 2): unit = Data(base64Encoded: words[1]).map { String(decoding: $0, as: UTF8.self) }
     case ("process", 3), ("process", 4):

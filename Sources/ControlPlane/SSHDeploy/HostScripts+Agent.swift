@@ -4,7 +4,7 @@ extension HostScripts {
   ///
   /// $3: gzip or plain, what comes; $4: digest of that; $5: where it goes on, in bytes; $6: its whole length. A copy that
   /// is cut off stays as `bin/.part-DIGEST`, and the next one goes on from there. What is installed already stays, for
-  /// an upgrade that fails; `prune` removes it.
+  /// an upgrade that fails; `prune` removes it. Prints `unlabelled` where SELinux may refuse what can't be labelled.
   static let install = #"""
     set -e
     root=$1 digest=$2 encoding=$3 part=bin/.part-$4 offset=$5 length=$6
@@ -40,12 +40,16 @@ extension HostScripts {
       exit 3
     fi
     chmod 700 "$new"
-    # So that systemd may run it where SELinux is enforced.
-    [ -e /sys/fs/selinux/enforce ] && chcon -t bin_t "$new" 2>/dev/null
+    # So that systemd may run it where SELinux is enforced. Where it isn't, or isn't there, a label changes nothing: no
+    # chcon, or a file system without labels, is no reason to stop.
+    unlabelled=
+    if [ -e /sys/fs/selinux/enforce ]; then
+      chcon -t bin_t "$new" 2>/dev/null || [ "$(cat /sys/fs/selinux/enforce)" != 1 ] || unlabelled=unlabelled
+    fi
     code=0
     "$new" version >/dev/null 2>&1 </dev/null || code=$?
     if [ $code -eq 126 ]; then
-      echo "programs in $PWD/bin may not be run (noexec, or SELinux)" >&2
+      echo "programs in $PWD/bin may not be run (noexec, or SELinux${unlabelled:+; chcon -t bin_t failed there})" >&2
       exit 8
     fi
     sync "$new"
@@ -53,6 +57,7 @@ extension HostScripts {
     ln -sfn "cmcagent-$digest" bin/.cmcagent.$$
     mv -fT bin/.cmcagent.$$ bin/cmcagent
     sync bin
+    [ -z "$unlabelled" ] || echo unlabelled
     """#
 
   /// Makes the installed agent $2 the one that is run.
@@ -65,10 +70,10 @@ extension HostScripts {
     sync bin
     """#
 
-  /// Removes installed agents other than $2, and what cut-off copies left.
+  /// Removes installed agents other than $2, their unit, and what cut-off copies left.
   static let prune = #"""
     cd "$1" || exit 0
-    for old in bin/cmcagent-* bin/.part-* bin/.cmcagent*; do
+    for old in bin/cmcagent-* bin/.part-* bin/.cmcagent* bin/.former-unit*; do
       [ "$old" = "bin/cmcagent-$2" ] || rm -f "$old"
     done
     exit 0
@@ -106,18 +111,42 @@ extension HostScripts {
       done' cmcagent-supervisor >>agent.log 2>&1 &
     """#
 
-  /// Starts the agent as a systemd service; standard input is its unit, which is written where it differs.
-  static let startService = #"""
+  /// Puts the unit on standard input in its place. The one before it is kept until the agent has answered; what an
+  /// upgrade kept whose end nobody saw is the former one still.
+  static let writeUnit = #"""
     set -e
     umask 022
     unit=/etc/systemd/system/cmcagent.service
-    cat >$unit.new
-    if cmp -s $unit.new $unit; then
-      rm -f $unit.new
-    else
-      mv -f $unit.new $unit
-      systemctl daemon-reload
+    kept=$1/bin/.former-unit
+    trap 'rm -f "$unit.new" "$kept.new"' EXIT
+    cat >"$unit.new"
+    sync "$unit.new"
+    if [ -e "$unit" ] && [ ! -e "$kept" ]; then
+      cat "$unit" >"$kept.new"
+      mv -f "$kept.new" "$kept"
     fi
+    mv -f "$unit.new" "$unit"
+    systemctl daemon-reload
+    """#
+
+  /// Puts the unit back that `writeUnit` kept, where it did.
+  static let restoreUnit = #"""
+    set -e
+    umask 022
+    unit=/etc/systemd/system/cmcagent.service
+    kept=$1/bin/.former-unit
+    [ -e "$kept" ] || exit 0
+    trap 'rm -f "$unit.new"' EXIT
+    cat "$kept" >"$unit.new"
+    sync "$unit.new"
+    mv -f "$unit.new" "$unit"
+    systemctl daemon-reload
+    rm -f "$kept"
+    """#
+
+  /// Starts the agent as a systemd service, by the unit that is there.
+  static let startService = #"""
+    set -e
     systemctl is-enabled -q cmcagent.service 2>/dev/null || systemctl enable -q cmcagent.service
     systemctl reset-failed cmcagent.service 2>/dev/null || :
     systemctl start cmcagent.service
@@ -181,19 +210,75 @@ extension HostScripts {
     done
     """#
 
-  /// Removes all that is the agent's but tombstones (and what fences a source), never what is the user's. $2 `all`: a
-  /// root that is empty then, and the service, too.
-  static let remove = #"""
-    if [ "$2" = all ] && [ -e /etc/systemd/system/cmcagent.service ]; then
-      systemctl disable -q --now cmcagent.service 2>/dev/null
-      rm -f /etc/systemd/system/cmcagent.service
-      systemctl daemon-reload
-    fi
-    cd "$1" 2>/dev/null || exit 0
-    rm -rf bin state tap agent.log agent.sock agent.lock supervised
-    rmdir tombstones 2>/dev/null
-    cd /
-    [ "$2" = all ] && rmdir "$1" 2>/dev/null
-    exit 0
+  /// Exit codes by which `refuseUsed` and `remove` say that nothing was removed: sessions, or a tap in use.
+  static let hasSessions: Int32 = 40
+  static let hasTap: Int32 = 41
+
+  /// Exits with one of these, and says of what, unless the agent may go. $3 `given-up`: sessions are no reason to keep it.
+  /// A tap always is: it is somebody's disk, whatever was asked for.
+  static let refuseUsed = #"""
+    here=$(cd "$1" 2>/dev/null && pwd -P) || here=$1
+    for exe in $(find /proc -mindepth 2 -maxdepth 2 -name exe -lname '*cmcagent*' 2>/dev/null); do
+      pid=${exe#/proc/}
+      pid=${pid%/exe}
+      case $(tr '\0' ' ' 2>/dev/null <"/proc/$pid/cmdline") in
+        *" holder --directory $1/tap/"* | *" holder --directory $here/tap/"*)
+          echo "process $pid holds a tap" >&2
+          exit 41
+          ;;
+      esac
+    done
+    # Spaces and their like are octal escapes in mountinfo.
+    while read -r _ _ _ _ path _; do
+      case $path in */tap/*) path=$(printf %b "$path") ;; *) continue ;; esac
+      case $path in
+        "$1"/tap/* | "$here"/tap/*)
+          echo "a tap is mounted at $path" >&2
+          exit 41
+          ;;
+      esac
+    done </proc/self/mountinfo
+    for name in /sys/block/dm-*/dm/name; do
+      [ -r "$name" ] && IFS= read -r name <"$name" || continue
+      case $name in
+        cmcplan-origin-*)
+          echo "the device-mapper device $name is there: a tap is, or was, beneath a device in use" >&2
+          exit 41
+          ;;
+      esac
+    done
+    for link in "$here"/tap/*/*; do
+      device=$(readlink "$link" 2>/dev/null) || continue
+      case $device in /dev/nbd*) [ -e "/sys/block/${device#/dev/}/pid" ] || continue ;; *) continue ;; esac
+      echo "the tap $device is connected" >&2
+      exit 41
+    done
+    for file in "$here"/state/sessions/*/session.json; do
+      [ -e "$file" ] && [ "$3" != given-up ] || continue
+      name=${file%/session.json}
+      echo "the session of ${name##*%2F} is there" >&2
+      exit 40
+    done
+
     """#
+
+  /// Removes all that is the agent's but tombstones (and what fences a source), never what is the user's. $2 `all`: a
+  /// root that is empty then, and the service, too. Refuses where `refuseUsed` does.
+  static let remove =
+    refuseUsed + #"""
+      set -e
+      unit=/etc/systemd/system/cmcagent.service
+      if [ "$2" = all ] && [ -e "$unit" ]; then
+        if [ -d /run/systemd/system ]; then systemctl disable -q --now cmcagent.service; fi
+        rm -f "$unit" /etc/systemd/system/multi-user.target.wants/cmcagent.service
+        if [ -d /run/systemd/system ]; then systemctl daemon-reload; fi
+      fi
+      [ -d "$1" ] || exit 0
+      cd "$1"
+      rm -rf bin state tap agent.log agent.sock agent.lock supervised
+      # Not empty where they stay.
+      rmdir tombstones 2>/dev/null || :
+      cd /
+      if [ "$2" = all ]; then rmdir "$1" 2>/dev/null || :; fi
+      """#
 }

@@ -2,7 +2,8 @@
 /// says on standard output, a line a fact, what it found or did.
 enum HostScripts {
   /// One round trip: `agent DIGEST`, `process PID DIGEST` of a running agent (` (deleted)` where its file is gone), `kept DIGEST` of every installed one,
-  /// `tombstone BASE64`, `part NAME BYTES` of a copy that was cut off, and what the host is: see `HostProbe`.
+  /// `former-unit` of an upgrade whose end was not seen, `tombstone BASE64`, `part NAME BYTES` of a copy that was cut off,
+  /// and what the host is: see `HostProbe`.
   static let probe = #"""
     root=$1
     echo "user $(id -u)"
@@ -29,6 +30,7 @@ enum HostScripts {
     for file in bin/cmcagent-*; do
       [ -f "$file" ] && echo "kept ${file#bin/cmcagent-}"
     done
+    [ -e bin/.former-unit ] && echo former-unit
     for file in bin/.part-*; do
       [ -f "$file" ] && echo "part ${file#bin/.part-} $(($(wc -c <"$file")))"
     done

@@ -16,6 +16,8 @@ actor SSHConnection {
   static let closeLimitSeconds = 3.0
   private static let fingerprintLimitSeconds = 20.0
   private static let logLimitBytes = 64 << 10
+  /// Most callers that wait for one login at once: more than any `--parallelism` asks for.
+  static let waitingLimit = 1024
 
   private struct Opened: Sendable {
     var master: RunningChild
@@ -23,7 +25,7 @@ actor SSHConnection {
   }
   private enum State {
     case closed
-    case opening(Task<Result<Opened, GatewayError>, Never>)
+    case opening(Task<Void, Never>)
     case open(Opened)
   }
 
@@ -37,6 +39,8 @@ actor SSHConnection {
   private let pausing: any Pausing
   private let turns: SSHTurns
   private var state = State.closed
+  private var waiting: [Int: CheckedContinuation<Result<SSHLogin, GatewayError>, Never>] = [:]
+  private var tickets = 0
 
   init(
     target: SSHTarget, settings: SSHSettings, directory: String, number: Int, children: any ChildProcesses,
@@ -52,28 +56,65 @@ actor SSHConnection {
     logPath = "\(directory)/\(number).log"
   }
 
-  /// Logs in where that hasn't happened, or the connection died since.
+  /// Logs in where that hasn't happened, or the connection died since. Cancelling ends this caller's wait; the login itself
+  /// ends when nobody waits for it any more.
   func login() async throws(GatewayError) -> SSHLogin {
-    let task: Task<Result<Opened, GatewayError>, Never>
-    switch state {
-    case .open(let opened) where opened.master.isRunning: return opened.login
-    case .opening(let running): task = running
-    case .open, .closed:
-      task = Task { await self.open() }
-      state = .opening(task)
+    if case .open(let opened) = state, opened.master.isRunning { return opened.login }
+    tickets += 1
+    let ticket = tickets
+    let result = await withTaskCancellationHandler {
+      await withCheckedContinuation { wait(ticket, $0) }
+    } onCancel: {
+      Task { await self.giveUp(ticket) }
     }
-    let result = await task.value
-    if case .opening(let running) = state, running == task {
-      switch result {
-      case .success(let opened): state = .open(opened)
-      case .failure: state = .closed
-      }
+    return try result.get()
+  }
+
+  private func wait(_ ticket: Int, _ continuation: CheckedContinuation<Result<SSHLogin, GatewayError>, Never>) {
+    // Cancelled before it was in the table: its handler found nothing to resume.
+    guard !Task.isCancelled else { return continuation.resume(returning: .failure(SSHFault.cancelled(target))) }
+    guard waiting.count < Self.waitingLimit else {
+      return continuation.resume(returning: .failure(SSHFault.crowded("\(Self.waitingLimit) commands wait", target)))
     }
-    return try result.get().login
+    waiting[ticket] = continuation
+    if case .opening = state { return }
+    startOpening()
+  }
+
+  private func giveUp(_ ticket: Int) {
+    guard let continuation = waiting.removeValue(forKey: ticket) else { return }
+    continuation.resume(returning: .failure(SSHFault.cancelled(target)))
+    if waiting.isEmpty, case .opening(let task) = state { task.cancel() }
+  }
+
+  private func startOpening() {
+    state = .opening(
+      Task {
+        let result = await self.open()
+        self.finish(result)
+      })
+  }
+
+  private func finish(_ result: Result<Opened, GatewayError>) {
+    switch result {
+    case .success(let opened): state = .open(opened)
+    case .failure(let error):
+      state = .closed
+      // Whoever asked first gave up; that is no answer for those who came after.
+      if error.code == SSHFault.stopping, !waiting.isEmpty { return startOpening() }
+    }
+    let all = waiting
+    waiting = [:]
+    for (_, continuation) in all.sorted(by: { $0.key < $1.key }) { continuation.resume(returning: result.map(\.login)) }
   }
 
   /// Ends the master in order; commands still on their way through it end with it.
   func close() async {
+    if case .opening(let task) = state {
+      for ticket in waiting.keys.sorted() { giveUp(ticket) }
+      task.cancel()
+      await task.value
+    }
     guard case .open(let opened) = state else { return }
     state = .closed
     opened.master.channel?.finishWriting()
@@ -93,7 +134,7 @@ actor SSHConnection {
 
   private func open() async -> Result<Opened, GatewayError> {
     let jump = target.access.jump
-    await turns.take(jump)
+    do throws(GatewayError) { try await turns.take(jump, for: target) } catch { return .failure(error) }
     let result = await logIn()
     await turns.give(jump)
     guard case .failure(let error) = result, error.code == SSHFault.unknownHostKey else { return result }
@@ -143,9 +184,17 @@ actor SSHConnection {
       isLate.change { $0 = true }
       master.signal(SignalWatcher.terminate)
     }
-    let login = await onOwnThread("ssh-login") { Self.readLogin(master) }
+    let login = await withTaskCancellationHandler {
+      await onOwnThread("ssh-login") { Self.readLogin(master) }
+    } onCancel: {
+      master.signal(SignalWatcher.terminate)
+    }
     timer.cancel()
-    if let login { return .success(Opened(master: master, login: login)) }
+    if let login, !Task.isCancelled { return .success(Opened(master: master, login: login)) }
+    if Task.isCancelled {
+      await onOwnThread("ssh-end") { _ = master.terminate(limitSeconds: 1) }
+      return .failure(SSHFault.cancelled(target))
+    }
     return .failure(
       await onOwnThread("ssh-end") { [target] in
         master.terminate(limitSeconds: 1)
@@ -197,28 +246,62 @@ func onOwnThread<Result: Sendable>(_ name: String, _ body: @escaping @Sendable (
 }
 
 /// Bounds how many logins go through one jump host at once: an sshd drops connections beyond `MaxStartups` (10) that
-/// haven't authenticated yet.
+/// haven't authenticated yet. Whoever comes first goes first.
 actor SSHTurns {
   static let limit = 8
+  /// Most logins that wait for one jump host: more hosts than that behind one are a mistake in the plan.
+  static let waitingLimit = 4096
+  private let limit: Int
+  private let waitingLimit: Int
+  private typealias Waiting = (ticket: Int, continuation: CheckedContinuation<Bool, Never>)
   private var busy: [String: Int] = [:]
-  private var waiting: [String: [CheckedContinuation<Void, Never>]] = [:]
+  private var waiting: [String: [Waiting]] = [:]
+  private var tickets = 0
 
-  func take(_ jump: String?) async {
+  init(limit: Int = SSHTurns.limit, waitingLimit: Int = SSHTurns.waitingLimit) {
+    self.limit = limit
+    self.waitingLimit = waitingLimit
+  }
+
+  /// Each turn that was taken is given back. Throws, with none taken, where the task is cancelled or too many wait.
+  func take(_ jump: String?, for target: SSHTarget) async throws(GatewayError) {
     guard let jump else { return }
-    if busy[jump, default: 0] < Self.limit {
+    guard !Task.isCancelled else { throw SSHFault.cancelled(target) }
+    guard busy[jump, default: 0] >= limit else {
       busy[jump, default: 0] += 1
       return
     }
-    await withCheckedContinuation { waiting[jump, default: []].append($0) }
+    guard waiting[jump, default: []].count < waitingLimit else {
+      throw SSHFault.crowded("\(waitingLimit) logins wait for \(jump)", target)
+    }
+    tickets += 1
+    let ticket = tickets
+    let isTaken = await withTaskCancellationHandler {
+      await withCheckedContinuation { continuation in
+        // Cancelled before it was in the queue: its handler found nothing to resume.
+        guard !Task.isCancelled else { return continuation.resume(returning: false) }
+        waiting[jump, default: []].append((ticket, continuation))
+      }
+    } onCancel: {
+      Task { await self.giveUp(ticket, jump) }
+    }
+    guard isTaken else { throw SSHFault.cancelled(target) }
   }
 
   /// Hands the turn on where somebody waits.
   func give(_ jump: String?) {
     guard let jump else { return }
     if waiting[jump]?.isEmpty == false {
-      waiting[jump]?.removeFirst().resume()
+      waiting[jump]?.removeFirst().continuation.resume(returning: true)
     } else {
       busy[jump, default: 1] -= 1
     }
+  }
+
+  func waitingCount(_ jump: String) -> Int { waiting[jump, default: []].count }
+
+  private func giveUp(_ ticket: Int, _ jump: String) {
+    guard let index = waiting[jump]?.firstIndex(where: { $0.ticket == ticket }) else { return }
+    waiting[jump]?.remove(at: index).continuation.resume(returning: false)
   }
 }

@@ -12,6 +12,10 @@ package actor SSHConnections {
   private let turns = SSHTurns()
   private var directory: String?
   private var connections: [HostName: SSHConnection] = [:]
+  /// Of hosts that are reached otherwise by now; who still uses one may, until the end.
+  private var replaced: [SSHConnection] = []
+  /// Names sockets: never given twice in a run.
+  private var made = 0
 
   package init(settings: SSHSettings, children: any ChildProcesses, pausing: any Pausing) {
     self.settings = settings
@@ -24,16 +28,18 @@ package actor SSHConnections {
       host: host.text, address: address, access: access, configuration: settings.namedConfiguration)
     if let known = connections[host], known.target == target { return known }
     let connection = SSHConnection(
-      target: target, settings: settings, directory: try madeDirectory(), number: connections.count,
+      target: target, settings: settings, directory: try madeDirectory(), number: made,
       children: children, pausing: pausing, turns: turns)
-    connections[host] = connection
+    made += 1
+    if let former = connections.updateValue(connection, forKey: host) { replaced.append(former) }
     return connection
   }
 
   /// Ends every master and removes the sockets' directory.
   package func closeAll() async {
-    let all = connections.values.map { $0 }
+    let all = connections.values + replaced
     connections = [:]
+    replaced = []
     await withTaskGroup(of: Void.self) { group in
       for connection in all { group.addTask { await connection.close() } }
     }
@@ -47,6 +53,7 @@ package actor SSHConnections {
 
   private func madeDirectory() throws(GatewayError) -> String {
     if let directory { return directory }
+    try settings.checkNamedConfiguration()
     let user = ProcessSetup.effectiveUserID
     sweep(user)
     let random = SystemRandom().bytes(8).map { String($0 >> 4, radix: 16) + String($0 & 15, radix: 16) }.joined()
@@ -121,8 +128,12 @@ struct SSHTransport: HostTransport {
       environment: connection.settings.environment,
       input: RemoteScript.header(script, [root] + arguments) + input, timeoutSeconds: timeoutSeconds)
     var result: ChildResult
-    do {
-      result = try await onBlockingThread { [children = connection.children] in try children.run(command) }
+    // Not in the pool that others use: a host that stopped answering holds its thread until the time limit.
+    let ran = await onOwnThread("ssh-run") { [children = connection.children] in
+      Result { () throws(ChildError) in try children.run(command) }
+    }
+    do throws(ChildError) {
+      result = try ran.get()
     } catch {
       throw GatewayError(
         code: SSHFault.noClient, message: "host \(connection.target.host): ssh can't be run: \(error)",

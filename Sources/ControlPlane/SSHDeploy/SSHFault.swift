@@ -17,6 +17,20 @@ enum SSHFault {
   static let noShell = "CMC3250"
   static let noClient = "CMC3251"
   static let noRuntimeDirectory = "CMC3252"
+  static let crowded = "CMC3253"
+  static let stopping = "CMC3254"
+
+  static func cancelled(_ target: SSHTarget) -> GatewayError {
+    GatewayError(
+      code: stopping, message: "host \(target.host): logging in was given up because this run is stopping",
+      advice: "run again continues", disposition: .terminal)
+  }
+
+  static func crowded(_ what: String, _ target: SSHTarget) -> GatewayError {
+    GatewayError(
+      code: crowded, message: "host \(target.host): \(what) already", advice: "lower --parallelism, then run again",
+      disposition: .retry(afterSeconds: 5))
+  }
 
   /// `said` is the client's standard error; `fingerprint` of the key that the server showed, where it could be had.
   static func error(_ said: String, target: SSHTarget, timedOut: Bool, fingerprint: String? = nil) -> GatewayError {

@@ -1,5 +1,6 @@
 import LinuxPlatform
 import MigrationModel
+import Reconciling
 
 /// How the system's OpenSSH client is run: always by a configuration file of the run's own, which says what cmcplan
 /// insists on, then includes the user's, then the system's, then says what holds where neither says anything (in
@@ -20,7 +21,7 @@ package struct SSHSettings: Sendable {
   static let keepaliveCount = 3
   private static let handedOn = ["HOME", "USER", "LOGNAME", "SSH_AUTH_SOCK", "KRB5CCNAME", "XDG_RUNTIME_DIR"]
 
-  /// `CMCPLAN_SSH_CONFIG` names a configuration to use in place of ~/.ssh/config, as `ssh -F` would.
+  /// `CMCPLAN_SSH_CONFIG` names a configuration to use in place of ~/.ssh/config, as `ssh -F` would; its path is absolute.
   package init(environment: [String: String]) {
     let directories = (environment["PATH"] ?? "").split(separator: ":").map(String.init) + ["/usr/bin", "/bin"]
     program = directories.map { "\($0)/ssh" }.first { $0.hasPrefix("/") && Files.exists($0) } ?? "/usr/bin/ssh"
@@ -34,6 +35,23 @@ package struct SSHSettings: Sendable {
     self.environment = handed
     let own = environment["XDG_RUNTIME_DIR"] ?? ""
     runtimeDirectory = own.hasPrefix("/") && own.utf8.count <= 32 && Files.exists(own) ? own : "/tmp"
+  }
+
+  /// OpenSSH includes a file that isn't there, or that lies beside another than was meant, without a word.
+  func checkNamedConfiguration() throws(GatewayError) {
+    guard let named = namedConfiguration else { return }
+    func refusal(_ why: String, _ advice: String) -> GatewayError {
+      GatewayError(
+        code: SSHFault.badConfiguration, message: "CMCPLAN_SSH_CONFIG is \(named): \(why)", advice: advice,
+        disposition: .needsOperator)
+    }
+    let path = named.hasPrefix("~/") ? (environment["HOME"] ?? "") + named.dropFirst(1) : named
+    guard path.hasPrefix("/") else { throw refusal("that is no absolute path", "write it from / on, or unset it") }
+    do throws(SystemError) {
+      _ = try Files.read(path)
+    } catch {
+      throw refusal("it can't be read: \(error)", "name an OpenSSH configuration that is there, or unset it")
+    }
   }
 
   /// The text of the run's configuration file.
