@@ -160,6 +160,9 @@ let package = Package(
       "RenderingTests",
       ["Rendering", "Planning", "Reconciling", "MigrationModel", "AgentProtocol", "BlockModel", "Diagnostics"]),
     tests(
+      "PlanCommandsTests",
+      [argumentParser, "PlanCommands", "SSHDeploy", "Rendering", "Planning", "MigrationModel", "BlockModel"]),
+    tests(
       "ARMTests",
       [
         "ARMClient", "ARMEmulator", "Reconciling", "Planning", "MigrationModel", "LinuxPlatform", "BlockModel", "Seams",

@@ -71,6 +71,11 @@ struct WholeWayTests {
 
     try destination.command(.retire, .destination)
     try source.command(.retire, .source)
+    for (agent, role) in [(source, Role.source), (destination, .destination)] {
+      let ended = try agent.command(.retire, role)
+      #expect(ended.session == settings.session && ended.role == role)
+      #expect(ended.stage == (role == .source ? .fenced : .released), "asked again, the answer is the same")
+    }
     let remains = try source.call(ObserveCall())
     #expect(remains.sessions.isEmpty && remains.tombstones.map(\.receiptDigest) == [receipt.digest])
     let again = #expect(throws: AgentFault.self) {
@@ -124,7 +129,12 @@ struct WholeWayTests {
     #expect(seen.hold?.cause == .failure)
     try source.waitUntilSynchronized()
     #expect(try source.observation().generation > Generation(2))
-    _ = try source.call(SetHoldCall(session: settings.session, hold: nil))
+    let other = Hold(cause: .paused, who: "ann", why: "freeze", at: WallTime(secondsSince1970: 1))
+    #expect(throws: AgentFault.self, "what nobody saw isn't cleared") {
+      try source.call(SetHoldCall(session: settings.session, hold: nil, clearing: other))
+    }
+    #expect(try source.observation().hold == seen.hold)
+    _ = try source.call(SetHoldCall(session: settings.session, hold: nil, clearing: seen.hold))
     try source.restart()
     #expect(try source.observation().hold == nil, "a cleared hold stays cleared")
     try source.waitUntilSynchronized()

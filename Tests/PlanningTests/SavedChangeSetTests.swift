@@ -267,6 +267,31 @@ extension SavedChangeSet {
     #expect(ready(plan, unseen).contains("plan"))
   }
 
+  @Test func readyTellsOfEachGateThoughAnEarlierOneIsClosed() {
+    var plan = samplePlan(.finalized)
+    plan.erp.cutover.confirmWithinSeconds = 1800
+    let swung = liveObservation(plan, .standIn) { session in
+      session.hold = Hold(cause: .paused, who: "ann", why: "freeze", at: now)
+      session.confirmBy = now.adding(seconds: 600)
+    }
+    #expect(ready(plan, swung) == ["hold", "confirmation", "approval"])
+    plan.erp.cutover.phase = Positioned(.cmotion)
+    #expect(
+      ready(plan, liveObservation(plan, .standIn)) == ["confirmation"], "it is where it should be, and will not stay")
+  }
+
+  @Test func readyAndApplyHoldTheSameGuardrails() {
+    let plan = samplePlan(.synchronized)
+    let observation = bareObservation(plan)
+    var options = PlanningOptions(now: now, digest: fakeDigest)
+    options.guardrails = GuardrailLimits(locations: GuardrailRule(["northeurope"]))
+    let denied = readiness(of: plan.erp, in: plan, observation, options: options).first { $0.name == "plan" }
+    #expect(denied?.isReady == false && denied?.finding.contains(PlanningCode.guardrailLocation) == true)
+    options.guardrails = GuardrailLimits(locations: GuardrailRule(["northeurope"], effect: .warn))
+    let warned = readiness(of: plan.erp, in: plan, observation, options: options).filter { $0.name == "guardrails" }
+    #expect(warned.count == 1 && warned.allSatisfy(\.isReady))
+  }
+
   @Test func readyAsksWhetherWhatDiffersFitsTheWindow() {
     var plan = samplePlan(.cmotion)
     plan.erp.cutover.windows = [

@@ -110,6 +110,10 @@ import Testing
     let first = bench.apply(plan)
     #expect(first?.exitCode == 1)
     #expect(bench.world.state.withLock(\.fences) == 0)
+    let source = bench.world.state.withLock { state in
+      state.agents[HostName("h0")]?.sessions.values.first { $0.seen.role == .source }
+    }
+    #expect(source?.isTapOpen == true, "the application can be started again where it was")
     let held = bench.apply(plan)
     #expect(held?.exitCode == 4, brief(held))
     #expect(held?.stepsDone == 0)

@@ -6,6 +6,8 @@ import MigrationModel
 struct FakeSession {
   var seen: SessionObservation
   var ends: Double?
+  /// No observation tells it: a closed tap keeps its socket.
+  var isTapOpen = false
 
   mutating func settle(at now: Double) {
     guard let ends, ends <= now else { return }

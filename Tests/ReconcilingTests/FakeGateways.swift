@@ -115,7 +115,18 @@ struct FakeAgentGateway: AgentGateway {
       state.agents[host] = agent
       return try state.runHook(call, on: host, at: now)
     case let call as SetHoldCall:
-      for key in agent.sessions.keys where key.session == call.session { agent.sessions[key]?.seen.hold = call.hold }
+      for key in agent.sessions.keys where key.session == call.session {
+        if state.holdsAtResume, call.hold == nil {
+          agent.sessions[key]?.seen.hold = Hold(cause: .failure, who: "cmcagent", why: "the link was lost", at: wall)
+        }
+        // As the agent does.
+        let current = agent.sessions[key]?.seen.hold
+        if call.hold == nil, let seen = call.clearing, current != nil, current != seen {
+          state.agents[host] = agent
+          throw AgentFault(.refused, "\(call.session) is held anew")
+        }
+        agent.sessions[key]?.seen.hold = call.hold
+      }
       state.agents[host] = agent
       return Done()
     case let call as StoreApprovalCall:

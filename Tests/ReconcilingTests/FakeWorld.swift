@@ -58,6 +58,8 @@ struct WorldState {
   var swingsBegun = 0
   /// Somebody pauses at the very moment of the swing.
   var holdsAtSwing = false
+  /// Something fails at the very moment of the resume.
+  var holdsAtResume = false
   /// What each hook was last given to run.
   var hookCommands: [String: String] = [:]
   var fences = 0
@@ -134,6 +136,8 @@ struct WorldState {
       throw AgentFault(.refused, "\(call.session) is held")
     }
     try carryOut(call.command, &session, at: now)
+    if call.command == .openTap { session.isTapOpen = true }
+    if call.command == .closeTap { session.isTapOpen = false }
     if call.command == .retire {
       agents[host]?.sessions[key] = nil
       agents[host]?.tombstones.append(

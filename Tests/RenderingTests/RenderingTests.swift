@@ -110,6 +110,8 @@ import Testing
     var evil = sample
     evil.migrations[0].diagnostics = [Diagnostic(code: "CMC2040", "agent says \u{1b}[2J\u{7}boo")]
     #expect(!renderText(evil, style: .plain).contains("\u{1b}"))
+    #expect(safe("a\u{1b}[2J\nb\u{9b}c") == "a\\u{1b}[2J b\\u{9b}c")
+    #expect(safeLines("a\u{1b}]0;x\u{7}\n\tb\n") == "a\\u{1b}]0;x\\u{7}\n\tb\n", "lines of ours stay lines")
   }
 
   private func session(_ percent: Double, rate: Double, eta: Double?) -> SessionObservation {

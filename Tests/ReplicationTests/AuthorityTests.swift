@@ -253,6 +253,24 @@ import Testing
     #expect(bench.observed.generation == .initial)
   }
 
+  @Test func whyASwingWasGivenUpIsToldUntilAnotherBegins() {
+    let bench = SourceBench.tracking()
+    bench.tell(.command(.swing, id: 2))
+    bench.write(9, 0)
+    bench.tell(.linkDown(link: 1, why: "cable"))
+    bench.settle()
+    bench.tell(.localDone(id: 9, .ok))
+    bench.connect(2)
+    for _ in 0..<10 {
+      bench.advance(1)
+      bench.settle(link: 2)
+    }
+    #expect(bench.observed.volumes[0].dirtyBytes == 0, "copying went on")
+    #expect(bench.observed.swingGivenUp?.contains("the link was lost (cable)") == true)
+    bench.tell(.command(.swing, id: 3))
+    #expect(bench.observed.swingGivenUp == nil)
+  }
+
   @Test func aDestinationThatHasSeenMoreIsRefused() {
     let bench = SourceBench()
     bench.tell(.linkOffered(link: 1, bench.hello(generation: Generation(9))))

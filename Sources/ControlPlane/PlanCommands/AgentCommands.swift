@@ -34,10 +34,9 @@ struct AgentListCommand: AsyncParsableCommand {
 
   func run() async throws {
     try await reportingFailures { console in
-      let document = try PlanDocument.load(plan, console: console)
-      let world = try World.make(document, withClouds: false, journal: nil, console: console, report: { _ in })
-      let hosts = world.gateways.hosts
-      let failed = await onEach(try document.hosts(host), parallelism: fleet.parallelism) { host in
+      let opened = try OpenedPlan.open(plan, console, withClouds: false)
+      let hosts = opened.world.gateways.hosts
+      let failed = await onEach(try opened.document.hosts(host), parallelism: fleet.parallelism) { host in
         await outcome { () async throws(GatewayError) -> String in
           let state = try await hosts.state(of: host)
           guard let digest = state.agentDigest else { return "no agent" }
@@ -49,7 +48,7 @@ struct AgentListCommand: AsyncParsableCommand {
         }
       } report: { host, result in
         switch result {
-        case .success(let text): console.write("\(host.name): \(text)\n")
+        case .success(let text): console.say("\(host.name): \(text)")
         case .failure(let error): console.complain(error)
         }
       }
@@ -72,11 +71,10 @@ struct AgentUpgradeCommand: AsyncParsableCommand {
 
   func run() async throws {
     try await reportingFailures { console in
-      let document = try PlanDocument.load(plan, console: console)
-      let world = try World.make(document, withClouds: false, journal: nil, console: console, report: { _ in })
-      let hosts = world.gateways.hosts
+      let opened = try OpenedPlan.open(plan, console, withClouds: false)
+      let hosts = opened.world.gateways.hosts
       let digest = try await hosts.shippedAgentDigest()
-      let failed = await onEach(try document.hosts(host), parallelism: fleet.parallelism) { host in
+      let failed = await onEach(try opened.document.hosts(host), parallelism: fleet.parallelism) { host in
         await outcome { () async throws(GatewayError) -> String in
           let state = try await hosts.state(of: host)
           guard let former = state.agentDigest else { return "no agent; apply installs one" }
@@ -87,7 +85,7 @@ struct AgentUpgradeCommand: AsyncParsableCommand {
         }
       } report: { host, result in
         switch result {
-        case .success(let text): console.write("\(host.name): \(text)\n")
+        case .success(let text): console.say("\(host.name): \(text)")
         case .failure(let error): console.complain(error)
         }
       }
@@ -112,16 +110,15 @@ struct AgentRemoveCommand: AsyncParsableCommand {
 
   func run() async throws {
     try await reportingFailures { console in
-      let document = try PlanDocument.load(plan, console: console)
-      let world = try World.make(document, withClouds: false, journal: nil, console: console, report: { _ in })
+      let opened = try OpenedPlan.open(plan, console, withClouds: false)
       var isFailed = false
-      for host in try document.hosts(host) {
+      for host in try opened.document.hosts(host) {
         let result = await outcome { () async throws(GatewayError) -> Bool in
-          try await remove(host, world, console)
+          try await remove(host, opened.world, console)
         }
         switch result {
-        case .success(true): console.write("\(host.name): the agent is removed\n")
-        case .success(false): console.write("\(host.name): there is no agent\n")
+        case .success(true): console.say("\(host.name): the agent is removed")
+        case .success(false): console.say("\(host.name): there is no agent")
         case .failure(let error):
           console.complain(error)
           isFailed = true
@@ -169,7 +166,7 @@ struct AgentRemoveCommand: AsyncParsableCommand {
   }
 
   private func confirm(_ host: Host, _ consequences: [String], _ console: Console) throws(GatewayError) {
-    for consequence in consequences { console.write("\(host.name): \(consequence)\n") }
+    for consequence in consequences { console.say("\(host.name): \(consequence)") }
     if autoApprove { return }
     guard console.canAsk else {
       throw Self.refusal(host, "there is no terminal to ask on", "add --auto-approve where that is meant")

@@ -58,27 +58,25 @@ package struct ApplyCommand: AsyncParsableCommand {
       let journal = try RunJournal(beside: document)
       let world = try World.make(
         document, withClouds: true, journal: journal, console: console, report: { progress.show($0) })
-      let first = await ObserveRun(plan: document.plan, gateways: world.gateways, services: world.services)
-        .observe(only: selected)
-      let now = world.services.time.wallNow()
-      let changes = diff(
-        document.plan, first,
-        options: PlanningOptions(
-          only: selected, overwrite: overwrite, maxMoves: maxMoves, guardrails: document.guardrails?.limits,
-          origin: saved == nil ? .applied : .saved, now: now, digest: sha256))
+      let opened = OpenedPlan(document: document, world: world)
+      let first = await opened.observe(only: selected)
+      let options = opened.planning(
+        only: selected, overwrite: overwrite, maxMoves: maxMoves, origin: saved == nil ? .applied : .saved)
+      let now = options.now
+      let changes = diff(document.plan, first, options: options)
       if let saved { try refuseStale(saved, changes, first, document) }
       if format == .text { console.write(renderText(changes, style: console.style)) }
       var isApprovedNow = false
       if saved == nil, !autoApprove, let question = Approving(changes) {
         try question.ask(console)
-        isApprovedNow = try await question.askForOneWaySteps(console, document, world)
+        isApprovedNow = try await question.askForOneWaySteps(console, opened)
       }
       let apply = ApplyRun(
         plan: document.plan, gateways: world.gateways,
         options: ApplyOptions(
           parallelism: parallelism, wait: policy, only: selected, overwrite: overwrite,
           stealLease: stealLease || LeaseHolder.areAllDead(in: first, selected: selected, now: now), maxMoves: maxMoves,
-          guardrails: document.guardrails?.limits, reviewed: saved.map { ReviewedSteps($0.content.changes) },
+          guardrails: options.guardrails, reviewed: saved.map { ReviewedSteps($0.content.changes) },
           holder: LeaseHolder.describe(who: world.who, runID: journal.runID)),
         services: world.services)
       let summary = await progress.ticking {
@@ -173,7 +171,7 @@ private struct Approving {
   }
 
   /// Asks for the typed name of each migration whose one-way step nobody approved; true where one was approved.
-  func askForOneWaySteps(_ console: Console, _ document: PlanDocument, _ world: World) async throws -> Bool {
+  func askForOneWaySteps(_ console: Console, _ opened: OpenedPlan) async throws -> Bool {
     guard console.canAsk else { return false }
     var isAnyApproved = false
     for entry in Self.unapproved(changes) {
@@ -182,12 +180,10 @@ private struct Approving {
         "\nThe way of \(name) to \(entry.target.rawValue) holds a one-way step. Type \(name) to approve it for 24 h, "
           + "or press Enter to leave it waiting: ")
       guard answer?.trimmingCharacters(in: .whitespaces) == name.text else {
-        console.write("\(name) goes as far as it can without it.\n")
+        console.say("\(name) goes as far as it can without it.")
         continue
       }
-      let operations = MigrationOperations(
-        plan: document.plan, gateways: world.gateways, services: world.services, who: world.who)
-      try await operations.approve(name, phase: .finalized, expiresInSeconds: Self.approvalSeconds)
+      try await opened.operations.approve(name, phase: .finalized, expiresInSeconds: Self.approvalSeconds)
       isAnyApproved = true
     }
     return isAnyApproved

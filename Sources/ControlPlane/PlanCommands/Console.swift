@@ -35,14 +35,26 @@ final class Console: Sendable {
   /// Whether nobody reads standard output any more.
   var isLost: Bool { lost.withLock(\.output) }
 
+  /// One line on standard output. Whoever its words are from: control characters are shown, not obeyed.
+  func say(_ line: String) { write(safe(line) + "\n") }
+
+  /// Lines on standard error, which carries no colours: control characters are shown, not obeyed.
   func complain(_ text: String) {
     guard !text.isEmpty else { return }
-    lost.withLock { lost in if !lost.error { lost.error = !Self.put(text, to: .standardError) } }
+    lost.withLock { lost in if !lost.error { lost.error = !Self.put(safeLines(text), to: .standardError) } }
+  }
+
+  /// One line that says what failed, one what to do next. `subject`: what it failed for, where many are worked on.
+  func complain(_ error: any Error, of subject: String? = nil) {
+    let lead = subject.map { "\($0): " } ?? ""
+    guard let error = error as? GatewayError else { return complain("\(lead)error: \(error)\n") }
+    complain("\(lead)error \(error.code): \(safe(error.message))\n")
+    if !error.advice.isEmpty { complain("  next: \(safe(error.advice))\n") }
   }
 
   /// For commands that show no progress: only notes matter, and they are no part of what was asked for.
   var complaining: @Sendable (ProgressEvent) -> Void {
-    { event in if case .note(let text) = event { self.complain("note: \(text)\n") } }
+    { event in if case .note(let text) = event { self.complain("note: \(safe(text))\n") } }
   }
 
   private static func put(_ text: String, to stream: FileHandle) -> Bool {
@@ -56,7 +68,7 @@ final class Console: Sendable {
 
   /// Asks a question and reads a line; nil at the end of the input.
   func ask(_ question: String) -> String? {
-    write(question)
+    write(safeLines(question))
     return readLine()
   }
 }

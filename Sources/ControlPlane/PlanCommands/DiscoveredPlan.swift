@@ -98,7 +98,7 @@ enum DiscoveredPlan {
     for (number, device) in movable.enumerated() {
       var facts = ["\(device.sizeBytes >> 20) MiB", device.type, device.fileSystem]
       if !device.mountedAt.isEmpty { facts.append("mounted at \(device.mountedAt.joined(separator: ", "))") }
-      facts.append("about \(Int(device.writtenBytesPerDay) >> 20) MiB written a day")
+      facts.append("about \(Int(saturating: device.writtenBytesPerDay) >> 20) MiB written a day")
       text += "      volume-\(number + 1):    # \(comment(facts.filter { !$0.isEmpty }.joined(separator: ", ")))\n"
       if !device.isStable { text += "        # this name may mean another device after a reboot\n" }
       text += "        device: \(quoted(device.path))    # \(comment(device.tracking))\n"

@@ -22,8 +22,8 @@ package struct DoctorCommand: AsyncParsableCommand {
 
   package func run() async throws {
     try await reportingFailures { console in
-      let document = try PlanDocument.load(plan, console: console)
-      let world = try World.make(document, withClouds: true, journal: nil, console: console, report: { _ in })
+      let opened = try OpenedPlan.open(plan, console)
+      let world = opened.world
       var checks: [Check] = []
       var machine: String?
       do throws(GatewayError) {
@@ -33,13 +33,10 @@ package struct DoctorCommand: AsyncParsableCommand {
       } catch {
         checks.append(Check("cmcplan", "agent", .failed, error.message, advice: error.advice))
       }
-      checks += await hostChecks(document, world, machine)
-      let observation = await ObserveRun(
-        plan: document.plan, gateways: world.gateways, services: world.services
-      ).observe()
-      checks += Self.cloudChecks(document.plan, observation)
-      let changes = diff(
-        document.plan, observation, options: PlanningOptions(now: world.services.time.wallNow(), digest: sha256))
+      checks += await hostChecks(opened.document, world, machine)
+      let observation = await opened.observe()
+      checks += Self.cloudChecks(opened.plan, observation)
+      let changes = diff(opened.plan, observation, options: opened.planning())
       checks += Self.migrationChecks(changes)
       console.write(format == .json ? renderChecksJSON(checks) : renderChecks(checks, style: console.style))
       if checks.contains(where: { $0.result == .failed || $0.result == .unknown }) { throw ExitCode(1) }

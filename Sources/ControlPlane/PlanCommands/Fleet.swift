@@ -9,18 +9,9 @@ func onEach<Answer: Sendable>(
   report: (Host, Result<Answer, GatewayError>) -> Void
 ) async -> [HostName] {
   var failed: [HostName] = []
-  await withTaskGroup(of: (Host, Result<Answer, GatewayError>).self) { group in
-    var waiting = hosts[...]
-    func start() {
-      guard let host = waiting.popFirst() else { return }
-      group.addTask { (host, await body(host)) }
-    }
-    for _ in 0..<max(1, parallelism) { start() }
-    for await (host, result) in group {
-      if case .failure = result { failed.append(host.name) }
-      report(host, result)
-      start()
-    }
+  await fanOut(hosts, parallelism: parallelism, body) { host, result in
+    if case .failure = result { failed.append(host.name) }
+    report(host, result)
   }
   return failed.sorted()
 }
@@ -48,13 +39,5 @@ extension PlanDocument {
       }
       return host
     }
-  }
-}
-
-extension Console {
-  /// One line that says what failed, one what to do next.
-  func complain(_ error: GatewayError) {
-    complain("error \(error.code): \(error.message)\n")
-    if !error.advice.isEmpty { complain("  next: \(error.advice)\n") }
   }
 }

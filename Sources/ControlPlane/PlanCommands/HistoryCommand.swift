@@ -33,9 +33,14 @@ package struct HistoryCommand: AsyncParsableCommand {
     }
   }
 
+  /// So much of a journal is shown, in bytes: a run that watches for months writes without end.
+  static let journalLimitBytes = 64 << 20
+
   /// What can be read of a journal: a run that was killed may have left half a line at its end.
-  private static func entries(_ directory: String) -> [JournalEntry] {
-    guard let data = try? Data(contentsOf: URL(fileURLWithPath: "\(directory)/journal.jsonl")) else { return [] }
+  static func entries(_ directory: String) -> [JournalEntry] {
+    guard let journal = FileHandle(forReadingAtPath: "\(directory)/journal.jsonl"),
+      let data = try? PlanFiles.read(journal, upTo: journalLimitBytes)
+    else { return [] }
     let decoder = JSONDecoder()
     return data.split(separator: UInt8(ascii: "\n")).compactMap {
       try? decoder.decode(JournalEntry.self, from: Data($0))

@@ -1,5 +1,6 @@
 import BlockModel
 import MigrationModel
+import Planning
 import Reconciling
 import Rendering
 import SSHDeploy
@@ -11,6 +12,9 @@ enum HostChecks {
   static let clockFailureSeconds = 300.0
   /// The agent twice (an upgrade keeps the former one), a copy on its way, and what sessions write.
   static let neededBytes: UInt64 = 128 << 20
+
+  /// What makes a device of the tap by itself; beneath a volume of device-mapper it is the kernel's NBD client too.
+  private static let deviceMethods: Set = [AgentCapability.kernelNBD, AgentCapability.fuseLoop]
 
   static func reached(_ host: Host, _ error: GatewayError) -> [Check] {
     [Check("host \(host.name)", "reached", .failed, "\(error.code): \(error.message)", advice: error.advice)]
@@ -29,7 +33,7 @@ enum HostChecks {
           advice: free >= neededBytes ? "" : "free \(neededBytes >> 20) MiB there"))
     }
     if isSource {
-      let hasDevice = facts.isPrivileged && facts.taps.contains("fuse-loop")
+      let hasDevice = facts.isPrivileged && facts.taps.contains { deviceMethods.contains($0) }
       checks.append(
         Check(
           subject, "tap", hasDevice ? .ok : .warning,
@@ -37,7 +41,9 @@ enum HostChecks {
             ? "can be made a device (\(facts.taps.joined(separator: ", ")))"
             : "an NBD socket only" + (facts.isPrivileged ? "" : ": the agent is not root there"),
           advice: hasDevice
-            ? "" : "for a device: root or sudo, and modprobe fuse loop; or tracking: checksum, which needs no tap"))
+            ? ""
+            : "for a device: root or sudo, and modprobe nbd, or fuse and loop; or tracking: checksum, which needs no tap"
+        ))
     }
     let restarts =
       facts.isPrivileged && facts.hasSystemd ? "systemd starts it at boot" : "apply starts it after a reboot"
@@ -75,7 +81,7 @@ enum HostChecks {
     let off = ahead.magnitude
     let detail =
       off < clockWarningSeconds
-      ? "as here" : "\(Int(off)) s \(ahead > 0 ? "ahead of" : "behind") this machine's"
+      ? "as here" : "\(Int(saturating: off)) s \(ahead > 0 ? "ahead of" : "behind") this machine's"
     return Check(
       subject, "clock", off < clockWarningSeconds ? .ok : off < clockFailureSeconds ? .warning : .failed, detail,
       advice: off < clockWarningSeconds

@@ -28,7 +28,7 @@ package struct ApproveCommand: AsyncParsableCommand {
       if case .some(.none) = seconds {
         throw CommandFailure("--expires \(expires ?? "") is no duration", advice: "write 90s, 30m, 12h or 7d")
       }
-      try await operate(plan, parts[0], console) { operations, name throws(GatewayError) in
+      try await operate(plan, parts[0], console) { [expires] operations, name throws(GatewayError) in
         try await operations.approve(name, phase: phase, expiresInSeconds: seconds ?? nil)
         return .said("approved \(name) for \(phase.rawValue)" + (expires.map { ", for \($0)" } ?? ""))
       }
@@ -68,11 +68,8 @@ package struct PauseCommand: AsyncParsableCommand {
 
   package func run() async throws {
     try await reportingFailures { console in
-      let names = try chosen(migration, all: all)
-      try await operateOnEach(plan, names, console, isEmergency: true) { [why] operations, name throws(GatewayError) in
-        var outcome = try await operations.pause(name, why: why)
-        outcome.done.append("\(name) is on hold; cmcplan resume \(name) clears it")
-        return outcome
+      try await operate(plan, try chosen(migration, all: all), console, isEmergency: true) {
+        [why] operations, name throws(GatewayError) in try await operations.pause(name, why: why)
       }
     }
   }
@@ -80,7 +77,10 @@ package struct PauseCommand: AsyncParsableCommand {
 
 package struct ResumeCommand: AsyncParsableCommand {
   package static let configuration = CommandConfiguration(
-    commandName: "resume", abstract: "Clear a hold, whatever set it; start an agent that died.")
+    commandName: "resume", abstract: "Clear a hold, whatever set it; start an agent that died.",
+    discussion: """
+      With --all only pauses are cleared: what a revert or a failure holds is looked into first, and resumed by its name.
+      """)
   @OptionGroup var plan: PlanFileOptions
   @Argument(help: "The migration; without one, --all.")
   var migration: String?
@@ -90,15 +90,11 @@ package struct ResumeCommand: AsyncParsableCommand {
 
   package func run() async throws {
     try await reportingFailures { console in
-      let names = try chosen(migration, all: all)
-      try await operateOnEach(plan, names, console, startsAgents: true) { operations, name throws(GatewayError) in
-        var outcome = try await operations.resume(name)
-        if outcome.missed.isEmpty {
-          outcome.done.append(
-            outcome.done.isEmpty ? "\(name) has no hold" : "cleared the hold of \(name); the next apply goes on")
-        }
-        return outcome
-      }
+      let named = try chosen(migration, all: all)
+      let opened = try OpenedPlan.open(plan, console, withClouds: false)
+      let results = await opened.operations.resume(each: try named.map(opened.document.migration))
+      // A hold that one of the two keeps is a hold.
+      if say(results, console) || results.contains(where: { $0.outcome?.missed.isEmpty == false }) { throw ExitCode(1) }
     }
   }
 }
@@ -121,27 +117,16 @@ package struct RevertCommand: AsyncParsableCommand {
 
   package func run() async throws {
     try await reportingFailures { console in
-      guard try chosen(migration, all: all) == nil else {
-        try await operateOnEach(plan, migration, console, isEmergency: true) {
-          [why] operations, name throws(GatewayError) in
-          var outcome = try await operations.revert(name, why: why)
-          outcome.done.append("it is on hold until cmcplan resume \(name)")
-          return outcome
-        }
+      guard let named = try chosen(migration, all: all) else {
+        let opened = try OpenedPlan.open(plan, console, withClouds: false, isEmergency: true)
+        let results = await opened.operations.revertAll(why: why)
+        if results.isEmpty { console.say("nothing is between a swing and the fence; nothing was reverted") }
+        if say(results, console) { throw ExitCode(1) }
         return
       }
-      let (_, operations) = try openOperations(plan, console, isEmergency: true)
-      let results = await operations.revertAll(why: why)
-      if results.isEmpty { console.write("nothing is between a swing and the fence; nothing was reverted\n") }
-      var isBad = false
-      for result in results {
-        if let outcome = result.outcome { say(outcome, of: result.migration, console) }
-        guard let error = result.error else { continue }
-        isBad = true
-        console.complain("\(result.migration): error \(error.code): \(error.message)\n")
-        if !error.advice.isEmpty { console.complain("  next: \(error.advice)\n") }
+      try await operate(plan, named, console, isEmergency: true) {
+        [why] operations, name throws(GatewayError) in try await operations.revert(name, why: why)
       }
-      if isBad { throw ExitCode(1) }
     }
   }
 }
@@ -164,68 +149,24 @@ private func chosen(_ migration: String?, all: Bool) throws -> String? {
   return migration
 }
 
-/// What was done on standard output, what was not on standard error.
-private func say(_ outcome: OperationOutcome, of migration: MigrationName, _ console: Console) {
-  for line in outcome.done { console.write("\(line)\n") }
-  for line in outcome.missed { console.complain("not done: \(migration): \(line)\n") }
+/// What was done on standard output, what was not on standard error. Whether any failed.
+private func say(_ results: [OperationResult], _ console: Console) -> Bool {
+  for result in results {
+    for line in result.outcome?.done ?? [] { console.say(line) }
+    for line in result.outcome?.missed ?? [] { console.complain("not done: \(result.migration): \(safe(line))\n") }
+    if let error = result.error { console.complain(error, of: result.migration.text) }
+  }
+  return results.contains { $0.error != nil }
 }
 
-/// The plan, and operations on its agents (and no cloud). `isEmergency`: guardrails, which say what may be moved, don't
-/// stand in the way of moving it back.
-private func openOperations(
-  _ options: PlanFileOptions, _ console: Console, isEmergency: Bool
-) throws -> (PlanDocument, MigrationOperations) {
-  let document = try PlanDocument.load(options, console: console, isEmergency: isEmergency)
-  let world = try World.make(
-    document, withClouds: false, journal: nil, console: console, report: console.complaining)
-  return (
-    document,
-    MigrationOperations(plan: document.plan, gateways: world.gateways, services: world.services, who: world.who)
-  )
-}
-
+/// Does `body` for the migration that is named, or for each (nil) that has a session, and says what came of it; no cloud
+/// is needed. One that fails keeps no other back. `isEmergency`: guardrails, which say what may be moved, don't stand in
+/// the way of moving it back.
 private func operate(
-  _ options: PlanFileOptions, _ migration: String, _ console: Console,
-  _ body: (MigrationOperations, MigrationName) async throws(GatewayError) -> OperationOutcome
-) async throws {
-  try await operateOnEach(options, migration, console, body)
-}
-
-/// Does `body` for the migration that is named, or for each (nil) that has a session, and says what came of it. One that
-/// fails keeps no other back.
-private func operateOnEach(
   _ options: PlanFileOptions, _ migration: String?, _ console: Console, isEmergency: Bool = false,
-  startsAgents: Bool = false,
-  _ body: (MigrationOperations, MigrationName) async throws(GatewayError) -> OperationOutcome
+  _ body: @escaping @Sendable (MigrationOperations, MigrationName) async throws(GatewayError) -> OperationOutcome?
 ) async throws {
-  let (document, operations) = try openOperations(options, console, isEmergency: isEmergency)
-  let names = try migration.map { [try document.migration($0)] } ?? document.plan.sortedMigrations.map(\.name)
-  var isBad = false
-  for name in names {
-    do throws(GatewayError) {
-      if startsAgents { try await startAgents(of: name, document, console) }
-      let outcome = try await body(operations, name)
-      say(outcome, of: name, console)
-      isBad = isBad || (startsAgents && !outcome.missed.isEmpty)
-    } catch {
-      if migration == nil, error.code == ApplyCode.sessionMissing { continue }
-      isBad = true
-      console.complain("\(name): error \(error.code): \(error.message)\n")
-      if !error.advice.isEmpty { console.complain("  next: \(error.advice)\n") }
-    }
-  }
-  if isBad { throw ExitCode(1) }
-}
-
-/// A hold that a dead agent caused is kept by both: apply does not cross it to start the agent, so this has to.
-private func startAgents(
-  of name: MigrationName, _ document: PlanDocument, _ console: Console
-) async throws(GatewayError) {
-  guard let migration = document.plan.migrations[name] else { return }
-  let world = try World.make(
-    document, withClouds: false, journal: nil, console: console, report: console.complaining)
-  for host in [migration.source, migration.destination].compactMap({ document.plan.hosts[$0] }) {
-    let state = try await world.gateways.hosts.state(of: host)
-    if state.agentDigest != nil, !state.agentRunning { try await world.gateways.hosts.deploy(to: host) }
-  }
+  let opened = try OpenedPlan.open(options, console, withClouds: false, isEmergency: isEmergency)
+  let results = await opened.operations.on(try migration.map(opened.document.migration), body)
+  if say(results, console) { throw ExitCode(1) }
 }

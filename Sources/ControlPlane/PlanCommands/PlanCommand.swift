@@ -53,41 +53,38 @@ package struct PlanCommand: AsyncParsableCommand {
 
   package func run() async throws {
     try await reportingFailures { console in
-      let document = try PlanDocument.load(plan, console: console)
-      let selected = try selection.migrations(of: document)
-      let world = try World.make(
-        document, withClouds: observation == nil, journal: nil, console: console, report: console.complaining)
+      let opened = try OpenedPlan.open(plan, console, withClouds: observation == nil)
+      let selected = try selection.migrations(of: opened.document)
       let seen: Observation
       if let observation {
-        seen = try Self.saved(observation, for: document)
+        seen = try Self.saved(observation, for: opened.document)
       } else {
-        seen = await ObserveRun(plan: document.plan, gateways: world.gateways, services: world.services)
-          .observe(only: selected)
+        seen = await opened.observe(only: selected)
       }
-      let now = world.services.time.wallNow()
-      let changes = diff(
-        document.plan, seen,
-        options: PlanningOptions(
-          only: selected, overwrite: try selection.overwritten(in: document), maxMoves: selection.maxMoves,
-          guardrails: document.guardrails?.limits, now: now, digest: sha256))
-      if format == .text, observation != nil, now.secondsSince1970 - seen.observedAt.secondsSince1970 > Self.oldSeconds
+      let options = opened.planning(
+        only: selected, overwrite: try selection.overwritten(in: opened.document), maxMoves: selection.maxMoves)
+      let changes = diff(opened.plan, seen, options: options)
+      if format == .text, observation != nil,
+        options.now.secondsSince1970 - seen.observedAt.secondsSince1970 > Self.oldSeconds
       {
         console.complain("note: the observation is of \(rendered(seen.observedAt)); the world may have moved since\n")
       }
       console.write(format.render(changes, style: console.style))
-      try save(changes, seen, selected, document, world, console)
+      try save(changes, seen, options, opened.world, console)
       throw ExitCode(exitCode(changes, seen))
     }
   }
 
   /// How old an observation may be before it is said, in seconds.
   private static let oldSeconds = 3600.0
+  /// The largest observation that is read, in bytes: as a saved change set, which holds one.
+  private static let observationLimitBytes = SavedFile.sizeLimitBytes
 
   private static func saved(_ path: String, for document: PlanDocument) throws -> Observation {
-    guard let data = try? Data(contentsOf: URL(fileURLWithPath: path)) else {
-      throw CommandFailure("the observation \(path) can't be read", advice: "make it with cmcplan observe --out FILE")
-    }
-    guard let observation = try? JSONDecoder().decode(Observation.self, from: data) else {
+    let bytes = try PlanFiles.contents(
+      of: path, what: "the observation", limitBytes: observationLimitBytes,
+      split: "observe fewer migrations in one plan")
+    guard let observation = try? JSONDecoder().decode(Observation.self, from: Data(bytes)) else {
       throw CommandFailure("\(path) is no observation", advice: "make it with cmcplan observe --out FILE")
     }
     guard observation.version == Observation.currentVersion else {
@@ -104,8 +101,7 @@ package struct PlanCommand: AsyncParsableCommand {
   }
 
   private func save(
-    _ changes: ChangeSet, _ seen: Observation, _ selected: Set<MigrationName>?, _ document: PlanDocument,
-    _ world: World, _ console: Console
+    _ changes: ChangeSet, _ seen: Observation, _ options: PlanningOptions, _ world: World, _ console: Console
   ) throws {
     guard let out else { return }
     if changes.hasErrors, !allowPartial {
@@ -113,12 +109,12 @@ package struct PlanCommand: AsyncParsableCommand {
     }
     let file = try SavedFile.write(
       SavedChangeSet(
-        program: VersionCommand.version, savedAt: world.services.time.wallNow(), savedBy: world.who, only: selected,
-        maxMoves: selection.maxMoves, overwrite: try selection.overwritten(in: document), changes: changes,
-        observation: seen, surroundings: document.surroundings(of: changes)), to: out)
+        program: VersionCommand.version, savedAt: world.services.time.wallNow(), savedBy: world.who, only: options.only,
+        maxMoves: options.maxMoves, overwrite: options.overwrite, changes: changes, observation: seen,
+        surroundings: document.surroundings(of: changes)), to: out)
     console.complain(
       "saved \(out) (\(file.digest.prefix(19))…)" + (changes.isNoOp ? ": no changes" : "")
-        + "\n  next: cmcplan show \(out), cmcplan apply \(out)\n")
+        + "\n  next: cmcplan show \(shellQuoted(out)), cmcplan apply \(shellQuoted(out))\(plan.repeated)\n")
   }
 
   private func exitCode(_ changes: ChangeSet, _ observation: Observation) -> Int32 {
@@ -145,11 +141,12 @@ package struct ShowCommand: AsyncParsableCommand {
       console.write(format.render(saved.content.changes, style: console.style))
       guard format == .text else { return }
       let content = saved.content
-      console.write(
-        "\nSaved \(rendered(content.savedAt)) by \(content.savedBy) with cmcplan \(content.program)\n\(saved.digest)\n")
-      if let only = content.only { console.write("Only \(only.map(\.text).joined(separator: ", ")).\n") }
+      console.say("")
+      console.say("Saved \(rendered(content.savedAt)) by \(content.savedBy) with cmcplan \(content.program)")
+      console.say(saved.digest)
+      if let only = content.only { console.say("Only \(only.map(\.text).joined(separator: ", ")).") }
       if let applied = SavedFile.application(of: saved.digest, in: FileManager.default.currentDirectoryPath) {
-        console.write("\(applied)\n")
+        console.say(applied)
       }
     }
   }

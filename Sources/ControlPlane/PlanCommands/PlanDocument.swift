@@ -5,6 +5,7 @@ import Foundation
 import MigrationModel
 import PlanReading
 import Planning
+import Reconciling
 import Rendering
 
 /// Options that say which plan, and what it is allowed.
@@ -32,6 +33,14 @@ struct PlanFileOptions: ParsableArguments {
       "Values for variables of the plan, as 'name: value' lines. --set wins over them, they over CMCPLAN_VAR_name.",
       valueName: "file"))
   var variables: [String] = []
+
+  /// The same options for a command line that a person copies: each after a space, or nothing.
+  var repeated: String {
+    let named = [("--file", file), ("--guardrails", guardrails.map { [$0] } ?? []), ("--set", set)]
+    return (named + [("--variables", variables)]).flatMap { option, values in
+      values.map { " \(option) \(shellQuoted($0))" }
+    }.joined()
+  }
 }
 
 /// A plan that was read with no fault, its paths made absolute.

@@ -35,39 +35,39 @@ enum PlanFiles {
     return result
   }
 
-  /// All of a file, or of standard input for "-". `what` is for messages: "the migration plan".
-  static func contents(of path: String, what: String) throws -> [UInt8] {
-    if path == "-" {
-      let data = FileHandle.standardInput.readDataToEndOfFile()
-      return try checked([UInt8](data), path: "standard input", what: what)
-    }
-    let size: Int
-    do {
-      let facts = try FileManager.default.attributesOfItem(atPath: path)
-      size = (facts[.size] as? NSNumber)?.intValue ?? 0
-    } catch {
+  /// All of a file, or of standard input for "-". `what` is for messages: "the migration plan"; `split` says what to do
+  /// where it is too large.
+  static func contents(
+    of path: String, what: String, limitBytes: Int = sizeLimitBytes, split: String = "split it into several plans"
+  ) throws -> [UInt8] {
+    guard path == "-" || FileManager.default.fileExists(atPath: path) else {
       throw CommandFailure(
         "\(what) can't be read: there is no \(path), or it may not be looked at", advice: "check the path")
     }
-    guard size <= sizeLimitBytes else { throw tooLarge(size, path: path, what: what) }
-    do {
-      return try checked([UInt8](try Data(contentsOf: URL(fileURLWithPath: path))), path: path, what: what)
-    } catch let failure as CommandFailure {
-      throw failure
-    } catch {
+    let file = path == "-" ? FileHandle.standardInput : FileHandle(forReadingAtPath: path)
+    guard let file, let bytes = try? read(file, upTo: limitBytes + 1) else {
       throw CommandFailure("\(what) \(path) can't be read", advice: "check that it is a file that this user may read")
     }
-  }
-
-  private static func checked(_ bytes: [UInt8], path: String, what: String) throws -> [UInt8] {
-    guard bytes.count <= sizeLimitBytes else { throw tooLarge(bytes.count, path: path, what: what) }
+    guard bytes.count <= limitBytes else {
+      throw CommandFailure(
+        "\(what) \(path == "-" ? "on standard input" : path) has more than \(limitBytes) bytes, the most that is read",
+        advice: split)
+    }
     return bytes
   }
 
-  private static func tooLarge(_ size: Int, path: String, what: String) -> CommandFailure {
-    CommandFailure(
-      "\(what) \(path) has \(size) bytes; at most \(sizeLimitBytes) are read", advice: "split it into several plans")
+  /// What there is, but no more than so many bytes: a pipe or a device says nothing of its size, and may never end.
+  static func read(_ file: FileHandle, upTo limitBytes: Int) throws -> [UInt8] {
+    var bytes: [UInt8] = []
+    while bytes.count < limitBytes,
+      let more = try file.read(upToCount: min(chunkBytes, limitBytes - bytes.count)), !more.isEmpty
+    {
+      bytes += more
+    }
+    return bytes
   }
+
+  private static let chunkBytes = 4 << 20
 
   /// Replaces a file in one step, keeping its permissions.
   static func replace(_ path: String, with text: String) throws {

@@ -19,12 +19,8 @@ package struct ObserveCommand: AsyncParsableCommand {
 
   package func run() async throws {
     try await reportingFailures { console in
-      let document = try PlanDocument.load(plan, console: console)
-      let world = try World.make(
-        document, withClouds: true, journal: nil, console: console, report: console.complaining)
-      let observation = await ObserveRun(
-        plan: document.plan, gateways: world.gateways, services: world.services
-      ).observe()
+      let opened = try OpenedPlan.open(plan, console)
+      let observation = await opened.observe()
       let encoder = JSONEncoder()
       encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
       let data = try encoder.encode(observation) + Data("\n".utf8)
@@ -72,12 +68,8 @@ func reportingFailures(_ body: (Console) async throws -> Void) async throws {
     await OpenConnections.shared.closeAll()
   } catch let code as ExitCode {
     throw code
-  } catch let error as GatewayError {
-    console.complain("error \(error.code): \(error.message)\n")
-    if !error.advice.isEmpty { console.complain("  next: \(error.advice)\n") }
-    throw ExitCode(1)
   } catch {
-    console.complain("error: \(error)\n")
+    console.complain(error)
     throw ExitCode(1)
   }
 }

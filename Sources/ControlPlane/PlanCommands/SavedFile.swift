@@ -37,20 +37,10 @@ struct SavedFile {
   }
 
   static func read(_ path: String) throws -> SavedFile {
-    guard let facts = try? FileManager.default.attributesOfItem(atPath: path),
-      let size = (facts[.size] as? NSNumber)?.intValue
-    else {
-      throw CommandFailure(
-        "there is no \(path), or it may not be looked at", advice: "make one with cmcplan plan --out FILE")
-    }
-    guard size <= sizeLimitBytes else {
-      throw CommandFailure(
-        "\(path) has \(size) bytes; at most \(sizeLimitBytes) are read",
-        advice: "save a change set of fewer migrations with --only")
-    }
-    guard let data = try? Data(contentsOf: URL(fileURLWithPath: path)) else {
-      throw CommandFailure("\(path) can't be read", advice: "check that this user may read it")
-    }
+    let data = Data(
+      try PlanFiles.contents(
+        of: path, what: "the change set", limitBytes: sizeLimitBytes,
+        split: "save a change set of fewer migrations with --only"))
     let lines = data.split(separator: UInt8(ascii: "\n"), maxSplits: 2)
     let decoder = JSONDecoder()
     guard lines.count == 2, let head = try? decoder.decode(Head.self, from: Data(lines[0])), head.kind == kind else {

@@ -34,29 +34,22 @@ package struct StatusCommand: AsyncParsableCommand {
         }
         every = seconds
       }
-      let document = try PlanDocument.load(plan, console: console)
-      let world = try World.make(
-        document, withClouds: true, journal: nil, console: console, report: console.complaining)
+      let opened = try OpenedPlan.open(plan, console)
       repeat {
-        let observation = await ObserveRun(
-          plan: document.plan, gateways: world.gateways, services: world.services
-        ).observe()
-        let text = render(document, observation, world, console)
+        let text = render(opened, await opened.observe(), console)
         // One write, so that the screen is never seen empty.
         console.write(every != nil && console.style.live && format == .text ? "\u{1b}[H\u{1b}[J" + text : text)
-        if let every { await world.services.pause(every) }
+        if let every { await opened.world.services.pause(every) }
       } while every != nil && !console.isLost
     }
   }
 
-  private func render(_ document: PlanDocument, _ observation: Observation, _ world: World, _ console: Console)
-    -> String
-  {
-    let options = PlanningOptions(now: world.services.time.wallNow(), digest: sha256)
+  private func render(_ opened: OpenedPlan, _ observation: Observation, _ console: Console) -> String {
+    let options = opened.planning()
     return switch format {
-    case .text: renderStatus(document.plan, observation, options: options, style: console.style)
-    case .json: renderStatusJSON(document.plan, observation, options: options)
-    case .prometheus: renderPrometheus(document.plan, observation, options: options)
+    case .text: renderStatus(opened.plan, observation, options: options, style: console.style)
+    case .json: renderStatusJSON(opened.plan, observation, options: options)
+    case .prometheus: renderPrometheus(opened.plan, observation, options: options)
     }
   }
 }
@@ -75,16 +68,11 @@ package struct ReadyCommand: AsyncParsableCommand {
 
   package func run() async throws {
     try await reportingFailures { console in
-      let document = try PlanDocument.load(plan, console: console)
-      let name = try document.migration(migration)
-      guard let wanted = document.plan.migrations[name] else { return }
-      let world = try World.make(
-        document, withClouds: true, journal: nil, console: console, report: console.complaining)
-      let observation = await ObserveRun(plan: document.plan, gateways: world.gateways, services: world.services)
-        .observe(only: [name])
-      let checks = readiness(
-        of: wanted, in: document.plan, observation,
-        options: PlanningOptions(now: world.services.time.wallNow(), digest: sha256))
+      let opened = try OpenedPlan.open(plan, console)
+      let name = try opened.document.migration(migration)
+      guard let wanted = opened.plan.migrations[name] else { return }
+      let observation = await opened.observe(only: [name])
+      let checks = readiness(of: wanted, in: opened.plan, observation, options: opened.planning())
       switch format {
       case .text: console.write(renderReadiness(checks, of: name, style: console.style))
       case .json: console.write(renderReadinessJSON(checks, of: name))

@@ -140,7 +140,7 @@ extension MigrationDiff {
     result.diagnostics.append(
       Diagnostic(
         code: PlanningCode.sourceChanged, at: position, "\(migration.name): \(what)",
-        advice: "take the edit back, or cancel the migration and start it anew"))
+        advice: "take the edit back; or give the copy up first: apply the former plan with phase: prepared, then edit"))
   }
 
   mutating func noteTroubles() {

@@ -170,12 +170,13 @@ extension MigrationDiff {
   }
 
   static func differences(_ old: SessionConfiguration, _ new: SessionConfiguration) -> [String] {
-    func share(_ limits: RateLimits) -> String { limits.share.map { "\(Int($0 * 100)) %" } ?? "relentless" }
+    func share(_ limits: RateLimits) -> String { limits.share.map { "\(Int(saturating: $0 * 100)) %" } ?? "relentless" }
     var words: [String] = []
     if old.limits.share != new.limits.share { words.append("iQoS \(share(old.limits)) → \(share(new.limits))") }
     if old.limits.networkLimitBytesPerSecond != new.limits.networkLimitBytesPerSecond { words.append("network limit") }
     if old.resyncIntervalSeconds != new.resyncIntervalSeconds {
-      words.append("resync interval \(Int(old.resyncIntervalSeconds)) s → \(Int(new.resyncIntervalSeconds)) s")
+      let intervals = [old, new].map { "\(Int(saturating: $0.resyncIntervalSeconds)) s" }
+      words.append("resync interval \(intervals.joined(separator: " → "))")
     }
     if old.linkLossTimeoutSeconds != new.linkLossTimeoutSeconds { words.append("link loss timeout") }
     if old.confirmWithinSeconds != new.confirmWithinSeconds { words.append("confirmWithin") }
@@ -218,7 +219,7 @@ extension MigrationDiff {
       bandwidthMeasured: measured != nil,
       note: proof.map { proof in
         let milliseconds = (proof.roundTripSeconds * 10_000).rounded() / 10
-        let megabytes = Int((proof.bytesPerSecond / 1e6).rounded())
+        let megabytes = Int(saturating: (proof.bytesPerSecond / 1e6).rounded())
         return "the link was measured: \(megabytes) MB/s, round trip \(milliseconds) ms"
       } ?? "")
   }
@@ -239,7 +240,7 @@ extension MigrationDiff {
     if reached == .nothing || reached == .reached(.prepared) || stage == .prepared {
       let progress: String
       if case .synchronizing(let percent, _, _)? = facts.sourceSession?.health, isMoving {
-        progress = " (\(Int(percent)) % done)"
+        progress = " (\(Int(saturating: percent)) % done)"
       } else {
         progress = ""
       }
@@ -334,7 +335,7 @@ extension MigrationDiff {
     add(
       .runHook(migration.name, point), towards: towards,
       "run hook \(point.rawValue) on \(migration.host(ofHook: point))", why: hook.run,
-      price: Price(cost: .pause, note: "at most \(Int(hook.timeoutSeconds)) s"),
+      price: Price(cost: .pause, note: "at most \(Int(saturating: hook.timeoutSeconds)) s"),
       MigrationFacts.hooksAfterFence.contains(point) ? .oneWay : .reversible)
   }
 

@@ -142,12 +142,15 @@ struct MigrationDiff {
       Waiting(
         reason: .window(opensAt: next?.from),
         message:
-          "what differs takes about \(Int(need.rounded(.up))) s to move, and the window closes in \(Int(left)) s",
+          "what differs takes about \(Int(saturating: need.rounded(.up))) s to move, and the window closes in \(Int(saturating: left)) s",
         advice: "let it catch up first, raise its iQoS level, or widen the window"))
   }
 
-  mutating func waitForApproval() {
-    guard migration.cutover.approval == .manual else { return }
+  mutating func waitForApproval() { if let missing = missingApproval() { wait(missing) } }
+
+  /// What is missing of the approval of the one-way step, whatever else is in the way; nil: nothing.
+  func missingApproval() -> Waiting? {
+    guard migration.cutover.approval == .manual else { return nil }
     let digest = result.configurationDigest
     func all(_ session: SessionObservation?) -> [Approval] {
       (session?.approvals ?? []).filter { $0.phase == .finalized }
@@ -157,7 +160,7 @@ struct MigrationDiff {
     }
     let atSource = all(facts.sourceSession)
     let atDestination = all(facts.destinationSession)
-    if atSource.contains(where: isValid), atDestination.contains(where: isValid) { return }
+    if atSource.contains(where: isValid), atDestination.contains(where: isValid) { return nil }
     let message: String
     if let approval = atSource.last ?? atDestination.last {
       if approval.configurationDigest != digest {
@@ -170,20 +173,21 @@ struct MigrationDiff {
     } else {
       message = "the one-way step is not approved"
     }
-    wait(
-      Waiting(
-        reason: .approval(.finalized), message: message, advice: "cmcplan approve \(migration.name):finalized"))
+    return Waiting(
+      reason: .approval(.finalized), message: message, advice: "cmcplan approve \(migration.name):finalized")
   }
 
-  mutating func waitForConfirmation() {
+  mutating func waitForConfirmation() { if let missing = missingConfirmation() { wait(missing) } }
+
+  /// The confirmation of a swing, of this one or of one that is still to come.
+  func missingConfirmation() -> Waiting? {
     guard migration.cutover.confirmWithinSeconds != nil, facts.canSwing, !isClosing,
       facts.sourceSession?.swingConfirmed != true || reached != .reached(.cmotion)
-    else { return }
-    wait(
-      Waiting(
-        reason: .confirmation(by: facts.sourceSession?.confirmBy),
-        message: "the swing has to be confirmed, or the agents revert it",
-        advice: "cmcplan confirm \(migration.name), once the application is healthy"))
+    else { return nil }
+    return Waiting(
+      reason: .confirmation(by: facts.sourceSession?.confirmBy),
+      message: "the swing has to be confirmed, or the agents revert it",
+      advice: "cmcplan confirm \(migration.name), once the application is healthy")
   }
 
   mutating func add(

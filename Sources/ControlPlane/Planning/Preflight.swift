@@ -37,6 +37,10 @@ package enum PlanningCode {
   package static let guardrailLevel = "CMC2065"
   package static let guardrailOwner = "CMC2066"
   package static let guardrailOneWay = "CMC2067"
+  static let guardrails: Set = [
+    guardrailLocation, guardrailSKU, guardrailSize, guardrailMoves, guardrailBytes, guardrailLevel, guardrailOwner,
+    guardrailOneWay,
+  ]
   package static let skuNotAvailable = "CMC2070"
   package static let quotaExceeded = "CMC2071"
   package static let cannotBeAttached = "CMC2072"

@@ -26,8 +26,10 @@ package func readiness(
   of migration: Migration, in plan: MigrationPlan, _ observation: Observation, options: PlanningOptions
 ) -> [ReadinessCheck] {
   let facts = MigrationFacts(migration, in: plan, observation)
-  let only = PlanningOptions(only: [migration.name], now: options.now, digest: options.digest)
+  var only = options
+  only.only = [migration.name]
   guard let entry = diff(plan, observation, options: only).migrations.first else { return [] }
+  let builder = MigrationDiff(facts, shippedAgentDigest: observation.shippedAgentDigest, options: only)
   let errors = entry.diagnostics.filter { $0.severity == .error }
   var checks = [
     ReadinessCheck(
@@ -39,6 +41,12 @@ package func readiness(
     ReadinessCheck(
       "hold", hold == nil, hold.map { "held (\($0.cause.rawValue)) by \($0.who): \($0.why)" } ?? "nobody holds it",
       advice: "cmcplan resume \(migration.name), once the reason is gone"))
+  checks += guardrailChecks(entry)
+  // Gates of their own, each told even where an earlier one keeps everything back.
+  if entry.reached == .reached(.cmotion), let missing = builder.missingConfirmation() {
+    let until = facts.sourceSession?.confirmBy.map { ", by \(rendered($0))" } ?? ""
+    checks.append(ReadinessCheck("confirmation", false, missing.message + until, advice: missing.advice))
+  }
   let isDone = entry.isNoOp && errors.isEmpty
   if isDone {
     checks.append(ReadinessCheck("phase", true, "it is \(entry.reached.word), as planned: nothing is left to do"))
@@ -46,10 +54,20 @@ package func readiness(
   }
   checks += replicationChecks(facts)
   checks += windowChecks(migration, facts, options)
-  if migration.cutover.phase.value >= .finalized, migration.cutover.approval == .manual {
-    checks.append(approvalCheck(entry))
+  if migration.cutover.phase.value >= .finalized, migration.cutover.approval == .manual, entry.reached != .pastFence {
+    let missing = builder.missingApproval()
+    checks.append(
+      ReadinessCheck(
+        "approval", missing == nil, missing?.message ?? "the one-way step is approved", advice: missing?.advice ?? ""))
   }
   return checks
+}
+
+/// What guardrails only warn of is in nobody's way, but is nobody's surprise either; what they deny is in the plan's check.
+private func guardrailChecks(_ entry: MigrationChanges) -> [ReadinessCheck] {
+  entry.diagnostics.filter { $0.severity == .warning && PlanningCode.guardrails.contains($0.code) }.map {
+    ReadinessCheck("guardrails", true, $0.message + ($0.advice.isEmpty ? "" : "; \($0.advice)"))
+  }
 }
 
 private func replicationChecks(_ facts: MigrationFacts) -> [ReadinessCheck] {
@@ -72,9 +90,9 @@ private func replicationChecks(_ facts: MigrationFacts) -> [ReadinessCheck] {
   switch source.health {
   case .idle: (isWell, finding) = (true, "idle")
   case .initializing: (isWell, finding) = (false, "it starts up")
-  case .synchronizing(let percent, _, _): (isWell, finding) = (true, "synchronizing, \(Int(percent)) %")
+  case .synchronizing(let percent, _, _): (isWell, finding) = (true, "synchronizing, \(Int(saturating: percent)) %")
   case .tracking(let bytes, let seconds):
-    (isWell, finding) = (true, "\(bytes) bytes (\(Int(seconds)) s) behind")
+    (isWell, finding) = (true, "\(bytes) bytes (\(Int(saturating: seconds)) s) behind")
   case .stalled(let why): (isWell, finding) = (false, "stalled: \(why)")
   case .disconnected(let since): (isWell, finding) = (false, "disconnected since \(rendered(since))")
   case .degraded(let copy, let why): (isWell, finding) = (false, "the \(copy.rawValue) is degraded: \(why)")
@@ -109,7 +127,9 @@ private func windowChecks(
   checks.append(
     ReadinessCheck(
       "fit", need.map { $0 <= room } ?? false,
-      need.map { "what differs now takes about \(Int($0.rounded(.up))) s; the window has \(Int(room)) s" }
+      need.map { need in
+        "what differs now takes about \(Int(saturating: need.rounded(.up))) s; the window has \(Int(saturating: room)) s"
+      }
         ?? "how much differs is not known",
       advice: "let it catch up first, raise its iQoS level, or widen the window"))
   return checks
@@ -124,11 +144,4 @@ package func drainSeconds(_ migration: Migration, _ session: SessionObservation?
   rate *= migration.iqos.level(at: now).share ?? 1
   if let limit = migration.iqos.networkLimitBytesPerSecond { rate = min(rate, Double(limit)) }
   return rate > 0 ? bytes / rate : nil
-}
-
-private func approvalCheck(_ entry: MigrationChanges) -> ReadinessCheck {
-  let missing = entry.waiting.first { if case .approval = $0.reason { true } else { false } }
-  return ReadinessCheck(
-    "approval", missing == nil, missing?.message ?? "the one-way step is approved",
-    advice: missing?.advice ?? "")
 }

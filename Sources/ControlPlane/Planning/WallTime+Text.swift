@@ -1,10 +1,17 @@
 package import BlockModel
 import Foundation
 
+private let earliestShown = -62_135_596_800.0
+private let latestShown = 253_402_300_799.0
+
 /// "2026-11-23 04:30:00Z": UTC, whatever the machine's zone.
+///
+/// Times beyond the years 1 and 9999 are shown as their first and last second.
 package func rendered(_ time: WallTime) -> String {
-  let days = (time.secondsSince1970 / 86_400).rounded(.down)
-  let seconds = Int(time.secondsSince1970 - days * 86_400)
+  // Of four-digit years only: an agent may say anything.
+  let told = time.secondsSince1970.isNaN ? 0 : min(max(time.secondsSince1970, earliestShown), latestShown)
+  let days = (told / 86_400).rounded(.down)
+  let seconds = Int(told - days * 86_400)
   // Days to a civil date (the proleptic Gregorian calendar repeats every 146,097 days, counted from 0000-03-01).
   let shifted = Int(days) + 719_468
   let era = (shifted >= 0 ? shifted : shifted - 146_096) / 146_097

@@ -61,9 +61,20 @@ extension ActionPerformer {
     // The hold first: should the rest fail, nobody goes on by mistake.
     try await holdAfterFailure(migration, why)
     try await command(.revert, .source, migration)
-    // So that the application can be started again where it was.
-    if try await sessions(of: migration).source?.configuration.volumes.contains(where: { $0.tracking == "tap" }) == true
-    {
+    try await reopenTap(migration)
+  }
+
+  /// So that the application can be started again where it was: on its way to the fence the tap was closed, which no
+  /// observation tells, and one that is open stays so. Looks at the source alone, for the destination may be gone.
+  func reopenTap(_ migration: Migration) async throws(GatewayError) {
+    let id = session(migration)
+    let source = try await pool.observation(of: migration.source).sessions.first {
+      $0.session == id && $0.role == .source
+    }
+    guard let source, source.configuration.volumes.contains(where: { $0.tracking == "tap" }) else { return }
+    switch source.stage {
+    case .prepared, .cancelled, .fenced, .released: return
+    case .synchronizing, .tracking, .swinging, .standIn, .tapClosed, .proving, .proven:
       try await command(.openTap, .source, migration)
     }
   }
@@ -94,7 +105,7 @@ extension ActionPerformer {
     func closed(_ code: String, _ message: String) -> GatewayError {
       GatewayError(code: code, message: "\(migration.name): \(message)", advice: "", disposition: .needsOperator)
     }
-    if let hold = pair.hold { throw closed(ApplyCode.held, "held by \(hold.who): \(hold.why)") }
+    if let hold = pair.hold { throw heldError(migration, hold) }
     guard let source = pair.source else { throw closed(ApplyCode.sessionMissing, "the source has no session") }
     let hasBegun =
       [.swinging, .standIn, .tapClosed, .proving, .proven].contains(source.stage) && gate == .swing
@@ -129,11 +140,7 @@ extension ActionPerformer {
     guard let hook = migration.cutover.hooks[point] else { return }
     let isBefore = MigrationFacts.hooksBeforeFence.contains(point)
     let pair = isBefore ? try await checkGates(migration, for: .finalize) : try await sessions(of: migration)
-    if let hold = pair.hold {
-      throw GatewayError(
-        code: ApplyCode.held, message: "\(migration.name): held by \(hold.who): \(hold.why)", advice: "",
-        disposition: .needsOperator)
-    }
+    if let hold = pair.hold { throw heldError(migration, hold) }
     let role = migration.role(ofHook: point)
     guard let generation = pair.source?.generation ?? pair.destination?.generation else {
       throw GatewayError(
@@ -231,13 +238,6 @@ extension ActionPerformer {
         code: fault.code, message: fault.message, advice: fault.advice, disposition: .retry(afterSeconds: 2))
     }
     return facts.disks[name].flatMap(facts.lun(of:))
-  }
-
-  /// A path is data: nothing in it may be read by the shell.
-  private func shellQuoted(_ path: String) -> String {
-    let plain = path.allSatisfy { $0.isASCII && ($0.isLetter || $0.isNumber || "/._-+:@,".contains($0)) }
-    return plain && !path.isEmpty
-      ? path : "'" + path.split(separator: "'", omittingEmptySubsequences: false).joined(separator: "'\\''") + "'"
   }
 }
 

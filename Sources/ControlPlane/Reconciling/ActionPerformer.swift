@@ -126,12 +126,16 @@ struct ActionPerformer: Sendable {
     guard error.disposition == .needsOperator else { return error }
     do throws(GatewayError) {
       guard let hold = try await sessions(of: migration).hold else { return error }
-      return GatewayError(
-        code: ApplyCode.held, message: "\(migration.name): held by \(hold.who): \(hold.why)", advice: "",
-        disposition: .needsOperator)
+      return heldError(migration, hold)
     } catch {
       return error
     }
+  }
+
+  func heldError(_ migration: Migration, _ hold: Hold) -> GatewayError {
+    GatewayError(
+      code: ApplyCode.held, message: "\(migration.name): held (\(hold.cause.rawValue)) by \(hold.who): \(hold.why)",
+      advice: "cmcplan resume \(migration.name), once the reason is gone", disposition: .needsOperator)
   }
 
   // MARK: Hosts

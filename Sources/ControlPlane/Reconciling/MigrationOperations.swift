@@ -13,8 +13,8 @@ package struct OperationOutcome: Sendable, Equatable {
   package init() {}
 }
 
-/// What came of one migration of `revert --all`: one of the two is nil.
-package struct RevertResult: Sendable {
+/// What came of one migration of `--all`: one of the two is nil.
+package struct OperationResult: Sendable {
   package var migration: MigrationName
   package var outcome: OperationOutcome?
   package var error: GatewayError?
@@ -28,6 +28,8 @@ package struct MigrationOperations: Sendable {
   let services: RunServices
   let who: String
   let performer: ActionPerformer
+  /// Set where many are worked on: they share the connections, and whoever began closes them.
+  private var keepsPoolOpen = false
 
   /// `who` is recorded with everything: "user@host".
   package init(plan: MigrationPlan, gateways: Gateways, services: RunServices, who: String) {
@@ -60,29 +62,46 @@ package struct MigrationOperations: Sendable {
   }
 
   /// Sets a hold: apply does nothing more for it. Replication that runs goes on. One agent that has the hold is enough
-  /// to stop every apply, so it is refused only where neither could be told.
+  /// to stop every apply, so it is refused only where neither could be told. A hold of another kind, which says more,
+  /// stays instead.
   package func pause(_ migration: MigrationName, why: String) async throws(GatewayError) -> OperationOutcome {
     try await closingPool { () async throws(GatewayError) -> OperationOutcome in
       let target = try performer.migration(migration)
       var outcome = OperationOutcome()
       try await setHold(.paused, why: why, on: try await reachable(target), of: target, &outcome)
+      outcome.done.append("\(migration) is on hold; cmcplan resume \(migration) clears it")
       return outcome
     }
   }
 
-  /// Clears the hold, whatever set it. Both agents must be reached: one that keeps it keeps apply from going on.
-  package func resume(_ migration: MigrationName) async throws(GatewayError) -> OperationOutcome {
+  /// Clears the hold, whatever set it; `onlyPauses`: one that a revert or a failure left stays, for it is about this one
+  /// migration. Both agents must be reached: one that keeps it keeps apply from going on. What came after the look stays.
+  package func resume(
+    _ migration: MigrationName, onlyPauses: Bool = false
+  ) async throws(GatewayError) -> OperationOutcome {
     try await closingPool { () async throws(GatewayError) -> OperationOutcome in
       let target = try performer.migration(migration)
       let seen = try await reachable(target)
       var outcome = OperationOutcome()
-      outcome.missed += seen.missed
+      // A host without a session keeps no hold either.
+      outcome.missed += Role.allCases.compactMap { seen.silent[$0] }
+      var isAnyKept = false
       for half in seen.halves {
         guard let hold = half.session.hold else { continue }
-        _ = try await performer.pool.call(SetHoldCall(session: performer.session(target), hold: nil), on: half.host)
-        outcome.done.append(
-          "cleared the hold on \(half.host) (\(hold.cause.rawValue), by \(hold.who) at \(rendered(hold.at)): \(hold.why))"
-        )
+        let words = "(\(hold.cause.rawValue), by \(hold.who) at \(rendered(hold.at)): \(hold.why))"
+        if onlyPauses, hold.cause != .paused {
+          isAnyKept = true
+          outcome.done.append("\(migration) stays held on \(half.host) \(words); cmcplan resume \(migration) clears it")
+          continue
+        }
+        let call = SetHoldCall(session: performer.session(target), hold: nil, clearing: hold)
+        _ = try await performer.pool.call(call, on: half.host)
+        outcome.done.append("cleared the hold on \(half.host) \(words)")
+      }
+      if outcome.done.isEmpty, outcome.missed.isEmpty {
+        outcome.done.append("\(migration) has no hold")
+      } else if !isAnyKept, outcome.missed.isEmpty {
+        outcome.done.append("cleared the hold of \(migration); the next apply goes on")
       }
       return outcome
     }
@@ -92,36 +111,81 @@ package struct MigrationOperations: Sendable {
   /// says that the source could not be told.
   package func revert(_ migration: MigrationName, why: String) async throws(GatewayError) -> OperationOutcome {
     try await closingPool { () async throws(GatewayError) -> OperationOutcome in
-      try await revertWithOpenPool(try performer.migration(migration), why: why)
+      let target = try performer.migration(migration)
+      return try await revert(target, try await reachable(target), why: why)
     }
   }
 
-  /// Reverts every migration that is anywhere between the beginning of a swing and the fence, many at once. Answers what
-  /// came of each; those that had nothing to revert are left out, those that could not be seen are not.
-  package func revertAll(why: String) async -> [RevertResult] {
-    let answers = await withTaskGroup(of: RevertResult?.self) { group in
-      for migration in plan.sortedMigrations { group.addTask { await revertIfSwung(migration, why: why) } }
-      var found: [RevertResult] = []
-      for await result in group { if let result { found.append(result) } }
-      return found
+  /// Reverts every migration that is anywhere between the beginning of a swing and the fence. Those that had nothing to
+  /// revert are left out, those whose source could not be seen are not: they are held where an agent answers.
+  package func revertAll(why: String) async -> [OperationResult] {
+    await on(nil) { operations, name throws(GatewayError) in try await operations.revertIfSwung(name, why: why) }
+  }
+
+  /// Resumes one migration, or (nil) every pause, and starts agents that died: a hold that a dead agent caused is kept
+  /// by both, and apply does not cross it to start the agent.
+  package func resume(each chosen: MigrationName?) async -> [OperationResult] {
+    let failed = await startAgents(of: chosen)
+    return await on(chosen) { operations, name throws(GatewayError) in
+      for host in operations.hosts(of: try operations.performer.migration(name)) {
+        if let error = failed[host] { throw error }
+      }
+      return try await operations.resume(name, onlyPauses: chosen == nil)
+    }
+  }
+
+  /// Each host once, however many migrations use it. Answers the hosts where that failed.
+  private func startAgents(of chosen: MigrationName?) async -> [HostName: GatewayError] {
+    let migrations = plan.sortedMigrations.filter { chosen == nil || $0.name == chosen }
+    let names = Set(migrations.flatMap(hosts(of:))).sorted()
+    var failed: [HostName: GatewayError] = [:]
+    await fanOut(names, parallelism: performer.limits.observeParallelism) { [performer] name -> GatewayError? in
+      do throws(GatewayError) {
+        let host = try performer.host(name)
+        let state = try await performer.gateways.hosts.state(of: host)
+        if state.agentDigest != nil, !state.agentRunning { try await performer.gateways.hosts.deploy(to: host) }
+        return nil
+      } catch {
+        return error
+      }
+    } report: { name, error in
+      failed[name] = error
+    }
+    return failed
+  }
+
+  /// Does `body` for one migration, or (nil) for each, many at once over the same connections. Answers what came of them,
+  /// in the order of their names. Of all, those without a session and those of which `body` has nothing to say are left
+  /// out.
+  package func on(
+    _ chosen: MigrationName?,
+    _ body: @escaping @Sendable (MigrationOperations, MigrationName) async throws(GatewayError) -> OperationOutcome?
+  ) async -> [OperationResult] {
+    var shared = self
+    shared.keepsPoolOpen = true
+    var results: [OperationResult] = []
+    await fanOut(
+      chosen.map { [$0] } ?? plan.sortedMigrations.map(\.name), parallelism: performer.limits.observeParallelism
+    ) { [shared] name -> OperationResult? in
+      do throws(GatewayError) {
+        return try await body(shared, name).map { OperationResult(migration: name, outcome: $0) }
+      } catch {
+        guard chosen != nil || error.code != ApplyCode.sessionMissing else { return nil }
+        return OperationResult(migration: name, error: error)
+      }
+    } report: { _, result in
+      if let result { results.append(result) }
     }
     await performer.pool.closeAll()
-    return answers.sorted { $0.migration < $1.migration }
+    return results.sorted { $0.migration < $1.migration }
   }
 
-  /// Nil where there is nothing to revert, and that could be seen.
-  private func revertIfSwung(_ migration: Migration, why: String) async -> RevertResult? {
-    var result = RevertResult(migration: migration.name)
-    do throws(GatewayError) {
-      let seen = try await reachable(migration)
-      let isSwung = seen.halves.contains { Self.isSwung($0.session) }
-      guard isSwung || !seen.missed.isEmpty else { return nil }
-      result.outcome = try await revertWithOpenPool(migration, why: why)
-    } catch {
-      guard error.code != ApplyCode.sessionMissing else { return nil }
-      result.error = error
-    }
-    return result
+  /// Nil where there is nothing to revert, and that could be seen: a hold on those would only be in the way later.
+  private func revertIfSwung(_ name: MigrationName, why: String) async throws(GatewayError) -> OperationOutcome? {
+    let migration = try performer.migration(name)
+    let seen = await look(migration)
+    guard seen.halves.contains(where: { Self.isSwung($0.session) }) || seen.mayHideSwing else { return nil }
+    return try await revert(migration, try withHalf(seen, migration), why: why)
   }
 
   /// Confirms the current swing (`confirmWithin`).
@@ -146,16 +210,39 @@ package struct MigrationOperations: Sendable {
 
   private struct Reachable: Sendable {
     var halves: [Half] = []
-    var missed: [String] = []
+    /// Agents that don't answer, by the role of their host, and why.
+    var silent: [Role: String] = [:]
+    /// Hosts that have no half, and say so.
+    var absent: [String] = []
+    /// Why the last of the silent ones is.
+    var failure: GatewayError?
+
+    /// One line each.
+    var missed: [String] { Role.allCases.compactMap { silent[$0] } + absent }
+    /// Whether the source, which alone would tell, can't be asked. Past the fence there is nothing that it could say.
+    var mayHideSwing: Bool {
+      silent[.source] != nil && !halves.contains { $0.session.stage == .released }
+    }
   }
 
-  private func hosts(of migration: Migration) -> [HostName] { Set([migration.source, migration.destination]).sorted() }
+  func hosts(of migration: Migration) -> [HostName] { Set([migration.source, migration.destination]).sorted() }
+
+  private func reachable(_ migration: Migration) async throws(GatewayError) -> Reachable {
+    try withHalf(await look(migration), migration)
+  }
 
   /// Throws where no agent that answers has a session: then there is nothing to hold or to revert with.
-  private func reachable(_ migration: Migration) async throws(GatewayError) -> Reachable {
+  private func withHalf(_ seen: Reachable, _ migration: Migration) throws(GatewayError) -> Reachable {
+    guard seen.halves.isEmpty else { return seen }
+    throw seen.failure
+      ?? GatewayError(
+        code: ApplyCode.sessionMissing, message: "\(migration.name) has no session with either agent",
+        advice: "apply it to prepared first", disposition: .needsOperator)
+  }
+
+  private func look(_ migration: Migration) async -> Reachable {
     let id = performer.session(migration)
     var found = Reachable()
-    var failure: GatewayError?
     for role in [Role.source, .destination] {
       let host = migration.host(role)
       do throws(GatewayError) {
@@ -163,20 +250,30 @@ package struct MigrationOperations: Sendable {
         if let session = sessions.first(where: { $0.session == id && $0.role == role }) {
           found.halves.append(Half(host: host, role: role, session: session))
         } else {
-          found.missed.append("\(host) has no session of \(migration.name)")
+          found.absent.append("\(host) has no session of \(migration.name)")
         }
       } catch {
-        failure = error
-        found.missed.append("\(role.rawValue) \(host) does not answer: \(error.message)")
+        // Asked only where it decides something: a dead host costs its time limit once more.
+        let decides = role == .source || found.halves.isEmpty
+        if decides, await hasNoAgent(host) {
+          found.absent.append("\(host) has no agent, and so no session of \(migration.name)")
+          continue
+        }
+        found.failure = error
+        found.silent[role] = "\(role.rawValue) \(host) does not answer: \(error.message)"
       }
     }
-    if found.halves.isEmpty {
-      throw failure
-        ?? GatewayError(
-          code: ApplyCode.sessionMissing, message: "\(migration.name) has no session with either agent",
-          advice: "apply it to prepared first", disposition: .needsOperator)
-    }
     return found
+  }
+
+  /// Whether none is installed: not prepared yet, or retired. False where that can't be told.
+  private func hasNoAgent(_ name: HostName) async -> Bool {
+    do throws(GatewayError) {
+      let state = try await performer.gateways.hosts.state(of: try performer.host(name))
+      return state.agentDigest == nil && !state.agentRunning
+    } catch {
+      return false
+    }
   }
 
   private static func isSwung(_ session: SessionObservation) -> Bool {
@@ -194,6 +291,11 @@ package struct MigrationOperations: Sendable {
     var isSet = false
     outcome.missed += seen.missed
     for half in seen.halves {
+      if cause == .paused, let kept = half.session.hold, kept.cause != .paused {
+        outcome.done.append("\(half.host) has a hold already (\(kept.cause.rawValue), by \(kept.who): \(kept.why))")
+        isSet = true
+        continue
+      }
       do throws(GatewayError) {
         _ = try await performer.pool.call(SetHoldCall(session: half.session.session, hold: hold), on: half.host)
         outcome.done.append("set a hold on \(half.host)")
@@ -206,8 +308,9 @@ package struct MigrationOperations: Sendable {
     if !isSet, let failure { throw failure }
   }
 
-  private func revertWithOpenPool(_ migration: Migration, why: String) async throws(GatewayError) -> OperationOutcome {
-    let seen = try await reachable(migration)
+  private func revert(
+    _ migration: Migration, _ seen: Reachable, why: String
+  ) async throws(GatewayError) -> OperationOutcome {
     var outcome = OperationOutcome()
     // The hold first: should the rest fail, no apply swings again by mistake.
     try await setHold(.reverted, why: why, on: seen, of: migration, &outcome)
@@ -224,9 +327,28 @@ package struct MigrationOperations: Sendable {
     try await leased(migration, by: lessors) { () async throws(GatewayError) -> Void in
       try await performer.command(.revert, .source, migration)
       try await awaitSource(migration, Milestone(of: .revert(migration.name), limits: performer.limits))
+      try await reopenTap(migration)
     }
-    outcome.done.append("reverted \(migration.name): its I/O is on \(migration.source)")
+    outcome.done += [
+      "reverted \(migration.name): its I/O is on \(migration.source)",
+      "it is on hold until cmcplan resume \(migration.name)",
+    ]
     return outcome
+  }
+
+  /// Finalize closes the tap; an application that goes on at the source needs it.
+  private func reopenTap(_ migration: Migration) async throws(GatewayError) {
+    do throws(GatewayError) {
+      try await performer.reopenTap(migration)
+    } catch {
+      throw GatewayError(
+        code: error.code,
+        message: "\(migration.name) is reverted and held, but the tap on \(migration.source) stays closed: "
+          + error.message,
+        advice: error.advice.isEmpty
+          ? "the application can't start without it; once that is mended: cmcplan revert \(migration.name)"
+          : error.advice, disposition: error.disposition)
+    }
   }
 
   private func closingPool<Value: Sendable>(
@@ -236,10 +358,10 @@ package struct MigrationOperations: Sendable {
     do throws(GatewayError) {
       value = try await body()
     } catch {
-      await performer.pool.closeAll()
+      if !keepsPoolOpen { await performer.pool.closeAll() }
       throw error
     }
-    await performer.pool.closeAll()
+    if !keepsPoolOpen { await performer.pool.closeAll() }
     return value
   }
 

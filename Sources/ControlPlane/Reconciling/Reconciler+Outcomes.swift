@@ -187,14 +187,15 @@ extension Reconciler {
     }
     polls[migration]?.withoutSwing += 1
     guard let seen = polls[migration]?.withoutSwing, seen > 1 else { return }
-    let why = source.lastError.map { ": \($0.message)" } ?? "; the agent's journal says why"
+    let reason = source.swingGivenUp ?? source.lastError?.message
+    let why = reason.map { ": \($0)" } ?? "; the agent's journal says why"
     let isLast = attempt >= limits.swingAttempts
     states[index] = .running(attempt: attempt, since: since)
     stepFailed(
       index,
       GatewayError(
         code: ApplyCode.agentReports, message: "\(migration): the swing did not happen\(why)",
-        advice: "nothing changed for the application; see cmcplan status, and apply again in a quieter moment",
+        advice: "the application goes on at the source, after a pause each time; apply again in a quieter moment",
         disposition: isLast ? .needsOperator : .retry(afterSeconds: limits.firstBackoffSeconds)), now, &effects)
   }
 

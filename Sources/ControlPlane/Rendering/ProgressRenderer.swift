@@ -135,7 +135,7 @@ package struct ProgressRenderer: Sendable {
     var text = "\(migration)  "
     if case .synchronizing(let percent, let rate, let eta) = session.health {
       if style.live {
-        let filled = min(Self.barColumns, max(0, Int(Double(Self.barColumns) * percent / 100)))
+        let filled = min(Self.barColumns, max(0, Int(saturating: Double(Self.barColumns) * percent / 100)))
         text += "[" + String(repeating: "#", count: filled)
         text += String(repeating: "-", count: Self.barColumns - filled) + "] "
       }

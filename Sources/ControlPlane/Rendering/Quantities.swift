@@ -1,3 +1,4 @@
+import BlockModel
 import Foundation
 
 /// How amounts are written: binary for sizes, decimal for rates, one place behind the point at most.
@@ -47,6 +48,6 @@ enum Quantity {
 
   private static func number(_ value: Double, whole: Bool) -> String {
     whole || value >= 100 || value == value.rounded()
-      ? String(Int(value.rounded())) : String(format: "%.1f", value)
+      ? String(Int(saturating: value.rounded())) : String(format: "%.1f", value)
   }
 }

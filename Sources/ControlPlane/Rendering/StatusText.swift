@@ -84,6 +84,7 @@ private func renderCounters(
 /// that is wider than the terminal is easier to read cut by it than broken.
 func table(_ rows: [[String]], _ style: TextStyle) -> String {
   guard let columns = rows.map(\.count).max(), columns > 0 else { return "" }
+  let rows = rows.map { $0.map(safe) }
   let widths = (0..<columns).map { column in rows.map { column < $0.count ? $0[column].count : 0 }.max() ?? 0 }
   var text = ""
   for (index, row) in rows.enumerated() {

@@ -59,8 +59,9 @@ extension TextStyle {
   }
 }
 
-/// Words of others (errors, hook output, names) may hold anything: control characters are shown, not obeyed.
-func safe(_ text: String) -> String {
+/// Words of others (errors, hook output, names) may hold anything: control characters are shown, not obeyed. For one
+/// line: its breaks become spaces.
+package func safe(_ text: String) -> String {
   var result = ""
   for scalar in text.unicodeScalars {
     if scalar.value < 32 || (127...159).contains(scalar.value) {
@@ -70,4 +71,11 @@ func safe(_ text: String) -> String {
     }
   }
   return result
+}
+
+/// The same for text of ours in many lines: its breaks and tabs stay.
+package func safeLines(_ text: String) -> String {
+  text.split(separator: "\n", omittingEmptySubsequences: false).map { line in
+    line.split(separator: "\t", omittingEmptySubsequences: false).map { safe(String($0)) }.joined(separator: "\t")
+  }.joined(separator: "\n")
 }

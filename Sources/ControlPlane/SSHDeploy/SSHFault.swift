@@ -111,7 +111,7 @@ enum SSHFault {
       lines.first { $0.contains("ost key for ") && $0.contains(" has changed") }?.components(after: "ost key for ")?
       .split(separator: " ").first.map(String.init) ?? target.knownHostsName
     let forget =
-      "ssh-keygen -R \(SSHTarget.shellQuoted(name))" + (file.map { " -f \(SSHTarget.shellQuoted($0))" } ?? "")
+      "ssh-keygen -R \(shellQuoted(name))" + (file.map { " -f \(shellQuoted($0))" } ?? "")
     return GatewayError(
       code: changedHostKey,
       message: "\(start): the host key of \(name) CHANGED: it now shows \(fingerprint ?? "another key")"

@@ -107,19 +107,14 @@ struct SSHTarget: Sendable, Equatable {
   /// The same as a person would type it, for an error's advice.
   var typed: String {
     var words = ["ssh"]
-    if let configuration { words += ["-F", Self.shellQuoted(configuration)] }
+    if let configuration { words += ["-F", shellQuoted(configuration)] }
     if let port = access.port { words += ["-p", String(port)] }
-    if let file = access.identityFile { words += ["-i", Self.shellQuoted(file)] }
-    if let jump = access.jump { words += ["-J", Self.shellQuoted(jump)] }
-    return (words + [Self.shellQuoted((access.user.map { "\($0)@" } ?? "") + address)]).joined(separator: " ")
+    if let file = access.identityFile { words += ["-i", shellQuoted(file)] }
+    if let jump = access.jump { words += ["-J", shellQuoted(jump)] }
+    return (words + [shellQuoted((access.user.map { "\($0)@" } ?? "") + address)]).joined(separator: " ")
   }
 
   /// The name of its key in known_hosts.
   var knownHostsName: String { access.port.map { $0 == 22 ? address : "[\(address)]:\($0)" } ?? address }
 
-  static func shellQuoted(_ text: String) -> String {
-    let isPlain = text.allSatisfy { $0.isASCII && ($0.isLetter || $0.isNumber || "@%_+=:,./-[]".contains($0)) }
-    guard !isPlain || text.isEmpty || text.contains("[") else { return text }
-    return "'" + text.split(separator: "'", omittingEmptySubsequences: false).joined(separator: #"'\''"#) + "'"
-  }
 }

@@ -236,6 +236,8 @@ package struct SessionObservation: Codable, Sendable, Equatable {
   package var confirmBy: WallTime?
   package var swingConfirmed: Bool
   package var swings: Int
+  /// Why the last swing was given up; nil once another begins.
+  package var swingGivenUp: String?
   package var lastSwingPauseSeconds: Double?
   package var initialSynchronizationAt: WallTime?
   package var receipt: ReceiptSummary?
@@ -263,6 +265,23 @@ package struct SessionObservation: Codable, Sendable, Equatable {
     swingConfirmed = false
     swings = 0
     hookRuns = []
+  }
+}
+
+extension SessionObservation {
+  /// All that a tombstone still says of its session: where it ended. The rest is gone, and empty here.
+  package init(retired stone: Tombstone) {
+    // A session's identifier is that of its plan and its migration's name, which holds no slash.
+    let parts = stone.session.text.split(separator: "/", maxSplits: 1).map(String.init)
+    self.init(
+      configuration: SessionConfiguration(
+        session: stone.session, plan: PlanID(parts.first ?? ""), migration: MigrationName(parts.last ?? ""),
+        role: stone.role, configurationDigest: "", peerFingerprint: KeyFingerprint(""),
+        link: LinkConfiguration(listens: false, address: "", port: 0, lanes: 0), volumes: [],
+        limits: RateLimits(share: nil, networkLimitBytesPerSecond: nil), linkLossTimeoutSeconds: 0,
+        resyncIntervalSeconds: 0, confirmWithinSeconds: nil, verify: ""),
+      stage: stone.role == .source ? .fenced : .released, authority: .destination, generation: stone.generation,
+      health: .idle, connected: false)
   }
 }
 

@@ -149,15 +149,18 @@ package struct SessionCommandCall: AgentCall {
   }
 }
 
-/// Sets (`hold` not nil) or clears a hold. A hold of another kind than the one cleared stays.
+/// Sets (`hold` not nil) or clears a hold.
 package struct SetHoldCall: AgentCall {
   package typealias Answer = Done
   package static let method = "setHold"
   package var session: SessionID
   package var hold: Hold?
-  package init(session: SessionID, hold: Hold?) {
+  /// What the caller saw, and clears: another that came meanwhile stays, and is refused. Nil: whatever is there.
+  package var clearing: Hold?
+  package init(session: SessionID, hold: Hold?, clearing: Hold? = nil) {
     self.session = session
     self.hold = hold
+    self.clearing = clearing
   }
 }
 

@@ -237,6 +237,7 @@ package final class Agent: AgentCalls {
     let ends = call.command == .retire || call.command == .cancel
     if ends { try claim(call.session) }
     defer { if ends { release(call.session) } }
+    if call.command == .retire, let ended = try retired(call.session, call.role) { return ended }
     let session = try find(call.session)
     let before = session.observation()
     guard before.role == call.role else {
@@ -252,6 +253,13 @@ package final class Agent: AgentCalls {
     return after
   }
 
+  /// What is left to say of a session that was retired and is gone: whoever asks again did not get the first answer.
+  private func retired(_ id: SessionID, _ role: Role) throws(AgentFault) -> SessionObservation? {
+    let isHere = sessions.withLock { $0.running[id] != nil || $0.failed[id] != nil }
+    guard !isHere, let stone = try catalogue.tombstone(of: id, role: role), stone.phase == .retired else { return nil }
+    return SessionObservation(retired: stone)
+  }
+
   /// The tombstone is durable before anything goes, so that no crash lets a finished migration start again.
   private func delete(_ session: any AgentSession) throws(AgentFault) {
     if let tombstone = session.tombstone(at: time.wallNow()) { try catalogue.save(tombstone) }
@@ -263,7 +271,7 @@ package final class Agent: AgentCalls {
   }
 
   package func setHold(_ call: SetHoldCall) throws(AgentFault) -> Done {
-    try find(call.session).setHold(call.hold)
+    try find(call.session).setHold(call.hold, clearing: call.clearing)
     return Done()
   }
 

@@ -14,7 +14,8 @@ package protocol AgentSession: AnyObject, Sendable {
   func mustBeRemade(for configuration: SessionConfiguration) throws(AgentFault) -> Bool
   /// Takes over what may change of a configuration; throws `.wrongStage` or `.refused` for what may not.
   func reconfigure(_ configuration: SessionConfiguration) throws(AgentFault)
-  func setHold(_ hold: Hold?) throws(AgentFault)
+  /// `clearing`: see `SetHoldCall`.
+  func setHold(_ hold: Hold?, clearing: Hold?) throws(AgentFault)
   func store(_ approval: Approval) throws(AgentFault)
   /// What is to remain when the session is deleted; nil where nothing was ever finished or moved.
   func tombstone(at time: WallTime) -> Tombstone?

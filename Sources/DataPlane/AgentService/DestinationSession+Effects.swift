@@ -173,8 +173,8 @@ extension DestinationSession {
     openLink(new)
   }
 
-  func setHold(_ hold: Hold?) throws(AgentFault) {
-    try save { $0.hold = hold }
+  func setHold(_ hold: Hold?, clearing: Hold?) throws(AgentFault) {
+    try HoldRules.set(hold, clearing: clearing, in: self)
     journal.append("hold", hold.map { "\($0.cause.rawValue) by \($0.who): \($0.why)" } ?? "cleared")
   }
 

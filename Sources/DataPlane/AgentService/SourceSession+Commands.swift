@@ -246,8 +246,8 @@ extension SourceSession {
     openLink(new)
   }
 
-  func setHold(_ hold: Hold?) throws(AgentFault) {
-    try save { $0.hold = hold }
+  func setHold(_ hold: Hold?, clearing: Hold?) throws(AgentFault) {
+    try HoldRules.set(hold, clearing: clearing, in: self)
     journal.append("hold", hold.map { "\($0.cause.rawValue) by \($0.who): \($0.why)" } ?? "cleared")
   }
 
@@ -268,6 +268,27 @@ final class Filler: FramePayload {
 protocol EntryKeeper: AnyObject, Sendable {
   var configuration: SessionConfiguration { get }
   func save(_ body: @Sendable (inout SessionEntry) -> Void) throws(AgentFault)
+}
+
+enum HoldRules {
+  /// A hold that came between the caller's look and now is one that nobody decided to clear.
+  static func set(_ hold: Hold?, clearing seen: Hold?, in keeper: any EntryKeeper) throws(AgentFault) {
+    let session = keeper.configuration.session
+    let kept = Monitor<Hold?>(nil)
+    try keeper.save { entry in
+      if hold == nil, let seen, let current = entry.hold, current != seen {
+        kept.change { $0 = current }
+      } else {
+        entry.hold = hold
+      }
+    }
+    if let current = kept.withLock({ $0 }) {
+      throw AgentFault(
+        .refused,
+        "\(session) is held anew (\(current.cause.rawValue)) by \(current.who): \(current.why); that hold stays until it is cleared itself"
+      )
+    }
+  }
 }
 
 enum ApprovalRules {

@@ -32,6 +32,7 @@ extension SourceSession {
     answer.confirmBy = seen.confirmBy
     answer.swingConfirmed = seen.isSwingConfirmed
     answer.swings = seen.swings
+    answer.swingGivenUp = seen.swingGivenUp
     answer.lastSwingPauseSeconds = seen.lastSwingPauseSeconds
     answer.initialSynchronizationAt = seen.initialSynchronizationAt
     // The summary is written before the machine believes the receipt, and outlives one that a new write made void.

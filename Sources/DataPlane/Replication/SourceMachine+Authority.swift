@@ -156,8 +156,10 @@ extension SourceMachine {
   mutating func abortSwing(_ why: String, into effects: inout [SourceEffect]) {
     guard stage == .swinging else { return }
     swingCheckpoint = nil
-    lastError = "the swing was given up: \(why)"
-    effects.append(.journal("the swing was given up: \(why)"))
+    let said = "the swing was given up: \(why)"
+    lastError = said
+    swingGivenUp = said
+    effects.append(.journal(said))
     forgetMirroring()
     dropClaims(into: &effects)
     setStage(.tracking, into: &effects)
@@ -354,6 +356,7 @@ extension SourceMachine {
       if adoptingCopy != nil { return .refused(why: "the destination's copy is new; synchronize first") }
       pass = nil
       swingCheckpoint = nil
+      swingGivenUp = nil
       effects.append(.journal("swing: draining \(volumes.reduce(0) { $0 + $1.dirtyBytes }) bytes"))
       setStage(.swinging, into: &effects)
       pump(into: &effects)

@@ -14,7 +14,7 @@ extension SourceMachine {
       }, swings: swings, lastSwingPauseSeconds: lastSwingPauseSeconds, longestPauseSeconds: longestPauseSeconds,
       confirmBy: confirmBy.map { wallTime(of: $0) }, isSwingConfirmed: isSwingConfirmed,
       initialSynchronizationAt: initialSynchronizationAt, receiptDigest: receiptDigest, comparedBytes: comparedBytes,
-      requestsInFlight: slotOfRequest.count, lastError: lastError)
+      requestsInFlight: slotOfRequest.count, lastError: lastError, swingGivenUp: swingGivenUp)
   }
 
   /// Whether the block is certainly equal on both copies: not dirty, nothing in flight, covered by a flush. For checks;

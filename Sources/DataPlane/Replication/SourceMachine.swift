@@ -133,6 +133,7 @@ package struct SourceMachine: Sendable {
 
   // For people.
   var lastError: String?
+  var swingGivenUp: String?
   var isSourceDegraded = false
 
   /// `record` and `intentPages` (by volume, then page number) are what the state store holds, nil and empty at first. A

@@ -84,4 +84,6 @@ package struct SourceObservation: Sendable, Equatable {
   package var requestsInFlight: Int
   /// The last failure that the session could not mend by itself.
   package var lastError: String?
+  /// Why the last swing was given up; nil once another begins. Copying, which goes on at once, doesn't make it untrue.
+  package var swingGivenUp: String?
 }

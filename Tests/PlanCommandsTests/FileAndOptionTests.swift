@@ -1,0 +1,51 @@
+import ArgumentParser
+import Foundation
+import Testing
+
+@testable import PlanCommands
+
+@Suite struct FileAndOptionTests {
+  private func scratch() throws -> URL {
+    let place = FileManager.default.temporaryDirectory.appendingPathComponent("cmc-files-\(UUID().uuidString)")
+    try FileManager.default.createDirectory(at: place, withIntermediateDirectories: true)
+    return place
+  }
+
+  @Test func aFileIsReadUpToItsLimitAndNotBeyond() throws {
+    let place = try scratch()
+    defer { try? FileManager.default.removeItem(at: place) }
+    let path = place.appendingPathComponent("ten").path
+    try Data("0123456789".utf8).write(to: URL(fileURLWithPath: path))
+    #expect(try PlanFiles.contents(of: path, what: "the file", limitBytes: 10).count == 10)
+    let failure = #expect(throws: CommandFailure.self) {
+      try PlanFiles.contents(of: path, what: "the file", limitBytes: 9, split: "make it smaller")
+    }
+    #expect(failure?.message == "the file \(path) has more than 9 bytes, the most that is read")
+    #expect(failure?.advice == "make it smaller")
+  }
+
+  @Test("What has no size and no end is read no further either")
+  func endless() throws {
+    #expect(throws: CommandFailure.self) {
+      try PlanFiles.contents(of: "/dev/zero", what: "the observation", limitBytes: 1 << 20)
+    }
+    let zero = try #require(FileHandle(forReadingAtPath: "/dev/zero"))
+    #expect(try PlanFiles.read(zero, upTo: 5000).count == 5000)
+  }
+
+  @Test func whatCannotBeReadIsNamed() throws {
+    let missing = #expect(throws: CommandFailure.self) { try PlanFiles.contents(of: "/nowhere/x", what: "the plan") }
+    #expect(missing?.message.contains("there is no /nowhere/x") == true)
+    #expect(throws: CommandFailure.self) { try PlanFiles.contents(of: "/", what: "the plan") }
+  }
+
+  @Test func theNextCommandTakesTheSameOptions() throws {
+    let none = try PlanFileOptions.parse([])
+    #expect(none.repeated == "")
+    let given = ["-f", "my plan.yaml", "--guardrails", "g.yaml", "--set", "a=it's", "--variables", "v.yaml"]
+    let options = try PlanFileOptions.parse(given)
+    #expect(
+      options.repeated
+        == #" --file 'my plan.yaml' --guardrails g.yaml --set 'a=it'\''s' --variables v.yaml"#)
+  }
+}
