@@ -352,6 +352,7 @@ extension SourceMachine {
       guard link != nil else { return .refused(why: "the destination is not connected; swing again when it is") }
       if fallback != nil { return .refused(why: "authority is just returning to the source; try again") }
       if adoptingCopy != nil { return .refused(why: "the destination's copy is new; synchronize first") }
+      if let refusal = trackRefusal { return refusal }
       pass = nil
       swingCheckpoint = nil
       effects.append(.journal("swing: draining \(volumes.reduce(0) { $0 + $1.dirtyBytes }) bytes"))
@@ -417,6 +418,7 @@ extension SourceMachine {
     case .tapClosed, .proving, .proven, .fenced: return .accepted
     case .tracking, .standIn:
       if barrier != nil || fallback != nil { return .refused(why: "authority is just moving; try again") }
+      if let refusal = trackRefusal { return refusal }
       guard activeCount == 0 && waiting.isEmpty else {
         return .refused(why: "\(slotOfRequest.count) requests of the application are in flight; stop it first")
       }
@@ -431,6 +433,7 @@ extension SourceMachine {
     switch stage {
     case .fenced: return .accepted
     case .proven:
+      if let refusal = trackRefusal { return refusal }
       guard link != nil else { return .refused(why: "the destination is not connected; fence again when it is") }
       guard isDrained else { return .refused(why: "the copies differ; prove again") }
       beginBarrier(.destination, into: &effects)
