@@ -50,17 +50,23 @@ struct PairSettings {
   var digest = "d1"
   var sourceDisk = "disk"
   var destinationDisk = "disk"
+  /// Asks for block devices, of a second volume on "second" too.
+  var attachesDevices = false
+
+  private func volume(_ name: String, _ path: String, _ role: Role) -> VolumeConfiguration {
+    VolumeConfiguration(
+      name: VolumeName(name), devicePath: path, sizeBytes: UInt64(sizeBytes), tracking: "tap", overwrite: overwrite,
+      attachDevice: attachesDevices && role == .source)
+  }
 
   func half(_ role: Role, peer: KeyFingerprint) -> SessionConfiguration {
     SessionConfiguration(
       session: session, plan: PlanID("plan"), migration: MigrationName("erp"), role: role, configurationDigest: digest,
       peerFingerprint: peer,
       link: LinkConfiguration(listens: role == .destination, address: "127.0.0.1", port: port, lanes: 2),
-      volumes: [
-        VolumeConfiguration(
-          name: VolumeName("data"), devicePath: role == .source ? sourceDisk : destinationDisk,
-          sizeBytes: UInt64(sizeBytes), tracking: "tap", overwrite: overwrite, attachDevice: false)
-      ], limits: RateLimits(share: share, networkLimitBytesPerSecond: networkLimit),
+      volumes: [volume("data", role == .source ? sourceDisk : destinationDisk, role)]
+        + (attachesDevices ? [volume("second", "second", role)] : []),
+      limits: RateLimits(share: share, networkLimitBytesPerSecond: networkLimit),
       linkLossTimeoutSeconds: linkLossTimeoutSeconds, resyncIntervalSeconds: 0.2, confirmWithinSeconds: nil,
       verify: "full")
   }
@@ -92,8 +98,9 @@ final class LocalAgent: CallTarget {
   }
   var fingerprint: KeyFingerprint { get throws { try instance.fingerprint } }
 
-  func restart() throws {
+  func restart(meanwhile: () throws -> Void = {}) throws {
     try instance.stop()
+    try meanwhile()
     let overrides = overrides
     let next = try AgentInstance(root: root.path, overrides: overrides) { _ in }
     running.withLock { $0 = next }

@@ -271,6 +271,49 @@ import Testing
     #expect(bench.copies.count == 16)
   }
 
+  @Test func theBudgetIsChargedWithWhatGoesOnTheWire() {
+    let bench = SourceBench.tracking()
+    // Eight of a block's sixteenths, in one transfer.
+    for part in 0..<8 as Range<UInt64> {
+      bench.write(10 + part, 2 << 20 | part * 8192)
+      bench.settle()
+      bench.tell(.localDone(id: 10 + part, .ok))
+    }
+    // And a write elsewhere, that has to wait.
+    bench.write(30, 4 << 20)
+    bench.settle()
+    bench.tell(.localDone(id: 30, .ok))
+    bench.tell(.copyBudget(.grant(bytes: 4096)))
+    bench.tell(.command(.resync, id: 3))
+    #expect(bench.copies.count == 1, "32 KiB begin with any budget in hand")
+    bench.tell(.copyBudget(.grant(bytes: 16 << 10)))
+    #expect(bench.copies.count == 1, "and are repaid")
+    bench.tell(.copyBudget(.grant(bytes: 16 << 10)))
+    #expect(bench.copies.count == 2)
+  }
+
+  @Test func zeroesCostNoBudget() {
+    let bench = SourceBench()
+    bench.connect()
+    bench.tell(.copyBudget(.grant(bytes: 1)))
+    bench.tell(.command(.synchronize, id: 1))
+    #expect(bench.copies.count == 1)
+    bench.settle(isZero: true)
+    #expect(bench.machine.stage == .tracking, "a budget of a byte is enough for a volume of zeroes")
+  }
+
+  @Test func aComparisonIsRepaidInFull() {
+    let bench = SourceBench.tracking()
+    var digests: Int { bench.effects.count { if case .digestLocal = $0 { true } else { false } } }
+    bench.tell(.copyBudget(.grant(bytes: 4096)))
+    bench.tell(.command(.verify, id: 3))
+    #expect(digests == 1, "an extent of 4 MiB begins with any budget in hand")
+    for _ in 0..<3 { bench.tell(.copyBudget(.grant(bytes: 1 << 20))) }
+    #expect(digests == 1, "and is repaid before the next")
+    bench.tell(.copyBudget(.grant(bytes: 1 << 20)))
+    #expect(digests == 2)
+  }
+
   @Test func overlappingWritesGoOneAfterTheOtherInTheirOrder() {
     let bench = SourceBench()
     bench.write(1, 0, 8192)

@@ -11,9 +11,9 @@ import Testing
     var map = DirtyMap(sizeBytes: 1 << 20, blockBytes: Self.block)
     map.insert(ByteRange(offset: 0, length: 512))
     map.insert(ByteRange(offset: 4095, length: 2))
-    #expect(map.bytes == 8192 && map.isPartial(0))
+    #expect(map.bytes == 8192 && map.dirtyBytes(of: 0) < Self.block)
     for part in 0..<16 { map.insert(ByteRange(offset: UInt64(part) * 4096, length: 1)) }
-    #expect(map.bytes == Self.block && !map.isPartial(0))
+    #expect(map.bytes == Self.block && map.dirtyBytes(of: 0) == Self.block)
     map.insert(ByteRange(offset: 0, length: 512))
     #expect(map.bytes == Self.block, "a small write does not make a dirty block cleaner")
     map.insert(ByteRange(from: Self.block + 100, to: 4 * Self.block + 100))
@@ -39,6 +39,22 @@ import Testing
     var map = DirtyMap(sizeBytes: 1 << 20, blockBytes: Self.block, partialLimit: 2)
     for index in 0..<4 { map.insert(ByteRange(offset: UInt64(index) * Self.block, length: 1)) }
     #expect(map.bytes == 2 * 4096 + 2 * Self.block)
+  }
+
+  @Test func aLongRunForgetsTheSixteenthsInItAndNoOthers() {
+    var map = DirtyMap(sizeBytes: 100 * Self.block, blockBytes: Self.block)
+    for block in [3, 50, 98] as [UInt64] { map.insert(ByteRange(offset: block * Self.block, length: 1)) }
+    #expect(map.dirtyBytes(of: 3) == 4096 && map.dirtyBytes(of: 4) == 0)
+    map.insert(ByteRange(offset: 3 * Self.block + 8192, length: 1))
+    #expect(map.dirtyBytes(of: 3) == 2 * 4096, "two sixteenths, not one")
+    map.insert(1..<60)
+    #expect(map.bytes == 59 * Self.block + 4096)
+    #expect(map.dirtyBytes(of: 50) == Self.block && map.dirtyBytes(of: 98) == 4096)
+    #expect(!map.isFull)
+    map.insert(0..<100)
+    #expect(map.isFull && map.bytes == 100 * Self.block)
+    map.remove(0..<100)
+    #expect(map.isEmpty && map.bytes == 0)
   }
 
   /// Against a plain set of sixteenths.

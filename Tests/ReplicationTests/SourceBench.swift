@@ -14,13 +14,14 @@ final class SourceBench {
 
   init(
     record: SessionRecord? = nil, pages: [[Int: [UInt8]]] = [], volumes: [UInt64] = [8 << 20],
-    confirmWithinSeconds: Double? = nil, verify: VerifyMode = .full
+    confirmWithinSeconds: Double? = nil, verify: VerifyMode = .full, trackLost: String? = nil
   ) {
     machine = SourceMachine(
       configuration: SourceConfiguration(
         session: Self.session,
         volumes: volumes.enumerated().map { .init(name: VolumeName("v\($0)"), sizeBytes: $1) }, bootID: "boot",
-        openEpoch: 1, verify: verify, confirmWithinSeconds: confirmWithinSeconds), record: record, intentPages: pages)
+        openEpoch: 1, verify: verify, confirmWithinSeconds: confirmWithinSeconds), record: record, intentPages: pages,
+      trackLost: trackLost)
     tell(.start(wall: WallTime(secondsSince1970: 1000)))
   }
 
@@ -153,6 +154,31 @@ final class SourceBench {
     bench.effects = []
     return bench
   }
+  static func fenced() -> SourceBench {
+    let bench = SourceBench.tracking()
+    bench.write(50, 0)
+    bench.settle()
+    bench.tell(.localDone(id: 50, .ok))
+    for command in [SourceCommand.resync, .closeTap, .prove, .fence] {
+      bench.tell(.command(command, id: 2))
+      bench.settle()
+    }
+    #expect(bench.machine.stage == .fenced)
+    bench.effects = []
+    return bench
+  }
   var observed: SourceObservation { machine.observation(at: now) }
   func isSettled(_ offset: UInt64) -> Bool { machine.isSettled(volume: 0, block: Int(offset / (64 << 10))) }
+}
+
+extension SessionRecord {
+  /// What a session's agent finds after its end while it tracked.
+  static func ofTracking(_ bench: SourceBench) -> SessionRecord {
+    var record = SessionRecord(
+      session: SourceBench.session, role: .source, generation: bench.observed.generation, authority: .source,
+      stage: SourceStage.tracking.rawValue)
+    record.copyID = 7
+    record.initialSynchronizationAt = bench.observed.initialSynchronizationAt
+    return record
+  }
 }

@@ -14,8 +14,102 @@ import Testing
     #expect(bench.observed.lastError == "lvextend")
     #expect(bench.has { if case .storeIntent = $0 { true } else { false } }, "a crash must not forget it")
     bench.settle()
+    bench.advance(2)
+    bench.settle()
+    #expect(bench.observed.volumes[0].dirtyBytes == 8 << 20, "what is read while writes go past may be old at once")
+    #expect(bench.observed.health == .stalled(why: "lvextend"))
+    #expect(!bench.isSettled(0))
+    bench.tell(.tracked)
+    bench.settle()
     #expect(bench.observed.volumes[0].dirtyBytes == 0)
     #expect(bench.observed.stage == .tracking)
+    #expect(bench.observed.lastError == nil)
+  }
+
+  @Test func nothingIsHandedOverWhileTrackIsLost() {
+    func refusal(_ command: SourceCommand, _ bench: SourceBench) -> String? {
+      bench.tell(.command(command, id: 99))
+      return bench.take {
+        if case .commandAnswer(99, .refused(let why)) = $0 { why } else { nil }
+      }
+    }
+    let bench = SourceBench.tracking()
+    bench.tell(.untracked(why: "bypassed"))
+    for command in [SourceCommand.swing, .closeTap] {
+      #expect(refusal(command, bench)?.contains("bypassed") == true, "\(command)")
+    }
+    bench.tell(.tracked)
+    bench.settle()
+    #expect(refusal(.closeTap, bench) == nil)
+    bench.tell(.untracked(why: "opened"))
+    #expect(refusal(.prove, bench)?.contains("opened") == true)
+  }
+
+  @Test func aProofOfWhatWasWrittenSinceIsVoid() {
+    let bench = SourceBench.tracking()
+    for command in [SourceCommand.closeTap, .prove] {
+      bench.tell(.command(command, id: 2))
+      bench.settle()
+    }
+    #expect(bench.observed.stage == .proven && bench.observed.receiptDigest != nil)
+    bench.tell(.untracked(why: "the host was started anew"))
+    #expect(bench.observed.stage == .tapClosed && bench.observed.receiptDigest == nil)
+    bench.tell(.tracked)
+    bench.tell(.command(.fence, id: 3))
+    #expect(bench.observed.stage == .tapClosed, "the copies differ")
+    bench.tell(.command(.prove, id: 4))
+    #expect(!bench.copies.isEmpty, "all is copied again before it is compared")
+    bench.settle()
+    #expect(bench.observed.stage == .proven)
+    #expect(bench.observed.volumes[0].equalBytes == 8 << 20)
+  }
+
+  @Test func aComparisonUnderWayAndAPassHalfDoneSayNothingAnyMore() {
+    let bench = SourceBench()
+    bench.connect()
+    bench.tell(.command(.synchronize, id: 1))
+    // All is being copied; the sweep is past everything.
+    for copy in bench.copies { bench.tell(.copyRead(transfer: copy.transfer, .ok, isZero: false)) }
+    bench.tell(.untracked(why: "bypassed"))
+    bench.settle()
+    #expect(bench.observed.stage == .synchronizing && bench.observed.initialSynchronizationAt == nil)
+    bench.tell(.tracked)
+    bench.settle()
+    #expect(bench.observed.stage == .tracking && bench.observed.volumes[0].dirtyBytes == 0)
+
+    bench.tell(.command(.verify, id: 2))
+    let compared = bench.take { if case .digestLocal(let id, _, _) = $0 { id } else { nil } }
+    bench.tell(.untracked(why: "bypassed again"))
+    if let compared, let digest = ExtentDigest([UInt8](repeating: 1, count: 32)) {
+      bench.tell(.localDigest(id: compared, digest))
+      bench.tell(
+        .message(link: 1, H2HFrame(requestID: compared, message: .digestAnswer([digest]))))
+    } else {
+      Issue.record("nothing was compared")
+    }
+    #expect(bench.observed.volumes[0].equalBytes == 0)
+  }
+
+  @Test func aSessionThatStartsWithoutItsTapWaitsForIt() {
+    let bench = SourceBench.tracking()
+    let record = SessionRecord.ofTracking(bench)
+    let late = SourceBench(record: record, trackLost: "the tap is not in place")
+    late.connect()
+    late.settle()
+    late.advance(1)
+    #expect(late.copies.isEmpty && late.observed.volumes[0].dirtyBytes == 8 << 20)
+    #expect(late.machine.isLossNoted, "a start without pages marks all")
+    late.tell(.tracked)
+    #expect(!late.copies.isEmpty)
+  }
+
+  @Test func theLossIsNotedOnlyOnceAllPagesAreStored() {
+    let bench = SourceBench.tracking()
+    #expect(bench.machine.isLossNoted, "there is none")
+    bench.tell(.untracked(why: "bypassed"))
+    #expect(!bench.machine.isLossNoted)
+    bench.settle()
+    #expect(bench.machine.isLossNoted)
   }
 
   @Test func standInIsLeftAndNothingFails() {
@@ -95,9 +189,17 @@ import Testing
   }
 
   @Test func aFencedSourceIsNotTouched() {
-    let bench = SourceBench.tracking()
-    bench.tell(.command(.closeTap, id: 2))
+    let bench = SourceBench.fenced()
     bench.tell(.untracked(why: "too late"))
     #expect(bench.observed.volumes[0].dirtyBytes == 0)
+    #expect(bench.observed.stage == .fenced && bench.observed.lastError == nil)
+  }
+
+  /// A destination that was released is its host's: it takes no flush, and there is nothing left to forget.
+  @Test func aFencedSourceFlushesNothingAnyMore() {
+    let bench = SourceBench.fenced()
+    for _ in 0..<10 { bench.advance(6) }
+    #expect(bench.takeSent { $0 == .flush(volume: nil) } == nil)
+    #expect(bench.observed.lastError == nil)
   }
 }

@@ -76,4 +76,16 @@ struct TapMethodTests {
     #expect(MapperInsertion.digest("plan/erp/data") != MapperInsertion.digest("plan/erp/log"))
     #expect(MapperInsertion.digest("").count == 16)
   }
+
+  @Test("The origin of one device is not taken for that of another whose name begins like it")
+  func origins() {
+    let digest = MapperInsertion.digest("plan/erp/data")
+    let origin = "cmcplan-origin-\(digest)"
+    #expect(MapperInsertion.isOrigin(origin, uuid: "CMCPLAN-vg-data-\(digest)", of: "vg-data"))
+    #expect(!MapperInsertion.isOrigin(origin, uuid: "CMCPLAN-vg-data-2-\(digest)", of: "vg-data"))
+    #expect(!MapperInsertion.isOrigin(origin, uuid: "CMCPLAN-vg-data-\(digest)", of: "vg-data-2"))
+    #expect(!MapperInsertion.isOrigin("vg-data", uuid: "CMCPLAN-vg-data-\(digest)", of: "vg-data"))
+    let long = String(repeating: "n", count: 127)
+    #expect(!MapperInsertion.isOrigin(origin, uuid: "LVM-x", of: long))
+  }
 }

@@ -24,8 +24,6 @@ package struct MapperDevice: Sendable, Equatable {
   package var number: DeviceNumber
   /// Opens of any kind: mounts, devices stacked above, processes.
   package var openCount: Int
-  package var isSuspended: Bool
-  package var hasTable: Bool
   /// devtmpfs makes this node, whatever udev does.
   package var path: String { "/dev/dm-\(number.minor)" }
 }
@@ -167,8 +165,7 @@ package struct DeviceMapper: Sendable {
     _ = try check(cmc_dm_call(control.number, command, buffer.bytes.baseAddress, &facts), operation())
     return MapperDevice(
       name: text(of: facts.name), uuid: text(of: facts.uuid),
-      number: DeviceNumber(major: facts.major, minor: facts.minor), openCount: Int(facts.open_count),
-      isSuspended: facts.flags & CMC_DM_SUSPENDED != 0, hasTable: facts.flags & CMC_DM_ACTIVE != 0)
+      number: DeviceNumber(major: facts.major, minor: facts.minor), openCount: Int(facts.open_count))
   }
 
   /// A C string in an array of fixed length.

@@ -24,6 +24,8 @@ package final class AgentInstance: Sendable {
     /// The program that holders are made with; nil for none.
     package var executable: String?
     package var tapOffer: TapOffer?
+    package var tapKernel: any TapKernel = HostTapKernel()
+    package var bootID: String?
     package init() {}
   }
 
@@ -45,13 +47,14 @@ package final class AgentInstance: Sendable {
       let catalogue = Catalogue(state: state, tombstones: try DirectoryStateStore(path: root.tombstones))
       let time = SystemTime()
       let host = SystemHost()
-      let bootID = try ProcessSetup.bootID()
+      let bootID = try overrides.bootID ?? ProcessSetup.bootID()
       let transport = TLSTransport(identity: identity)
       let offer = TapOffer.current().without(fuseLoop: overrides.executable == nil)
       let resources = SessionResources(
         root: root, catalogue: catalogue, time: time, random: SystemRandom(), host: host,
         ports: LinkPorts(transport: transport, log: log), transport: transport, bootID: bootID,
-        executable: overrides.executable, tapOffer: overrides.tapOffer ?? offer, openDevice: overrides.openDevice,
+        executable: overrides.executable, tapOffer: overrides.tapOffer ?? offer, tapKernel: overrides.tapKernel,
+        openDevice: overrides.openDevice,
         log: log)
       let fence = overrides.fence ?? HostFence(catalogue: catalogue, host: host, children: PosixChildProcesses())
       let inspector = DeviceInspector(host: host, root: root, offer: overrides.tapOffer ?? offer)

@@ -18,6 +18,9 @@ package struct SessionEntry: Codable, Sendable, Equatable {
   package var openEpoch: UInt64
   /// Of the host's kernel when the session's devices were last opened.
   package var bootID: String?
+  /// Why writes may have gone past the tap and not every mark that says so is certainly durable: the next start marks
+  /// all of every volume.
+  package var untracked: String?
 
   package init(configuration: SessionConfiguration) {
     self.configuration = configuration

@@ -75,8 +75,7 @@ package struct DeviceFence: Sendable {
   }
 
   private func rulePath(_ match: String) -> String {
-    let hash = match.utf8.reduce(0xcbf2_9ce4_8422_2325 as UInt64) { ($0 ^ UInt64($1)) &* 0x100_0000_01b3 }
-    return "\(rules)/99-cmcplan-fence-\(String(hash, radix: 16)).rules"
+    "\(rules)/99-cmcplan-fence-\(String(StableHash.of(match), radix: 16)).rules"
   }
 
   // MARK: Raising and lifting

@@ -98,23 +98,22 @@ package struct SessionMaker: SessionFactory {
 
   private func insertion(
     of volume: VolumeConfiguration, session: SessionID
-  ) throws(SystemError) -> MapperInsertion? {
-    try TapDevices.insertion(
-      session: session, volume: volume.name, path: resources.root.device(volume.devicePath), offer: resources.tapOffer)
+  ) throws(SystemError) -> (any TapInsertion)? {
+    try TapDevices.insertion(session: session, volume: volume, resources: resources)
   }
 
   /// Whether nobody can have written past the tap while no agent watched. A device with the tap beneath it, or sealed, or
   /// untouched since it came to be, is certain; of others only that the host was not started anew.
   private func wasWatched(_ volume: VolumeConfiguration, _ entry: SessionEntry) -> Bool {
-    guard volume.attachDevice, resources.host.status(resources.root.device(volume.devicePath))?.kind == .block else {
-      return true
-    }
+    guard volume.attachDevice else { return true }
+    if entry.untracked != nil { return false }
     do throws(SystemError) {
       if let insertion = try insertion(of: volume, session: entry.configuration.session) {
         if case .inserted = try insertion.state() { return true }
         if try insertion.isSealed() { return true }
         return try insertion.isUntouched()
       }
+      guard resources.host.status(resources.root.device(volume.devicePath))?.kind == .block else { return true }
       return entry.bootID == nil || entry.bootID == resources.bootID
     } catch {
       resources.log("volume \(volume.name): whether it was written past its tap can't be seen: \(error)")
@@ -177,13 +176,8 @@ package struct SessionMaker: SessionFactory {
 
   private func makeSource(_ entry: SessionEntry, _ opened: [OpenedDevice]) throws(AgentFault) -> any AgentSession {
     let configuration = entry.configuration
-    // No page of the intent map says that all may differ.
-    let watched = Set(configuration.volumes.filter { wasWatched($0, entry) }.map(\.name))
-    for volume in configuration.volumes where !watched.contains(volume.name) {
-      resources.log(
-        "volume \(volume.name) of \(configuration.session) may have been written without its tap since this agent ended: all of it is copied again"
-      )
-    }
+    let record = try record(of: configuration.session)
+    let trackLost = try record.flatMap { record throws(AgentFault) in try markUnwatched(entry, stage: record.stage) }
     let machine = SourceMachine(
       configuration: SourceConfiguration(
         session: configuration.session,
@@ -192,17 +186,50 @@ package struct SessionMaker: SessionFactory {
         linkLossTimeoutSeconds: configuration.linkLossTimeoutSeconds,
         resyncIntervalSeconds: configuration.resyncIntervalSeconds,
         confirmWithinSeconds: configuration.confirmWithinSeconds),
-      record: try record(of: configuration.session),
-      intentPages: configuration.volumes.map { volume in
-        guard watched.contains(volume.name) else { return [:] }
-        return intentPages(configuration.session, volume.name)
-      })
+      record: record, intentPages: configuration.volumes.map { intentPages(configuration.session, $0.name) },
+      trackLost: trackLost)
     let volumes = zip(configuration.volumes, opened).map { volume, opened in
       SourceSession.Volume(
         name: volume.name, path: resources.root.device(volume.devicePath), device: opened.device,
         isInline: opened.isFile, counters: Counters(), close: opened.close)
     }
     return try SourceSession(entry: entry, resources: resources, volumes: volumes, machine: machine, fence: fence)
+  }
+
+  /// Before the tap goes in again: what may have been written past it is marked durably, as a volume without a page is.
+  /// Answers why writes may still go past it; nil where it is in their way, or nobody can write.
+  private func markUnwatched(_ entry: SessionEntry, stage: String) throws(AgentFault) -> String? {
+    let session = entry.configuration.session
+    let copies = SourceStage(rawValue: stage)?.mayCopy ?? true
+    var why: String?
+    for volume in entry.configuration.volumes {
+      if wasWatched(volume, entry) {
+        if entry.tapIsOpen || copies, try isTapOut(of: volume, session: session) {
+          why = why ?? "volume \(volume.name): its tap is not in place yet"
+        }
+        continue
+      }
+      let cause = entry.untracked ?? "it may have been written without its tap since this agent ended"
+      why = "volume \(volume.name): \(cause)"
+      resources.log("\(session), volume \(volume.name): all of it is copied again: \(cause)")
+      do throws(StateStoreError) {
+        try resources.catalogue.state.remove(SourceFiles.intentDirectory(session, volume.name))
+      } catch {
+        throw AgentFault(storeError: error)
+      }
+    }
+    return why
+  }
+
+  private func isTapOut(of volume: VolumeConfiguration, session: SessionID) throws(AgentFault) -> Bool {
+    guard volume.attachDevice else { return false }
+    do throws(SystemError) {
+      guard let insertion = try insertion(of: volume, session: session) else { return false }
+      if case .inserted = try insertion.state() { return false }
+      return true
+    } catch {
+      throw AgentFault(.deviceFailed, "volume \(volume.name): \(error)")
+    }
   }
 
   /// A page that can't be read counts as missing, which costs copying and never data.

@@ -18,6 +18,7 @@ package struct SessionResources: Sendable {
   package var executable: String?
   /// What this host offers to make devices of taps.
   package var tapOffer: TapOffer
+  package var tapKernel: any TapKernel
   /// Opens a volume's device or file. Tests put faults beneath.
   package var openDevice: DeviceOpener
   package var log: @Sendable (String) -> Void
@@ -25,7 +26,7 @@ package struct SessionResources: Sendable {
   package init(
     root: AgentRoot, catalogue: Catalogue, time: any TimeSource, random: any RandomSource, host: any HostView,
     ports: LinkPorts, transport: any LinkTransport, bootID: String, executable: String?,
-    tapOffer: TapOffer, openDevice: @escaping DeviceOpener,
+    tapOffer: TapOffer, tapKernel: any TapKernel, openDevice: @escaping DeviceOpener,
     log: @escaping @Sendable (String) -> Void
   ) {
     self.root = root
@@ -38,9 +39,13 @@ package struct SessionResources: Sendable {
     self.bootID = bootID
     self.executable = executable
     self.tapOffer = tapOffer
+    self.tapKernel = tapKernel
     self.openDevice = openDevice
     self.log = log
   }
+
+  /// What makes a device of the tap of this one.
+  func tapChoice(_ path: String) -> TapChoice { tapOffer.choice(insertionRefusal: tapKernel.refusal(of: path)) }
 }
 
 /// A volume's device or file, open for reading and writing.

@@ -24,9 +24,11 @@ extension SourceSession {
       case .closeTap: try closeTap()
       case .prove:
         try checkFence()
+        try sealAgain()
         try ask(.prove)
       case .fence:
         try checkFence()
+        try sealAgain()
         try ask(.fence)
       case .release:
         throw AgentFault(.badRequest, "\(session): the destination's agent releases the device; this is the source's")
@@ -37,7 +39,7 @@ extension SourceSession {
   }
 
   /// Hands a command to the machine and waits for its answer, which comes soon.
-  private func ask(_ command: SourceCommand) throws(AgentFault) {
+  func ask(_ command: SourceCommand) throws(AgentFault) {
     let id = state.withLock { state in
       defer { state.nextID += 1 }
       return state.nextID
@@ -58,89 +60,7 @@ extension SourceSession {
     for volume in volumes { try fence.check(volume.path) }
   }
 
-  // MARK: The tap
-
-  private func openTap() throws(AgentFault) {
-    if !taps.isServing, !state.withLock({ $0.entry.tapIsOpen }) { try checkUse() }
-    try ask(.openTap)
-    try serveTap()
-    if !state.withLock({ $0.entry.tapIsOpen }) { try save { $0.tapIsOpen = true } }
-    try taps.attach()
-  }
-
-  /// What is mounted without the tap would be written behind its back.
-  private func checkUse() throws(AgentFault) {
-    let topology = DeviceTopology(host: resources.host, agentRoot: resources.root.path)
-    for (volume, configured) in zip(volumes, configuration.volumes) where !taps.staysInUse(configured) {
-      guard let status = resources.host.status(volume.path) else { continue }
-      let users = topology.users(of: status, path: volume.path)
-      guard users.isEmpty else {
-        throw AgentFault(
-          .inUse,
-          "volume \(volume.name): \(volume.path) is mounted at \(users.joined(separator: ", ")), where writes would bypass the tap; stop the application, unmount it, open the tap, and mount the tap's device in its place"
-        )
-      }
-    }
-  }
-
-  private func serveTap() throws(AgentFault) {
-    try taps.serve { index, volume in
-      TapExport(
-        name: volume.name.text, sizeBytes: volume.sizeBytes, device: volumes[index].device,
-        changedData: { [weak self] range, limit in
-          self?.state.withLock { $0.machine.changedDataMap(of: index, in: range, limit: limit) }
-            ?? [SourceMachine.MapRun(range: range, differs: true)]
-        }
-      ) {
-        [weak self] operation, request, payload, completion in
-        guard let self else { return completion(.failure(.shutdown)) }
-        application(volume: index, operation, request, payload, completion)
-      }
-    }
-  }
-
-  /// After a restart, before anything else: holders and clients wait for the socket.
-  func reopenTap() {
-    do throws(AgentFault) {
-      try ask(.openTap)
-      try serveTap()
-    } catch {
-      journal.append("tapNotOpen", error.message)
-      resources.log("the tap of session \(session) can't be opened again: \(error)")
-    }
-    submit(local) { [self] in
-      do throws(AgentFault) { try taps.attach() } catch { journal.append("tapNotAttached", error.message) }
-    }
-  }
-
-  private func closeTap() throws(AgentFault) {
-    try taps.close(.sealed)
-    do throws(AgentFault) {
-      try ask(.closeTap)
-    } catch {
-      // The machine wants to stay as it is, so the tap does.
-      try serveTap()
-      try taps.attach()
-      throw error
-    }
-    try save { $0.tapIsOpen = false }
-  }
-
-  // MARK: Giving up
-
-  private func cancel() throws(AgentFault) {
-    let now = resources.time.monotonicNow()
-    if state.withLock({ $0.machine.observation(at: now).authority }) == .standIn {
-      try ask(.revert)
-      try waitFor("the revert") { $0.authority == .source }
-    }
-    if taps.isServing { try taps.close(.free) }
-    if state.withLock({ $0.entry.tapIsOpen }) { try save { $0.tapIsOpen = false } }
-    try ask(.cancel)
-    try waitFor("the cancellation") { $0.stage == .cancelled }
-  }
-
-  private func waitFor(
+  func waitFor(
     _ what: String, _ isReached: @Sendable (Replication.SourceObservation) -> Bool
   ) throws(AgentFault) {
     let until = MonotonicTime.now.adding(seconds: Self.commandSeconds)

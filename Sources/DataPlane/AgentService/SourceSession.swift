@@ -76,8 +76,6 @@ final class SourceSession: AgentSession, LinkOwner {
   let commandAnswers = Monitor([UInt64: CommandAnswer]())
   let probes = Monitor([UInt64: Bool]())
   let taps: TapService
-  /// What the taps' watch found, for the session's own clock to take up.
-  private let losses = Monitor([String]())
   let dialer = Monitor<LinkDialer?>(nil)
   let commands = Monitor(())
   let saving = Monitor(())
@@ -111,11 +109,9 @@ final class SourceSession: AgentSession, LinkOwner {
     } catch {
       throw AgentFault(.failed, error.description)
     }
-    let losses = losses
     taps = TapService(
       session: session, migration: configuration.migration, resources: resources, volumes: configuration.volumes,
-      journal: journal
-    ) { volume, why in losses.change { $0.append("volume \(volume): \(why)") } }
+      journal: journal)
   }
 
   var configuration: SessionConfiguration { state.withLock { $0.entry.configuration } }
@@ -239,7 +235,7 @@ final class SourceSession: AgentSession, LinkOwner {
     post(.start(wall: wall))
     state.withLock { $0.isStarting = false }
     if let budget = nextBudget() { post(.copyBudget(budget)) }
-    if state.withLock({ $0.entry.tapIsOpen }) { reopenTap() }
+    if state.withLock({ $0.entry.tapIsOpen }) { reopenTap() } else { submit(local) { [self] in closeAgain() } }
     let configuration = configuration
     openLink(configuration)
     do throws(SystemError) {
@@ -259,13 +255,6 @@ final class SourceSession: AgentSession, LinkOwner {
         }
       }
       for link in stale { link.close(why: "the peer did not finish the handshake in time") }
-      for why in losses.change({ losses in
-        defer { losses = [] }
-        return losses
-      }) {
-        journal.append("untracked", why)
-        post(.untracked(why: why))
-      }
       post(.tick)
       if let budget = nextBudget() { post(.copyBudget(budget)) }
     }

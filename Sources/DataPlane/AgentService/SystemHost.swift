@@ -69,7 +69,7 @@ package struct DeviceInspector: Sendable {
     report.logicalBlockBytes = status.kind == .block ? topology.logicalBlockBytes(of: status) : 512
     report.sizeBytes = status.sizeBytes
     if status.kind == .block {
-      let choice = TapDevices.choice(for: full, offer: offer)
+      let choice = offer.choice(insertionRefusal: MapperInsertion.refusal(of: full))
       report.tapMethod = choice.method.rawValue
       report.tapReason = choice.reason
     }

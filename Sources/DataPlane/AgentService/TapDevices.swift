@@ -16,9 +16,15 @@ enum TapEnding: Sendable {
 /// `TapService` calls it, one call at a time; `watch` runs beside.
 final class TapDevices: Sendable {
   private struct Made: Sendable {
-    var kernel: KernelTap
-    var insertion: MapperInsertion?
+    var kernel: any TapConnection
+    var insertion: (any TapInsertion)?
     var isLost = false
+  }
+
+  /// A volume's device, and why its writes may have gone past the tap since it was last in their way.
+  struct Attached: Sendable {
+    var path: String
+    var gap: String?
   }
 
   private let session: SessionID
@@ -36,46 +42,59 @@ final class TapDevices: Sendable {
 
   // MARK: Choice
 
-  static func choice(for path: String, offer: TapOffer) -> TapChoice {
-    offer.choice(insertionRefusal: MapperInsertion.refusal(of: path))
-  }
-
   /// The insertion of a volume whose device and host allow one; nil where another method is taken.
   static func insertion(
-    session: SessionID, volume: VolumeName, path: String, offer: TapOffer
-  ) throws(SystemError) -> MapperInsertion? {
-    guard choice(for: path, offer: offer).method == .insertion else { return nil }
-    return try MapperInsertion(path: path, key: "\(session.text)/\(volume.text)")
+    session: SessionID, volume: VolumeConfiguration, resources: SessionResources
+  ) throws(SystemError) -> (any TapInsertion)? {
+    let path = resources.root.device(volume.devicePath)
+    guard resources.tapChoice(path).method == .insertion else { return nil }
+    return try resources.tapKernel.insertion(of: path, key: key(session, volume))
+  }
+
+  private static func key(_ session: SessionID, _ volume: VolumeConfiguration) -> String {
+    "\(session.text)/\(volume.name.text)"
+  }
+
+  /// Of a volume whatever its device's table is now.
+  private func insertion(of volume: VolumeConfiguration) throws(SystemError) -> (any TapInsertion)? {
+    guard resources.tapOffer.isRoot else { return nil }
+    return try resources.tapKernel.insertion(
+      of: resources.root.device(volume.devicePath), key: Self.key(session, volume))
   }
 
   /// Whether the volume can stay in use while its tap opens.
   func staysInUse(_ volume: VolumeConfiguration) -> Bool {
-    volume.attachDevice
-      && Self.choice(for: resources.root.device(volume.devicePath), offer: resources.tapOffer).method == .insertion
+    volume.attachDevice && resources.tapChoice(resources.root.device(volume.devicePath)).method == .insertion
   }
 
   // MARK: Making
 
-  /// Answers the path of the device that the application uses. Finds what an earlier agent made.
-  func attach(_ volume: VolumeConfiguration) throws(AgentFault) -> String {
+  /// Before a table is swapped: from there on a crash must not find writes trusted that nobody saw. With why some are
+  /// known to have gone past the tap already.
+  typealias WillInsert = (_ gap: String?) throws(AgentFault) -> Void
+
+  /// Answers the device that the application uses. Finds what an earlier agent made.
+  func attach(
+    _ volume: VolumeConfiguration, _ willInsert: WillInsert
+  ) throws(AgentFault) -> Attached {
     let path = resources.root.device(volume.devicePath)
     protectMemory()
     do {
-      switch Self.choice(for: path, offer: resources.tapOffer).method {
+      switch resources.tapChoice(path).method {
       case .insertion:
-        guard let insertion = try MapperInsertion(path: path, key: "\(session.text)/\(volume.name.text)") else { break }
-        return try insert(insertion, volume, path)
+        guard let insertion = try insertion(of: volume) else { break }
+        return Attached(path: path, gap: try insert(insertion, volume, path, willInsert))
       case .kernelNBD:
-        if let known = made.withLock({ $0[volume.name] }) { return known.kernel.path }
+        if let known = made.withLock({ $0[volume.name] }) { return Attached(path: known.kernel.path) }
         try loadModule()
-        let tap = try KernelTap.attach(
-          socket: resources.root.tapSocket(migration, volume.name), exportName: volume.name.text,
-          blockBytes: blockBytes(of: path))
+        let tap = try connect(volume, path, known: nil)
         made.change { $0[volume.name] = Made(kernel: tap) }
-        return tap.path
-      case .fuseLoop: return try attachHolder(volume)
+        return Attached(path: tap.path)
+      case .fuseLoop: return Attached(path: try attachHolder(volume))
       case .socket: break
       }
+    } catch let fault as AgentFault {
+      throw fault
     } catch let error as TapError {
       throw AgentFault(
         error.code == .notPermitted ? .refused : .failed,
@@ -83,32 +102,52 @@ final class TapDevices: Sendable {
     } catch {
       throw AgentFault(.failed, "volume \(volume.name) can't be made a device: \(error)")
     }
-    let why = Self.choice(for: path, offer: resources.tapOffer).reason
+    let why = resources.tapChoice(path).reason
     throw AgentFault(.refused, "volume \(volume.name) can't be made a device: \(why)")
   }
 
+  private func connect(_ volume: VolumeConfiguration, _ path: String, known: Int?) throws -> any TapConnection {
+    try resources.tapKernel.attach(
+      socket: resources.root.tapSocket(migration, volume.name), exportName: volume.name.text,
+      blockBytes: blockBytes(of: path), known: known)
+  }
+
+  /// Answers why writes may have gone past the tap until now; nil where it was in their way, or nobody wrote.
   private func insert(
-    _ insertion: MapperInsertion, _ volume: VolumeConfiguration, _ path: String
-  ) throws -> String {
-    if let known = made.withLock({ $0[volume.name] }), !known.isLost { return path }
-    try loadModule()
+    _ insertion: any TapInsertion, _ volume: VolumeConfiguration, _ path: String, _ willInsert: WillInsert
+  ) throws -> String? {
+    let known = made.withLock { $0[volume.name] }
     var index: Int?
     if case .inserted(let found) = try insertion.state() { index = found }
-    let tap: KernelTap
-    if let lost = made.withLock({ $0[volume.name] }) {
-      tap = lost.kernel
-    } else {
-      tap = try KernelTap.attach(
-        socket: resources.root.tapSocket(migration, volume.name), exportName: volume.name.text,
-        blockBytes: blockBytes(of: path), known: index)
-    }
-    if index == nil {
-      _ = try insertion.ensureOrigin()
-      let pause = try insertion.insert(nbdIndex: tap.index, sizeBytes: volume.sizeBytes)
-      journal.append("tapInserted", "\(insertion.name), I/O held for \(milliseconds(pause)) ms")
+    if let known, !known.isLost, index == known.kernel.index { return nil }
+    try loadModule()
+    let tap = try known?.kernel ?? connect(volume, path, known: index)
+    var gap: String?
+    if index != tap.index {
+      do {
+        gap = try swapIn(tap, insertion, volume, wasIn: known != nil, willInsert)
+      } catch {
+        // A device of the kernel that nothing leads to would stay for ever.
+        if known == nil { try? tap.detach() }
+        throw error
+      }
     }
     made.change { $0[volume.name] = Made(kernel: tap, insertion: insertion) }
-    return path
+    return gap
+  }
+
+  private func swapIn(
+    _ tap: any TapConnection, _ insertion: any TapInsertion, _ volume: VolumeConfiguration, wasIn: Bool,
+    _ willInsert: WillInsert
+  ) throws -> String? {
+    let wasSealed = try insertion.isSealed()
+    try willInsert(wasIn && !wasSealed ? Self.changedTable(insertion.name) : nil)
+    _ = try insertion.ensureOrigin()
+    let pause = try insertion.insert(nbdIndex: tap.index, sizeBytes: volume.sizeBytes)
+    journal.append("tapInserted", "\(insertion.name), I/O held for \(milliseconds(pause)) ms")
+    // Looked at behind the swap, so that nobody comes between the look and the tap.
+    if wasSealed || (try? insertion.isUntouched()) == true { return nil }
+    return "\(insertion.name) was used without its tap"
   }
 
   private func milliseconds(_ seconds: Double) -> Int { Int((seconds * 1000).rounded()) }
@@ -132,12 +171,12 @@ final class TapDevices: Sendable {
   }
 
   private func loadModule() throws {
-    guard !KernelNBD.isLoaded else { return }
+    guard !resources.tapKernel.hasModule else { return }
     let result = try PosixChildProcesses().run(
       ChildCommand(
         executable: "/bin/sh", arguments: ["-c", "exec modprobe nbd 2>&1"],
         environment: ["PATH": "/usr/sbin:/sbin:/usr/bin:/bin"], timeoutSeconds: 20))
-    guard KernelNBD.isLoaded else {
+    guard resources.tapKernel.hasModule else {
       throw TapError(
         .systemFailed, "modprobe nbd failed: \(String(decoding: result.output.prefix(500), as: UTF8.self).trimmedLine)")
     }
@@ -152,20 +191,25 @@ final class TapDevices: Sendable {
 
   // MARK: Taking away
 
-  /// Throws `.inUse` and names who; then nothing was changed.
-  func detach(_ volume: VolumeConfiguration, _ ending: TapEnding) throws(AgentFault) {
-    let path = resources.root.device(volume.devicePath)
+  /// Throws `.inUse` and names who; then nothing was changed. Answers why writes went past the tap, or will; nil where
+  /// nobody could write without it, or can now. Sealing what is sealed already looks whether it still was.
+  func detach(_ volume: VolumeConfiguration, _ ending: TapEnding) throws(AgentFault) -> String? {
     do {
-      let key = "\(session.text)/\(volume.name.text)"
-      if resources.tapOffer.isRoot, let insertion = try MapperInsertion(path: path, key: key) {
-        try takeOut(insertion, volume, ending)
+      var gap: String?
+      var index: Int?
+      if let insertion = try insertion(of: volume) {
+        if case .inserted(let found) = try insertion.state() { index = found }
+        gap = try takeOut(insertion, volume, ending)
       }
       if let known = made.withLock({ $0[volume.name] }) {
-        if known.insertion == nil { try refuseUsers(of: known.kernel.path, openCount: 0) }
+        if known.insertion == nil { try refuseUsers(of: known.kernel.path) }
         try known.kernel.detach()
         made.change { $0[volume.name] = nil }
+      } else if let index {
+        try resources.tapKernel.disconnect(index)
       }
       try detachHolder(volume)
+      return gap
     } catch let error as TapError {
       throw AgentFault(
         error.code == .inUse ? .inUse : .failed,
@@ -175,7 +219,9 @@ final class TapDevices: Sendable {
     }
   }
 
-  private func takeOut(_ insertion: MapperInsertion, _ volume: VolumeConfiguration, _ ending: TapEnding) throws {
+  private func takeOut(
+    _ insertion: any TapInsertion, _ volume: VolumeConfiguration, _ ending: TapEnding
+  ) throws -> String? {
     switch (try insertion.state(), ending) {
     case (.inserted(let index), .sealed):
       try refuseUsed(insertion, volume)
@@ -183,50 +229,75 @@ final class TapDevices: Sendable {
       // Somebody may have come between the look and the swap: what they have open is the sealed device now.
       if try insertion.isUsed() {
         _ = try insertion.insert(nbdIndex: index, sizeBytes: volume.sizeBytes)
-        try refuseUsed(insertion, volume)
+        throw inUse(insertion, volume)
       }
       journal.append("tapTakenOut", "\(insertion.name) is sealed, I/O held for \(milliseconds(pause)) ms")
-    case (.inserted, .free):
-      let pause = try insertion.takeOut(isSealed: false)
-      journal.append("tapTakenOut", "\(insertion.name), I/O held for \(milliseconds(pause)) ms")
-    case (.absent, .free) where try insertion.isSealed(): _ = try insertion.takeOut(isSealed: false)
-    case (.absent, .sealed) where try !insertion.isSealed():
+      return nil
+    case (.absent, .sealed) where try insertion.isSealed(): return nil
+    case (.absent, .sealed):
       try refuseUsed(insertion, volume)
       _ = try insertion.ensureOrigin()
       _ = try insertion.takeOut(isSealed: true)
-    case (.absent, _): break
-    case (.foreign, _): journal.append("foreignTable", "\(insertion.name) keeps the table that others gave it")
+      if try insertion.isUsed() {
+        _ = try insertion.takeOut(isSealed: false)
+        throw inUse(insertion, volume)
+      }
+      journal.append("sealed", insertion.name)
+      return try insertion.isUntouched() ? nil : "\(insertion.name) could be written while it was to be closed"
+    case (.foreign, .sealed):
+      throw TapError(
+        .invalid,
+        "\(insertion.name) has a table that others gave it, past the tap; open the tap again, so that all of it is copied anew, and then close it"
+      )
+    case (.inserted, .free):
+      let pause = try insertion.takeOut(isSealed: false)
+      journal.append("tapTakenOut", "\(insertion.name), I/O held for \(milliseconds(pause)) ms")
+    case (.absent, .free):
+      guard try insertion.isSealed() else { return nil }
+      _ = try insertion.takeOut(isSealed: false)
+    case (.foreign, .free): journal.append("foreignTable", "\(insertion.name) keeps the table that others gave it")
     }
+    return "the tap of \(insertion.name) was taken out"
   }
 
   /// After `detach`: the origin, which the session's own descriptor keeps until it is closed.
   func removeOrigin(of volume: VolumeConfiguration) throws(AgentFault) {
-    guard resources.tapOffer.isRoot, volume.attachDevice else { return }
-    do throws(SystemError) {
-      let path = resources.root.device(volume.devicePath)
-      try MapperInsertion(path: path, key: "\(session.text)/\(volume.name.text)")?.removeOrigin()
-    } catch {
+    guard volume.attachDevice else { return }
+    do throws(SystemError) { try insertion(of: volume)?.removeOrigin() } catch {
       throw AgentFault(.failed, "volume \(volume.name): \(error)")
     }
   }
 
-  private func refuseUsed(_ insertion: MapperInsertion, _ volume: VolumeConfiguration) throws {
-    guard try insertion.isUsed() else { return }
-    try refuseUsers(of: resources.root.device(volume.devicePath), openCount: try insertion.openCount())
+  private func refuseUsed(_ insertion: any TapInsertion, _ volume: VolumeConfiguration) throws {
+    if try insertion.isUsed() { throw inUse(insertion, volume) }
   }
 
-  /// Throws `.inUse` where somebody has the device open, or `openCount` says so. The agent itself must not open it: a
-  /// process that waits for I/O which it must carry out itself can't be killed.
-  private func refuseUsers(of path: String, openCount: Int) throws {
+  /// Whoever it was may have left since.
+  private func inUse(_ insertion: any TapInsertion, _ volume: VolumeConfiguration) -> TapError {
+    let path = resources.root.device(volume.devicePath)
+    return inUse(path, users(of: path), openCount: (try? insertion.openCount()) ?? 0)
+  }
+
+  private func inUse(_ path: String, _ users: [String], openCount: Int) -> TapError {
+    let who = !users.isEmpty ? users.joined(separator: ", ") : openCount > 0 ? "\(openCount) openers" : "a moment ago"
+    return TapError(.inUse, "\(path) is in use (\(who)); stop the application and unmount it")
+  }
+
+  /// Throws `.inUse` where somebody has the device open.
+  private func refuseUsers(of path: String) throws {
+    let users = users(of: path)
+    if !users.isEmpty { throw inUse(path, users, openCount: 0) }
+  }
+
+  /// The agent itself must not open the device: a process that waits for I/O which it must carry out itself can't be
+  /// killed.
+  private func users(of path: String) -> [String] {
     var users: [String] = []
     if let status = resources.host.status(path) {
       let topology = DeviceTopology(host: resources.host, agentRoot: resources.root.path)
       users = topology.users(of: status, path: path).map { "mounted at \($0)" }
     }
-    users += ((try? DeviceUse.openers(of: path)) ?? []).map { "open in process \($0)" }
-    guard !users.isEmpty || openCount > 0 else { return }
-    let who = users.isEmpty ? "\(openCount) openers" : users.joined(separator: ", ")
-    throw TapError(.inUse, "\(path) is in use (\(who)); stop the application and unmount it")
+    return users + ((try? DeviceUse.openers(of: path)) ?? []).map { "open in process \($0)" }
   }
 
   private func detachHolder(_ volume: VolumeConfiguration) throws {
@@ -253,13 +324,16 @@ final class TapDevices: Sendable {
           continue
         }
         made.change { $0[name]?.isLost = true }
-        lost.append(
-          (name, "the table of \(insertion.name) was changed by somebody else, so writes went past the tap"))
+        lost.append((name, Self.changedTable(insertion.name)))
       } catch {
         journal.append("tapTrouble", "\(name): \(error)")
       }
     }
     return lost
+  }
+
+  private static func changedTable(_ name: String) -> String {
+    "the table of \(name) was changed by somebody else, so writes went past the tap"
   }
 
   var isEmpty: Bool { made.withLock { $0.isEmpty } }

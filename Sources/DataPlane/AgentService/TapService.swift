@@ -6,6 +6,17 @@ internal import Replication
 internal import Seams
 internal import VolumeTap
 
+/// Who is told of writes that may go past taps: in the order in which it happened, on any thread, never twice at once.
+protocol TapWatcher: AnyObject, Sendable {
+  /// A table is about to be swapped: until `regainedTrack` a crash must find the volumes' writes unseen. Throws where
+  /// that can't be noted; then nothing is swapped.
+  func willInsert() throws(AgentFault)
+  /// Writes may go past the tap, or went.
+  func lostTrack(_ why: String)
+  /// Every write comes through a tap, or nobody can write. Throws where what was lost can't be noted.
+  func regainedTrack() throws(AgentFault)
+}
+
 /// A session's taps: for each volume an NBD server on a Unix socket and, where one was asked for, a block device that
 /// `TapDevices` makes of it. The device outlives the agent; the socket's path stays the same.
 final class TapService: Sendable {
@@ -25,15 +36,12 @@ final class TapService: Sendable {
   private let turn = Monitor(())
   private let devices: TapDevices
   private let watching = Monitor(false)
-  private let onLoss: @Sendable (VolumeName, String) -> Void
   private static let lookSeconds = 0.2
 
-  /// `onLoss`: a volume is no longer tracked, and why. Called on a thread of the service's own.
   init(
     session: SessionID, migration: MigrationName, resources: SessionResources, volumes: [VolumeConfiguration],
-    journal: Journal, onLoss: @escaping @Sendable (VolumeName, String) -> Void
+    journal: Journal
   ) {
-    self.onLoss = onLoss
     devices = TapDevices(session: session, migration: migration, resources: resources, journal: journal)
     self.migration = migration
     self.resources = resources
@@ -77,27 +85,35 @@ final class TapService: Sendable {
   }
 
   /// Makes devices of the volumes that ask for one. Blocks for as long as a holder takes.
-  func attach() throws(AgentFault) {
+  func attach(telling watcher: any TapWatcher) throws(AgentFault) {
     try turn.withLock { _ throws(AgentFault) in
       for volume in volumes where volume.attachDevice {
         let link = resources.root.tapDevice(migration, volume.name)
-        let device = try devices.attach(volume)
+        let attached = try devices.attach(volume) { gap throws(AgentFault) in
+          try watcher.willInsert()
+          if let gap { watcher.lostTrack("volume \(volume.name): \(gap)") }
+        }
+        if let gap = attached.gap { watcher.lostTrack("volume \(volume.name): \(gap)") }
         do throws(SystemError) {
           try Files.remove(link)
-          try Files.makeSymbolicLink(link, to: device)
+          try Files.makeSymbolicLink(link, to: attached.path)
         } catch {
           throw AgentFault(.failed, "the link to the device of volume \(volume.name) can't be made: \(error)")
         }
         taps.change { $0[volume.name]?.device = link }
       }
+      try watcher.regainedTrack()
     }
-    startWatching()
+    startWatching(watcher)
   }
 
-  /// Takes devices away and closes the doors. Throws `.inUse` and names who; what was closed is then open again.
-  func close(_ ending: TapEnding) throws(AgentFault) {
+  /// Takes devices away and closes the doors. Throws `.inUse` and names who; of several volumes some may then be closed:
+  /// `attach` opens them again. What is closed already is looked at once more.
+  func close(_ ending: TapEnding, telling watcher: any TapWatcher) throws(AgentFault) {
     try turn.withLock { _ throws(AgentFault) in
-      for volume in volumes { try detach(volume, ending) }
+      for volume in volumes {
+        if let gap = try detach(volume, ending) { watcher.lostTrack("volume \(volume.name): \(gap)") }
+      }
       let current = taps.withLock { $0 }
       for volume in volumes {
         guard let tap = current[volume.name], !Self.closesSoon(tap.export) else { continue }
@@ -107,6 +123,7 @@ final class TapService: Sendable {
           "the tap of volume \(volume.name) has \(tap.export.connections) open connections on \(tap.listener.path); stop who uses it (ss -xp | grep \(volume.name).sock), then close the tap again"
         )
       }
+      if case .sealed = ending { try watcher.regainedTrack() }
     }
   }
 
@@ -119,21 +136,22 @@ final class TapService: Sendable {
     return false
   }
 
-  private func detach(_ volume: VolumeConfiguration, _ ending: TapEnding) throws(AgentFault) {
-    guard volume.attachDevice else { return }
-    try devices.detach(volume, ending)
+  private func detach(_ volume: VolumeConfiguration, _ ending: TapEnding) throws(AgentFault) -> String? {
+    guard volume.attachDevice else { return nil }
+    let gap = try devices.detach(volume, ending)
     do throws(SystemError) {
       try Files.remove(resources.root.tapDevice(migration, volume.name))
     } catch {
       journal.append("tapFilesLeft", error.description)
     }
     taps.change { $0[volume.name]?.device = nil }
+    return gap
   }
 
   // MARK: Watching
 
   /// A thread of its own as long as there are devices to look after: their connections, and what others do to tables.
-  private func startWatching() {
+  private func startWatching(_ watcher: any TapWatcher) {
     let mustStart = watching.withLock { watching in
       guard !watching, !devices.isEmpty else { return false }
       watching = true
@@ -141,8 +159,8 @@ final class TapService: Sendable {
     }
     guard mustStart else { return }
     do throws(SystemError) {
-      try PlatformThread.start(name: "tap-watch") { [weak self] in
-        while self?.watchOnce() == true {}
+      try PlatformThread.start(name: "tap-watch") { [weak self, weak watcher] in
+        while let watcher, self?.watchOnce(watcher) == true {}
       }
     } catch {
       watching.withLock { $0 = false }
@@ -150,12 +168,13 @@ final class TapService: Sendable {
     }
   }
 
-  private func watchOnce() -> Bool {
+  private func watchOnce(_ watcher: any TapWatcher) -> Bool {
     let until = MonotonicTime.now.adding(seconds: Self.lookSeconds)
     guard watching.wait(until: until, { $0 ? nil : true }) == nil else { return false }
     // An opening or closing under way changes tables itself.
-    let lost = turn.withLock { _ in devices.look() }
-    for (volume, why) in lost { onLoss(volume, why) }
+    turn.withLock { _ in
+      for (volume, why) in devices.look() { watcher.lostTrack("volume \(volume): \(why)") }
+    }
     return true
   }
 

@@ -30,14 +30,15 @@ struct DirtyMap: Sendable {
 
   private var partBytes: UInt64 { blockBytes / Self.partsPerBlock }
   var isEmpty: Bool { blocks.setCount == 0 }
+  /// Every block, all of each.
+  var isFull: Bool { blocks.setCount == blocks.count && partial.isEmpty }
   /// What copying would move, rounded up to sixteenths.
   var bytes: UInt64 { min(UInt64(blocks.setCount) * blockBytes - spared * partBytes, sizeBytes) }
 
   /// These blocks, all of each.
   mutating func insert(_ run: Range<Int>) {
     blocks.insert(run)
-    if partial.isEmpty { return }
-    for block in run { forget(block) }
+    forget(run)
   }
 
   /// What a write to `range` touches.
@@ -73,11 +74,17 @@ struct DirtyMap: Sendable {
   /// These blocks are clean from here on.
   mutating func remove(_ run: Range<Int>) {
     blocks.remove(run)
-    if partial.isEmpty { return }
-    for block in run { forget(block) }
+    forget(run)
   }
 
-  func isPartial(_ block: Int) -> Bool { !partial.isEmpty && partial[block] != nil }
+  /// What of the block copying would move, in bytes.
+  func dirtyBytes(of block: Int) -> UInt64 {
+    guard blocks.contains(block) else { return 0 }
+    let start = UInt64(block) * blockBytes
+    let length = min(blockBytes, sizeBytes - start)
+    guard !partial.isEmpty, let parts = partial[block] else { return length }
+    return min(UInt64(parts.nonzeroBitCount) * partBytes, length)
+  }
 
   /// The first run of dirty blocks at or after `start`, at most `limit` long: one block that is partly dirty, or only
   /// such as are dirty all over.
@@ -122,6 +129,19 @@ struct DirtyMap: Sendable {
     } else {
       partial[block] = parts
       spared += UInt64((~parts).nonzeroBitCount)
+    }
+  }
+
+  /// By the shorter of both: a whole volume is not walked for the few blocks that are dirty in part.
+  private mutating func forget(_ run: Range<Int>) {
+    if partial.isEmpty { return }
+    if run.count <= partial.count {
+      for block in run { forget(block) }
+    } else if run.count >= blocks.count {
+      partial.removeAll()
+      spared = 0
+    } else {
+      for block in partial.keys where run.contains(block) { forget(block) }
     }
   }
 

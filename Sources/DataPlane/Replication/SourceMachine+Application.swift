@@ -45,6 +45,14 @@ enum WireID {
 }
 
 extension SourceStage {
+  /// What is written is copied while the application goes on: it needs a tap that sees every write.
+  package var mayCopy: Bool {
+    switch self {
+    case .synchronizing, .tracking, .swinging, .standIn: true
+    case .prepared, .tapClosed, .proving, .proven, .fenced, .cancelled: false
+    }
+  }
+
   /// The tap is open.
   var takesApplicationIO: Bool {
     switch self {

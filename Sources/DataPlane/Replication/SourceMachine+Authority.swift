@@ -354,6 +354,7 @@ extension SourceMachine {
       guard link != nil else { return .refused(why: "the destination is not connected; swing again when it is") }
       if fallback != nil { return .refused(why: "authority is just returning to the source; try again") }
       if adoptingCopy != nil { return .refused(why: "the destination's copy is new; synchronize first") }
+      if let refusal = trackRefusal { return refusal }
       pass = nil
       swingCheckpoint = nil
       swingGivenUp = nil
@@ -420,6 +421,7 @@ extension SourceMachine {
     case .tapClosed, .proving, .proven, .fenced: return .accepted
     case .tracking, .standIn:
       if barrier != nil || fallback != nil { return .refused(why: "authority is just moving; try again") }
+      if let refusal = trackRefusal { return refusal }
       guard activeCount == 0 && waiting.isEmpty else {
         return .refused(why: "\(slotOfRequest.count) requests of the application are in flight; stop it first")
       }
@@ -434,6 +436,7 @@ extension SourceMachine {
     switch stage {
     case .fenced: return .accepted
     case .proven:
+      if let refusal = trackRefusal { return refusal }
       guard link != nil else { return .refused(why: "the destination is not connected; fence again when it is") }
       guard isDrained else { return .refused(why: "the copies differ; prove again") }
       beginBarrier(.destination, into: &effects)

@@ -16,7 +16,7 @@ struct Transfer: Sendable {
   /// All bytes of `blocks`.
   var range: ByteRange
   var state: State
-  /// Its part of the window and the budget, in bytes.
+  /// Its part of the window and, until it is known to be zero, of the budget, in bytes.
   var charge: UInt64
   var isZero = false
   /// Of a single block: what of it was dirty.
@@ -88,7 +88,7 @@ extension SourceMachine {
 
   /// In stand-in nothing is copied: the destination is what the application reads.
   private var maySweep: Bool {
-    guard link != nil, fallback == nil, barrier == nil else { return false }
+    guard link != nil, fallback == nil, barrier == nil, trackLost == nil else { return false }
     switch stage {
     case .synchronizing, .tracking: return pass != nil
     case .swinging, .proving: return true
@@ -107,9 +107,21 @@ extension SourceMachine {
   mutating func changeBudget(_ change: CopyBudget, into effects: inout [SourceEffect]) {
     switch change {
     case .unlimited: budget = nil
-    case .grant(let bytes): budget = min((budget ?? 0) + bytes, UInt64(limits.copyWindowBytes))
+    case .grant(let bytes):
+      let most = Int64(limits.copyWindowBytes)
+      budget = min((budget ?? 0) + Int64(min(bytes, UInt64(limits.copyWindowBytes))), most)
     }
     pump(into: &effects)
+  }
+
+  var hasBudget: Bool { budget.map { $0 > 0 } ?? true }
+
+  /// Takes what is begun from the budget, whole: the last piece may overdraw it, and later grants repay that.
+  mutating func charge(_ bytes: UInt64) { budget = budget.map { $0 - Int64(bytes) } }
+
+  /// What turned out to need nothing of the link.
+  private mutating func refund(_ bytes: UInt64) {
+    budget = budget.map { min($0 + Int64(bytes), Int64(limits.copyWindowBytes)) }
   }
 
   /// Starts what may start: claimed and new transfers, the end of a drain, comparisons.
@@ -122,7 +134,7 @@ extension SourceMachine {
       for index in transfers.indices where transfers[index].state == .claimed { startIfFree(index, into: &effects) }
       var idleVolumes = 0
       while idleVolumes < volumes.count, windowBytes < limits.copyWindowBytes, transfers.count < limits.transfers,
-        budget != 0
+        hasBudget
       {
         let volume = nextVolume % volumes.count
         if startTransfer(volume, into: &effects) {
@@ -148,16 +160,15 @@ extension SourceMachine {
     guard let blocks = nextFreeRun(volume, limit: Int(most / volumes[volume].blockBytes)) else { return false }
     volumes[volume].cursor = blocks.upperBound
     let range = volumes[volume].bytes(ofBlocks: blocks)
-    let charge =
-      blocks.count == 1 && volumes[volume].dirty.isPartial(blocks.lowerBound)
-      ? range.length / DirtyMap.partsPerBlock : min(range.length, piece)
+    let cost =
+      blocks.count == 1 ? volumes[volume].dirty.dirtyBytes(of: blocks.lowerBound) : min(range.length, piece)
     transferCounter += DirtyMap.partsPerBlock
     transfers.append(
       Transfer(
         id: WireID.transfer | transferCounter, volume: volume, blocks: blocks, range: range, state: .claimed,
-        charge: charge))
-    windowBytes += Int(charge)
-    if let left = budget { budget = left - min(left, charge) }
+        charge: cost))
+    windowBytes += Int(cost)
+    charge(cost)
     startIfFree(transfers.count - 1, into: &effects)
     return true
   }
@@ -259,6 +270,7 @@ extension SourceMachine {
       return
     }
     volumes[transfer.volume].isInZeroes = isZero
+    if isZero { refund(transfer.charge) }
     if isZero, let zero = volumes[transfer.volume].knownZero, zero.containsAll(transfer.blocks) {
       // There already. It was never written, so there is nothing for a flush to cover.
       account(transfer, wireBytes: 0)
@@ -397,7 +409,8 @@ extension SourceMachine {
   }
 
   mutating func considerCheckpoint(into effects: inout [SourceEffect]) {
-    guard checkpoint == nil, let link, fallback == nil, barrier == nil, started != nil else { return }
+    // A fenced source has nothing to forget, and its destination, once released, takes no flush.
+    guard checkpoint == nil, let link, fallback == nil, barrier == nil, started != nil, stage != .fenced else { return }
     if let retry = checkpointRetryAt {
       guard now >= retry else { return }
       checkpointRetryAt = nil

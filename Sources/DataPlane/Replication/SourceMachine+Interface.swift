@@ -100,14 +100,16 @@ package enum SourceEvent: Sendable {
   /// A frame other than hello. Its payload stays in the lane's buffer until this `handle`'s effects are performed.
   case message(link: UInt64, H2HFrame)
   case copyBudget(CopyBudget)
-  /// The application's writes went past the tap, or may have: all of every volume may differ (DESIGN §8.11).
+  /// The application's writes went past the tap, or may have, and may still: all of every volume may differ (DESIGN §8.11).
   case untracked(why: String)
+  /// From before this event on every write comes through the tap, or nobody can write at all.
+  case tracked
 }
 
 /// How much the copier and online verification may move (iQoS). Mirrored writes are never held back.
 package enum CopyBudget: Sendable, Equatable {
   case unlimited
-  /// From now on limited: adds so many bytes, up to one transfer window in hand.
+  /// From now on limited: adds so many bytes, up to one transfer window in hand; what was taken too much is repaid first.
   case grant(bytes: UInt64)
 }
 

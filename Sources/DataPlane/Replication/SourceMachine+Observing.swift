@@ -14,14 +14,14 @@ extension SourceMachine {
       }, swings: swings, lastSwingPauseSeconds: lastSwingPauseSeconds, longestPauseSeconds: longestPauseSeconds,
       confirmBy: confirmBy.map { wallTime(of: $0) }, isSwingConfirmed: isSwingConfirmed,
       initialSynchronizationAt: initialSynchronizationAt, receiptDigest: receiptDigest, comparedBytes: comparedBytes,
-      requestsInFlight: slotOfRequest.count, lastError: lastError, swingGivenUp: swingGivenUp)
+      requestsInFlight: slotOfRequest.count, trackLost: trackLost, lastError: lastError, swingGivenUp: swingGivenUp)
   }
 
   /// Whether the block is certainly equal on both copies: not dirty, nothing in flight, covered by a flush. For checks;
   /// too slow for anything else.
   package func isSettled(volume: Int, block: Int) -> Bool {
     let range = volumes[volume].bytes(ofBlocks: block..<block + 1)
-    if volumes[volume].dirty.blocks.contains(block) { return false }
+    if trackLost != nil || volumes[volume].dirty.blocks.contains(block) { return false }
     if transfers.contains(where: { $0.volume == volume && $0.blocks.contains(block) }) { return false }
     if unflushed.contains(where: { $0.volume == volume && $0.blocks.contains(block) }) { return false }
     return !locks.contains {
@@ -49,6 +49,7 @@ extension SourceMachine {
     case .synchronizing, .tracking, .swinging, .standIn, .proving: break
     }
     if let fallback { return .stalled(why: fallback) }
+    if let trackLost { return .stalled(why: trackLost) }
     guard link != nil else { return disconnectedSince.map(SourceHealth.disconnected) ?? .initializing }
     if let lastError, copyRetryAt != nil { return .stalled(why: lastError) }
     let size = volumes.reduce(0) { $0 + $1.sizeBytes }
@@ -83,7 +84,7 @@ extension SourceMachine {
   package func changedDataMap(of volume: Int, in range: ByteRange, limit: Int) -> [MapRun] {
     guard !range.isEmpty, limit > 0 else { return [] }
     let blocks = volumes[volume].blocks(of: range)
-    var differs = blocks.map { volumes[volume].dirty.blocks.contains($0) }
+    var differs = blocks.map { trackLost != nil || volumes[volume].dirty.blocks.contains($0) }
     for transfer in transfers where transfer.volume == volume {
       for block in transfer.blocks.clamped(to: blocks) { differs[block - blocks.lowerBound] = true }
     }

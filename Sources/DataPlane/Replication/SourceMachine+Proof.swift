@@ -45,7 +45,7 @@ extension SourceMachine {
   /// Compares quiet extents ahead of the proof, a few at a time, so that only late ones are read in the pause.
   mutating func compareWhileIdle(into effects: inout [SourceEffect]) {
     guard configuration.verify == .full || isVerificationAsked, link != nil, fallback == nil, barrier == nil,
-      pass == nil, budget != 0,
+      pass == nil, trackLost == nil, hasBudget,
       !isVerificationIdle, stage == .standIn || (stage == .tracking && initialSynchronizationAt != nil)
     else { return }
     if let retry = verificationRetryAt {
@@ -54,7 +54,7 @@ extension SourceMachine {
     }
     var examined = 0
     let total = volumes.reduce(0) { $0 + $1.extentCount }
-    while comparisons.count < limits.verificationWindow, budget != 0 {
+    while comparisons.count < limits.verificationWindow, hasBudget {
       guard examined < min(1024, total) else {
         // Nothing found for a while: look again later, not at every event.
         verificationRetryAt = now.adding(seconds: limits.retrySeconds)
@@ -72,7 +72,7 @@ extension SourceMachine {
       }
       verifyCursor.extent += 1
       guard isQuiet(volume, extent) else { continue }
-      if let left = budget { budget = left - min(left, volumes[volume].bytes(ofExtent: extent).length) }
+      charge(volumes[volume].bytes(ofExtent: extent).length)
       compare(volume, extent, into: &effects)
     }
   }
@@ -111,6 +111,7 @@ extension SourceMachine {
     switch stage {
     case .proving, .proven, .fenced: return .accepted
     case .tapClosed:
+      if let refusal = trackRefusal { return refusal }
       guard link != nil else { return .refused(why: "the destination is not connected; prove again when it is") }
       guard initialSynchronizationAt != nil else { return .refused(why: "initial synchronization has not finished") }
       repairs = [:]

@@ -82,7 +82,8 @@ package struct SourceMachine: Sendable {
   var transfers: [Transfer] = []
   var transferCounter: UInt64 = 0
   var windowBytes = 0
-  var budget: UInt64?
+  /// Below zero: taken beyond what was granted, and repaid from later grants.
+  var budget: Int64?
   var pass: Pass?
   var nextPassAt: MonotonicTime?
   var copyRetryAt: MonotonicTime?
@@ -131,14 +132,24 @@ package struct SourceMachine: Sendable {
   /// Times that an extent (volume, extent) was found different since the proof began.
   var repairs: [UInt64: Int] = [:]
 
+  // The tap.
+  /// Why writes of the application may go past the tap now; nil while all of them come through here. Nothing is copied,
+  /// compared or handed over meanwhile: what was read may be old a moment later, and no mark would say so.
+  var trackLost: String?
+  /// Not every mark that the loss made is certainly durable.
+  var isLossUnnoted = false
+
   // For people.
   var lastError: String?
   var swingGivenUp: String?
   var isSourceDegraded = false
 
   /// `record` and `intentPages` (by volume, then page number) are what the state store holds, nil and empty at first. A
-  /// missing or damaged page costs copying again, never data.
-  package init(configuration: SourceConfiguration, record: SessionRecord?, intentPages: [[Int: [UInt8]]]) {
+  /// missing or damaged page costs copying again, never data. `trackLost`: why the tap is not in the application's way
+  /// now, where it should be; `.tracked` tells that it is.
+  package init(
+    configuration: SourceConfiguration, record: SessionRecord?, intentPages: [[Int: [UInt8]]], trackLost: String? = nil
+  ) {
     precondition(!configuration.volumes.isEmpty && configuration.volumes.count <= H2HLimits.volumes)
     self.configuration = configuration
     generation = record?.generation ?? .initial
@@ -156,6 +167,7 @@ package struct SourceMachine: Sendable {
     }
     if let cause = record?.holdCause, let why = record?.holdWhy { pendingHold = (cause, why) }
     stage = Self.restored(record)
+    self.trackLost = trackLost
   }
 
   /// What a stage is after a restart: no swing, proof or closed barrier outlives the process.
@@ -208,6 +220,7 @@ package struct SourceMachine: Sendable {
     case .linkDown(let link, let why): linkDown(link, why, into: &effects)
     case .copyBudget(let change): changeBudget(change, into: &effects)
     case .untracked(let why): lostTrack(why, into: &effects)
+    case .tracked: regainedTrack(into: &effects)
     case .application, .localDone, .message, .copyRead, .intentStored, .tick: break
     }
   }

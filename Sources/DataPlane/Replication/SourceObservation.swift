@@ -82,6 +82,8 @@ package struct SourceObservation: Sendable, Equatable {
   package var comparedBytes: UInt64
   /// Application requests accepted and not completed.
   package var requestsInFlight: Int
+  /// Why writes may go past the tap now; nil while all of them are seen.
+  package var trackLost: String?
   /// The last failure that the session could not mend by itself.
   package var lastError: String?
   /// Why the last swing was given up; nil once another begins. Copying, which goes on at once, doesn't make it untrue.

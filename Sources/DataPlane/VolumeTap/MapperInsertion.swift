@@ -1,3 +1,4 @@
+internal import BlockModel
 package import LinuxPlatform
 
 /// The tap beneath a device-mapper device in use (DESIGN section 8, "Tap", case a): the device's own table lives on in a
@@ -19,6 +20,7 @@ package struct MapperInsertion: Sendable {
   static let passiveTargets: Set<String> = ["linear", "striped"]
   private static let uuidPrefix = "CMCPLAN-"
   private static let originPrefix = "cmcplan-origin-"
+  private static let digestDigits = 16
   /// Udev's probes open a device for a moment; so often, a tenth of a second apart, is looked for the last of them.
   static let openerLooks = 20
 
@@ -35,7 +37,7 @@ package struct MapperInsertion: Sendable {
     self.name = name
     let digest = Self.digest(key)
     origin = "\(Self.originPrefix)\(digest)"
-    originUUID = String("\(Self.uuidPrefix)\(name)-".prefix(DeviceMapper.uuidLimitBytes - digest.count)) + digest
+    originUUID = Self.originUUID(of: name, digest: digest)
   }
 
   /// Nil where `path` is no device-mapper device.
@@ -46,11 +48,10 @@ package struct MapperInsertion: Sendable {
     return String(name.prefix { !$0.isNewline })
   }
 
-  /// FNV-1a: names must be short and the same at every start; nobody attacks them.
+  /// Names must be short and the same at every start; nobody attacks them.
   static func digest(_ text: String) -> String {
-    let hash = text.utf8.reduce(0xcbf2_9ce4_8422_2325 as UInt64) { ($0 ^ UInt64($1)) &* 0x100_0000_01b3 }
-    let digits = String(hash, radix: 16)
-    return String(repeating: "0", count: 16 - digits.count) + digits
+    let digits = String(StableHash.of(text), radix: 16)
+    return String(repeating: "0", count: digestDigits - digits.count) + digits
   }
 
   // MARK: Pure
@@ -64,6 +65,17 @@ package struct MapperInsertion: Sendable {
         : "\(name) has a \(target.kind) target, which can't be opened twice"
     }
     return nil
+  }
+
+  private static func originUUID(of name: String, digest: String) -> String {
+    String("\(uuidPrefix)\(name)-".prefix(DeviceMapper.uuidLimitBytes - digestDigits)) + digest
+  }
+
+  /// Whether the device `candidate` with this uuid is the origin of device `name`, and not of one whose name only begins
+  /// like it.
+  static func isOrigin(_ candidate: String, uuid: String, of name: String) -> Bool {
+    guard candidate.hasPrefix(originPrefix) else { return false }
+    return uuid == originUUID(of: name, digest: String(candidate.dropFirst(originPrefix.count)))
   }
 
   /// The line that leads to the tap's device.
@@ -104,9 +116,9 @@ package struct MapperInsertion: Sendable {
     for node in try Files.list("/sys/block") where node.hasPrefix("dm-") {
       guard let text = try? Files.readText("/sys/block/\(node)/dm/name") else { continue }
       let candidate = String(text.prefix { !$0.isNewline })
-      guard candidate.hasPrefix(originPrefix),
-        try mapper.device(named: candidate)?.uuid.hasPrefix("\(uuidPrefix)\(name)-") == true
-      else { continue }
+      guard let device = try mapper.device(named: candidate), isOrigin(candidate, uuid: device.uuid, of: name) else {
+        continue
+      }
       return "/dev/\(node)"
     }
     throw SystemError("find the data of \(name)", because: "it leads to an NBD device that is no tap of this agent")
@@ -170,8 +182,14 @@ package struct MapperInsertion: Sendable {
     return try mapper.create(name: origin, uuid: originUUID, table: table).path
   }
 
-  /// Goes when its last user, the agent, lets go of it.
-  package func removeOrigin() throws(SystemError) { try mapper.remove(origin) }
+  /// Goes when its last user, the agent, lets go of it. Never while the tap leads the application's data through it.
+  package func removeOrigin() throws(SystemError) {
+    if try mapper.device(named: name) != nil, Self.tapDevice(of: try mapper.table(of: name)) != nil {
+      throw SystemError(
+        "remove \(origin)", because: "\(name) still leads to the tap, and its data lies there; take the tap out first")
+    }
+    try mapper.remove(origin)
+  }
 
   // MARK: In and out
 

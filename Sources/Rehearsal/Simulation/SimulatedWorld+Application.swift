@@ -10,7 +10,8 @@ extension SimulatedWorld {
 
   /// Begins a request, often where others are: a few hot places make overlaps frequent.
   mutating func stepApplication() {
-    guard mayWrite, requests.count < Self.requestLimit, source?.takesRequests ?? false else { return }
+    if isBypassed { return mayWrite ? stepPastTap() : () }
+    guard mayWrite, bypass == .none, requests.count < Self.requestLimit, source?.takesRequests ?? false else { return }
     requestCounter += 1
     let volume = chance.below(volumeSizes.count)
     let total = Int(volumeSizes[volume] / SimulatedDisk.cellBytes)

@@ -105,6 +105,11 @@ struct SimulatedWorld {
   var failedLocally: Set<UInt64> = []
   var histories: [[CellHistory]]
   var mayWrite = true
+  var bypass = Bypass.none
+  /// Durable: the source's next start finds all of every volume marked.
+  var isLossMarked = false
+  /// The tap is in again, and the machine was not told yet.
+  var isInsertionNew = false
 
   var sourceEffects: [SourceEffect] = []
   /// Spoiled by the destination's disk and not mended yet.
@@ -160,7 +165,14 @@ struct SimulatedWorld {
 
   mutating func startSource() {
     boots[0] += 1
-    source = SourceMachine(configuration: sourceConfiguration, record: record(.source), intentPages: intentPages)
+    if isBypassed { bypass = .noticed }
+    let isLost = isBypassed || isLossMarked
+    // Durably, before anything else.
+    if isLost { intentPages = intentPages.map { _ in [:] } }
+    source = SourceMachine(
+      configuration: sourceConfiguration, record: record(.source), intentPages: intentPages,
+      trackLost: isLost ? "bypassed" : nil)
+    isInsertionNew = isLost && !isBypassed
     tellSource(.start(wall: WallTime(secondsSince1970: 1e9)))
     // The holder sends again what was not answered, in its order.
     for id in requests.keys.sorted() { submit(id) }

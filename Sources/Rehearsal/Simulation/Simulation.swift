@@ -54,6 +54,7 @@ extension SimulatedWorld {
       tellSource(.tick)
       tellDestination(.tick)
     }
+    stepBypass()
     if let failure { throw failure }
     try checkSafety()
   }
@@ -68,6 +69,7 @@ extension SimulatedWorld {
       case 1: try crash(.destination, powerCut: chance.oneIn(2))
       case 2, 3: loseLink()
       case 4..<40: command()
+      case 40..<43: if bypass == .none, !isInsertionNew { bypass = .wanted }
       default: break
       }
       if source == nil, chance.oneIn(30) {
@@ -83,7 +85,9 @@ extension SimulatedWorld {
       .synchronize, .synchronize, .synchronize, .swing, .swing, .swing, .revert, .resync, .confirmSwing, .closeTap,
       .openTap, .openTap, .prove, .verify, .stopSynchronizing,
     ]
-    tellSource(.command(commands[chance.below(commands.count)], id: UInt64(time)))
+    let command = commands[chance.below(commands.count)]
+    if command == .closeTap || command == .prove { sealAgain() }
+    tellSource(.command(command, id: UInt64(time)))
   }
 
   // MARK: what has to hold
@@ -97,7 +101,7 @@ extension SimulatedWorld {
 
   /// What the source believes to be equal and durable there is.
   private func checkSettled() throws(SimulationFailure) {
-    guard let source, source.copyIsKnown, source.stage != .cancelled else { return }
+    guard let source, source.copyIsKnown, source.stage != .cancelled, bypass != .unnoticed else { return }
     for volume in disks[0].indices {
       let perBlock = Int(source.blockBytes(ofVolume: volume) / SimulatedDisk.cellBytes)
       let count = disks[0][volume].current.count
@@ -204,6 +208,7 @@ extension SimulatedWorld {
   /// From wherever chaos left it: the application goes on at the source, on what it wrote, and the destination is given up.
   mutating func cancel() throws(SimulationFailure) {
     isCalm = true
+    if bypass == .wanted { bypass = .none }
     hurry()
     if source == nil { startSource() }
     if destination == nil { startDestination() }
@@ -228,8 +233,25 @@ extension SimulatedWorld {
     report.faults["cancelled", default: 0] += 1
   }
 
+  /// The source's host was started anew, which opens what was sealed, and somebody writes. True if it came to that.
+  @discardableResult
+  private mutating func writePastClosedTap() throws(SimulationFailure) -> Bool {
+    guard chance.oneIn(2) else { return false }
+    bypass = .unnoticed
+    for _ in 0..<1 + chance.below(20) { stepPastTap() }
+    report.faults["written after the tap was closed", default: 0] += 1
+    sealAgain()
+    // What was written is here alone, so authority is too.
+    try until("the mark of what was written") {
+      !$0.isInsertionNew && $0.source?.observation(at: $0.clock).authority == .source
+    }
+    try command(.closeTap, until: .tapClosed)
+    return true
+  }
+
   mutating func calm() throws(SimulationFailure) {
     isCalm = true
+    if bypass == .wanted { bypass = .none }
     hurry()
     if source == nil { startSource() }
     if destination == nil { startDestination() }
@@ -246,7 +268,13 @@ extension SimulatedWorld {
     mayWrite = false
     try until("the last request") { $0.requests.isEmpty }
     try command(.closeTap, until: .tapClosed)
+    try writePastClosedTap()
     try command(.prove, until: .proven)
+    if try writePastClosedTap() {
+      tellSource(.command(.fence, id: 0))
+      if source?.stage == .fenced { throw fail("fenced though the source was written after the proof") }
+      try command(.prove, until: .proven)
+    }
     try command(.fence, until: .fenced)
     try checkCopiesAtTheEnd()
     try until("the release") {

@@ -1,0 +1,245 @@
+import AgentProtocol
+import AgentService
+import BlockModel
+import LinuxPlatform
+import Seams
+import Testing
+import VolumeTap
+
+/// What becomes of writes that go past the tap, of taps that are taken out half-way, and of closed sources that somebody
+/// opens: on a kernel of paper, with real agents and a real link.
+@Suite("Writes past the tap", .serialized)
+struct BypassTests {
+  /// Two volumes beneath which taps go, and the agents of both ends.
+  private final class Pair {
+    let kernel = PaperTapKernel()
+    let source: LocalAgent
+    let destination: LocalAgent
+    var settings = PairSettings(attachesDevices: true)
+
+    init() throws {
+      var overrides = AgentInstance.Overrides()
+      overrides.tapOffer = TapOffer(
+        isRoot: true, hasDeviceMapper: true, hasKernelNBD: true, namesBackends: true, hasFuseLoop: false)
+      overrides.tapKernel = kernel
+      source = try LocalAgent(overrides: overrides)
+      destination = try LocalAgent()
+      settings.sizeBytes = 12 << 20
+      settings.port = try Ports.free()
+      for (index, name) in ["disk", "second"].enumerated() {
+        try source.root.makeDisk(name, sizeBytes: settings.sizeBytes, dataBytes: 6 << 20, seed: UInt64(index + 1))
+        try destination.root.makeDisk(name, sizeBytes: settings.sizeBytes)
+      }
+      try configure()
+    }
+
+    func configure() throws {
+      _ = try destination.call(
+        ConfigureSessionCall(fencingNumber: 1, configuration: settings.half(.destination, peer: source.fingerprint)))
+      _ = try source.call(
+        ConfigureSessionCall(fencingNumber: 1, configuration: settings.half(.source, peer: destination.fingerprint)))
+    }
+
+    func path(_ name: String = "disk") -> String { "\(source.root.path)/\(name)" }
+    var hasTap: Bool { kernel.device(path()).tap != nil && kernel.device(path("second")).tap != nil }
+
+    func synchronize() throws {
+      try source.command(.openTap, .source)
+      #expect(hasTap)
+      try source.command(.synchronize, .source)
+      try waitUntilSynchronized()
+    }
+
+    func waitUntilSynchronized() throws {
+      try source.wait(for: "synchronized") { seen in
+        seen.stage == .tracking && seen.connected
+          && seen.volumes.allSatisfy { $0.dirtyBytes == 0 && $0.tapSocket != nil }
+      }
+    }
+
+    /// Past the tap, as whoever has the device without it.
+    func write(_ byte: UInt8, at offset: UInt64, of name: String = "disk") throws {
+      let file = try FileBlockDevice(path: path(name))
+      try [UInt8](repeating: byte, count: 64 << 10).withUnsafeBytes {
+        try file.write(at: offset, from: $0, durable: true)
+      }
+      file.close()
+      kernel.change(path(name)) { $0.writes += 1 }
+    }
+
+    /// Between the withheld ends, as replication left it.
+    func expectEqualCopies(_ comment: Comment, mayHaveFound: Bool = false) throws {
+      let middle = (1 << 20)..<(settings.sizeBytes - 1 << 20)
+      for name in ["disk", "second"] {
+        let one = try source.root.contents(name, sizeBytes: settings.sizeBytes)[middle]
+        let other = try destination.root.contents(name, sizeBytes: settings.sizeBytes)[middle]
+        #expect(one == other, comment)
+      }
+      let found = try source.observation().volumes.reduce(0) { $0 + ($1.mismatchedExtents ?? 0) }
+      #expect(mayHaveFound || found == 0, comment)
+    }
+
+    func expectRefused(_ command: SessionCommand, _ code: AgentFault.Code) throws {
+      let fault = #expect(throws: AgentFault.self) { try source.command(command, .source) }
+      #expect(fault?.code == code, "\(command): \(String(describing: fault))")
+    }
+
+    func waitForRecord(of stage: SessionStage) throws {
+      let path = "\(source.root.path)/state/\(Catalogue.directory(of: settings.session))/record"
+      try source.wait(for: "the record of \(stage)") { _ in
+        ((try? Files.readText(path)) ?? "").contains("stage=\(stage.rawValue)\n")
+      }
+    }
+
+    func journal() throws -> String {
+      try Files.readText("\(source.root.path)/state/\(Catalogue.directory(of: settings.session))/journal.jsonl")
+    }
+  }
+
+  @Test("What is written while the tap is out is copied once it is in again, and nothing is handed over before")
+  func bypassed() throws {
+    let pair = try Pair()
+    try pair.synchronize()
+    pair.kernel.bypass(pair.path())
+    try pair.source.wait(for: "word of it") { $0.volumes[0].tapSocket == nil }
+    try pair.write(0xb1, at: 2 << 20)
+    for command in [SessionCommand.swing] { try pair.expectRefused(command, .wrongStage) }
+    // All that would be copied by now, were anything.
+    try pair.source.command(.resync, .source)
+    #expect(try pair.source.observation().volumes[0].dirtyBytes == UInt64(pair.settings.sizeBytes))
+    try pair.write(0xb2, at: 5 << 20)
+    try pair.source.command(.openTap, .source)
+    try pair.waitUntilSynchronized()
+    try pair.expectEqualCopies("after the tap was put in again")
+    try pair.source.command(.swing, .source)
+    try pair.source.wait(for: .standIn)
+  }
+
+  @Test("A tap that goes in again before anybody noticed that it was out trusts nothing either")
+  func unnoticed() throws {
+    let pair = try Pair()
+    try pair.synchronize()
+    pair.kernel.bypass(pair.path("second"))
+    try pair.write(0xb3, at: 3 << 20, of: "second")
+    try pair.source.command(.openTap, .source)
+    try pair.waitUntilSynchronized()
+    // Comparing online may have come upon it first.
+    try pair.expectEqualCopies("after the tap was put in again", mayHaveFound: true)
+  }
+
+  @Test("What was written while no agent ran is copied, however often agents start before it is")
+  func bypassedWithoutAgent() throws {
+    let pair = try Pair()
+    try pair.synchronize()
+    // Nothing can be copied for now.
+    _ = try pair.destination.command(.cancel, .destination)
+    try pair.source.restart {
+      pair.kernel.bypass(pair.path())
+      try pair.write(0xb4, at: 4 << 20)
+    }
+    try pair.source.wait(for: "the tap") { _ in pair.hasTap }
+    try pair.source.restart()
+    let seen = try pair.source.wait(for: "the tap") { $0.volumes[0].tapSocket != nil }
+    #expect(seen.volumes[0].dirtyBytes == UInt64(pair.settings.sizeBytes), "the mark outlives the second start")
+  }
+
+  @Test("A closed source that was opened by a new start of its host is closed again, and what was written is proven")
+  func openedAfterClosing() throws {
+    let pair = try Pair()
+    try pair.synchronize()
+    try pair.source.command(.closeTap, .source)
+    #expect(pair.kernel.device(pair.path()).isSealed)
+    try pair.waitForRecord(of: .tapClosed)
+    try pair.source.restart {
+      pair.kernel.startAnew()
+      try pair.write(0xb5, at: 2 << 20)
+    }
+    try pair.source.wait(for: "the link") { $0.connected }
+    pair.kernel.change(pair.path("second")) { device in
+      device.isSealed = false
+      device.openers = 1
+    }
+    try pair.expectRefused(.prove, .inUse)
+    pair.kernel.change(pair.path("second")) { $0.openers = 0 }
+    try pair.source.command(.prove, .source)
+    try pair.source.wait(for: .proven)
+    #expect(pair.kernel.device(pair.path()).isSealed && pair.kernel.device(pair.path("second")).isSealed)
+    try pair.expectEqualCopies("after the proof")
+
+    // The same between proof and fence.
+    pair.kernel.change(pair.path()) { $0.isSealed = false }
+    try pair.write(0xb6, at: 3 << 20)
+    try pair.expectRefused(.fence, .wrongStage)
+    #expect(try pair.source.observation().receipt == nil)
+    try pair.source.command(.prove, .source)
+    try pair.source.wait(for: .proven)
+    try pair.expectEqualCopies("after the second proof")
+    try pair.source.command(.fence, .source)
+    try pair.source.wait(for: .fenced)
+  }
+
+  @Test("A device with a table that others gave it doesn't count as closed")
+  func foreignTable() throws {
+    let pair = try Pair()
+    try pair.synchronize()
+    pair.kernel.change(pair.path("second")) { device in
+      device.tap = nil
+      device.isForeign = true
+    }
+    try pair.expectRefused(.closeTap, .failed)
+    #expect(try pair.source.observation().stage == .tracking)
+    try pair.source.command(.openTap, .source)
+    #expect(pair.hasTap)
+    try pair.waitUntilSynchronized()
+    try pair.source.command(.closeTap, .source)
+  }
+
+  @Test("A closing that fails at one volume leaves none without its tap")
+  func halfClosed() throws {
+    let pair = try Pair()
+    try pair.synchronize()
+    pair.kernel.change(pair.path("second")) { $0.openers = 1 }
+    try pair.expectRefused(.closeTap, .inUse)
+    #expect(pair.hasTap && !pair.kernel.device(pair.path()).isSealed)
+    try pair.waitUntilSynchronized()
+    #expect(try !pair.journal().contains("untracked"), "the device was sealed meanwhile")
+  }
+
+  @Test("Somebody who opens the device as its tap is taken out keeps a tap that lives")
+  func openedAtTheSwap() throws {
+    let pair = try Pair()
+    try pair.synchronize()
+    pair.kernel.change(pair.path()) { $0.isOpenedAtSwap = true }
+    try pair.expectRefused(.closeTap, .inUse)
+    #expect(pair.hasTap && pair.kernel.connections == 2)
+    pair.kernel.change(pair.path()) { $0.isOpenedAtSwap = false }
+    try pair.source.command(.closeTap, .source)
+    #expect(!pair.hasTap && pair.kernel.connections == 0)
+  }
+
+  @Test("An insertion that fails leaves no device of the kernel's behind")
+  func failedInsertion() throws {
+    let pair = try Pair()
+    pair.kernel.change(pair.path()) { $0.insertionFails = true }
+    try pair.expectRefused(.openTap, .failed)
+    #expect(pair.kernel.connections == 0)
+    pair.kernel.change(pair.path()) { $0.insertionFails = false }
+    try pair.source.command(.openTap, .source)
+    #expect(pair.hasTap)
+  }
+
+  @Test("Cancel gives the device back writable and without its tap, after a restart too", arguments: [true, false])
+  func cancelAfterRestart(isClosed: Bool) throws {
+    let pair = try Pair()
+    try pair.synchronize()
+    if isClosed { try pair.source.command(.closeTap, .source) }
+    try pair.source.restart()
+    try pair.source.command(.cancel, .source)
+    for name in ["disk", "second"] {
+      let device = pair.kernel.device(pair.path(name))
+      #expect(device.tap == nil && !device.isSealed && !device.hasOrigin, "\(device)")
+    }
+    #expect(pair.kernel.connections == 0)
+    #expect(try pair.source.call(ObserveCall()).sessions.isEmpty)
+  }
+}
