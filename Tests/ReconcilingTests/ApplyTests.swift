@@ -5,6 +5,7 @@ import MigrationModel
 import Planning
 import Reconciling
 import Synchronization
+import TestSupport
 import Testing
 
 @Suite struct ApplyTests {

@@ -4,6 +4,7 @@ import MigrationModel
 import Planning
 import Reconciling
 import Synchronization
+import TestSupport
 
 /// `count` migrations of two volumes each, from hosts of their own (or one) to one virtual machine.
 func samplePlan(

@@ -7,10 +7,12 @@ if ! command -v opa >/dev/null; then
   echo "skipped policy: there is no opa on PATH"
   exit 0
 fi
-denied() { opa eval --fail-defined --format raw --data policy.rego --input "$1" 'data.cmcplan.deny[_]' >/dev/null; [ $? -ne 0 ]; }
+# verdict FILE: what denies it, a reason a line. Fails where opa does.
+verdict() { opa eval --format raw --data policy.rego --input "$1" 'concat("\n", data.cmcplan.deny)'; }
+denied() { local said; said=$(verdict "$1") && [ -n "$said" ]; }
 bad=0
 expect() { if "$@"; then echo "ok - $*"; else echo "not ok - $*"; bad=1; fi; }
-allowed() { ! denied "$1"; }
+allowed() { local said; said=$(verdict "$1") && [ -z "$said" ]; }
 expect allowed "$cases/16-synchronized-no-changes/expected.json"
 expect allowed "$cases/45-automatic-approval/expected.json"
 expect denied "$cases/62-host-not-seen/expected.json"

@@ -16,6 +16,9 @@ import urllib.error
 import urllib.parse
 import urllib.request
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "scripts"))
+from processes import end_in_order  # noqa: E402
+
 REPOSITORY = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 CMCPLAN = os.environ.get("CMCPLAN", REPOSITORY + "/.build-product/cmcplan")
 SPECS = os.environ.get("AZURE_SPECS", REPOSITORY + "/../shared/azure-specs")
@@ -26,6 +29,8 @@ START_SECONDS = 30
 REQUEST_SECONDS = 60
 
 failures = 0
+
+end_in_order()
 
 
 def passed(text):
@@ -57,10 +62,11 @@ def finish():
 
 
 def need_specs(name):
-    """The recordings and OpenAPI files are beside the repository on some machines and nowhere on others."""
+    """The recordings and OpenAPI files are no part of the repository: a machine has them beside it, or where AZURE_SPECS
+    says, or not at all."""
     if os.path.isdir(SPECS):
         return
-    skipped(name, "there is no ../shared/azure-specs on this machine (AZURE_SPECS names another place)")
+    skipped(name, f"set AZURE_SPECS to a directory of the service's OpenAPI files and recordings ({SPECS} is none)")
     sys.exit(0)
 
 
@@ -95,36 +101,43 @@ class Emulator:
             "--subscription", subscription, "--resource-group", group, "--location", location,
             "--time-scale", str(scale), *(["--https"] if https else []), *options,
         ]
-        self.tokens = {}
+        self.process = self.log = None
 
     def __enter__(self):
+        try:
+            self.start()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def start(self):
         self.log = open(self.directory + "/log", "wb")
         self.process = subprocess.Popen(
             self.arguments, stdout=self.log, stderr=self.log, env={**os.environ, "CMC_EMULATOR_CLIENT_SECRET": SECRET})
         end = time.monotonic() + START_SECONDS
         while not os.path.exists(self.directory + "/ready"):
             if self.process.poll() is not None or time.monotonic() > end:
-                self.stop()
                 raise SystemExit("not ok - the emulator starts: " + open(self.directory + "/log").read())
             time.sleep(0.02)
         self.url = open(self.directory + "/ready").read().strip().replace("127.0.0.1", "localhost")
         self.authority = self.directory + "/state/ca.pem" if self.https else None
         self.token = self.sign_in()
-        return self
 
     def __exit__(self, *_):
         self.stop()
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def stop(self):
-        if self.process.poll() is None:
+        if self.process is not None and self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             try:
                 self.process.wait(10)
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
-        self.log.close()
+        if self.log is not None:
+            self.log.close()
 
     def sign_in(self):
         form = urllib.parse.urlencode({

@@ -1,7 +1,13 @@
 """Two agents in directories of their own, spoken to over their own bridges: for benchmarks and tests that need no plan."""
 import contextlib, json, os, shutil, signal, socket, subprocess, time
 
+from processes import Lines, end_in_order
+
 SESSION = "pair/m"
+START_SECONDS = 20
+CALL_SECONDS = 120
+
+end_in_order()
 
 
 class AgentError(Exception):
@@ -24,12 +30,26 @@ class Agent:
     def __init__(self, program, root):
         self.program = program
         self.root = root
+        self.process = self.bridge = None
         os.makedirs(root, exist_ok=True)
-        self.start()
-        self.fingerprint = self.call("hello", oldestVersion=1, newestVersion=1)["fingerprint"]
+        with self.stopped_on_failure():
+            self.start()
+            self.fingerprint = self.call("hello", oldestVersion=1, newestVersion=1)["fingerprint"]
+
+    @contextlib.contextmanager
+    def stopped_on_failure(self):
+        try:
+            yield
+        except BaseException:
+            self.stop()
+            raise
 
     def start(self):
         """`ready_seconds` is from the start of the process to the first answer."""
+        with self.stopped_on_failure():
+            self.start_processes()
+
+    def start_processes(self):
         begun = time.monotonic()
         # A killed agent leaves its socket behind, so that only an answer says that the new one is there.
         self.process = subprocess.Popen(
@@ -38,26 +58,29 @@ class Agent:
             with socket.socket(socket.AF_UNIX) as s:
                 if s.connect_ex(f"{self.root}/agent.sock") == 0:
                     break
-            if time.monotonic() > begun + 20 or self.process.poll() is not None:
+            if time.monotonic() > begun + START_SECONDS or self.process.poll() is not None:
                 raise AgentError(f"the agent in {self.root} did not start")
             time.sleep(0.002)
         self.ready_seconds = time.monotonic() - begun
         self.bridge = subprocess.Popen([self.program, "rpc", "--root", self.root], stdin=subprocess.PIPE,
-                                       stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+                                       stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=0)
+        self.answers = Lines(self.bridge.stdout)
         self.number = 0
 
     def call(self, method, **parameters):
         self.number += 1
         message = {"jsonrpc": "2.0", "id": self.number, "method": method, "params": parameters}
         try:
-            self.bridge.stdin.write(json.dumps(message) + "\n")
-            self.bridge.stdin.flush()
-            line = self.bridge.stdout.readline()
-        except OSError as error:
+            self.bridge.stdin.write(json.dumps(message).encode() + b"\n")
+            answer = None
+            # What was asked before, and answered too late, is no answer to this.
+            while answer is None or answer["id"] != self.number:
+                line = self.answers.next(CALL_SECONDS)
+                if not line:
+                    raise AgentError(f"{method}: the agent hung up")
+                answer = json.loads(line)
+        except (OSError, ValueError) as error:
             raise AgentError(f"{method}: {error}") from error
-        if not line:
-            raise AgentError(f"{method}: the agent hung up")
-        answer = json.loads(line)
         if "error" in answer:
             raise AgentError(f"{method}: {answer['error']}")
         return answer["result"]
@@ -85,6 +108,8 @@ class Agent:
         self.close_bridge()
 
     def close_bridge(self):
+        if self.bridge is None:
+            return
         self.bridge.kill()
         self.bridge.wait()
         for stream in (self.bridge.stdin, self.bridge.stdout):
@@ -93,7 +118,7 @@ class Agent:
 
     def stop(self):
         self.close_bridge()
-        if self.process.poll() is None:
+        if self.process is not None and self.process.poll() is None:
             self.process.terminate()
             try:
                 self.process.wait(10)

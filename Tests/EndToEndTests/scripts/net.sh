@@ -3,7 +3,7 @@
 # after common.sh, inside the name spaces that `net_enter` makes; all of it vanishes with them.
 
 # net_enter ARGUMENT…: runs the script again in name spaces where it may make networks and mounts; where that can't be
-# had, says so by name and ends.
+# had, says so by name and ends. Their mounts are private, both ways: what hosts mount is seen by nobody else.
 net_enter() {
   [ -n "${CMC_NET:-}" ] && return
   local why=
@@ -11,7 +11,7 @@ net_enter() {
   [ -x /usr/sbin/sshd ] || why="it needs sshd (openssh-server)"
   command -v sudo >/dev/null || why="it needs sudo"
   command -v ip >/dev/null || why="it needs ip (iproute2)"
-  [ -n "$why" ] || unshare --mount --net --pid --fork --mount-proc bash -c "
+  [ -n "$why" ] || unshare --mount --propagation private --net --pid --fork --mount-proc bash -c "
     ip link set lo up && ip link add name a type veth peer name b && mkdir -p $LAB/probe && mount -t tmpfs none $LAB/probe &&
     mkdir $LAB/probe/{u,w,r} && mount -t overlay overlay -o lowerdir=/,upperdir=$LAB/probe/u,workdir=$LAB/probe/w $LAB/probe/r" \
     >/dev/null 2>&1 || why="network name spaces and overlay mounts can't be made here"
@@ -21,7 +21,16 @@ net_enter() {
     exit 0
   fi
   rm -rf "$LAB"
-  CMC_NET=1 exec unshare --mount --net --pid --fork --kill-child --mount-proc "$0" "$@"
+  # `unshare --fork` ignores SIGINT and SIGTERM, so it is not what this process becomes: the signal is handed to the
+  # script, the only child of unshare, which cleans up. It is killed where this process is.
+  local status inner
+  CMC_NET=1 unshare --mount --propagation private --net --pid --fork --kill-child --mount-proc "$0" "$@" &
+  NET_UNSHARE=$!
+  trap 'read -r inner <"/proc/$NET_UNSHARE/task/$NET_UNSHARE/children"; kill -TERM ${inner:-}' INT TERM
+  trap - EXIT
+  # A wait that a signal broke off is waited for again.
+  while wait "$NET_UNSHARE"; status=$?; kill -0 "$NET_UNSHARE" 2>/dev/null; do :; done
+  exit "$status"
 }
 
 # net_create: the operator's own end: loopback, keys, an SSH configuration that touches nobody's home directory.
@@ -142,7 +151,7 @@ host_start() {
   net=$(cat "$host/net.pid")
   # Not this test's environment: there are secrets in it.
   env -i "PATH=$PATH" nsenter --net="/proc/$net/ns/net" \
-    unshare --mount --pid --uts --ipc --fork --kill-child 2>/dev/null bash -c '
+    unshare --mount --propagation private --pid --uts --ipc --fork --kill-child 2>/dev/null bash -c '
       hostname $1
       root=$2/hosts/$1/root
       mount -t proc proc $root/proc

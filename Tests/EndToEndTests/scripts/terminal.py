@@ -18,6 +18,8 @@ import sys
 import termios
 import time
 
+from processes import end_in_order
+
 
 def main(arguments):
     columns, limit, log = 80, 60.0, None
@@ -44,7 +46,12 @@ def main(arguments):
     if process == 0:
         os.execvp(command[0], command)
     fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-    return Person(process, master, log, time.monotonic() + limit).play(actions)
+    end_in_order()
+    person = Person(process, master, log, time.monotonic() + limit)
+    try:
+        return person.play(actions)
+    finally:
+        person.leave()
 
 
 class Person:
@@ -96,11 +103,16 @@ class Person:
             if self.code < 0:
                 self.code = 128 - self.code
 
-    def miss(self, what):
-        self.save()
+    def leave(self):
+        """Nobody is left at the terminal, whatever went wrong."""
         if self.code is None:
             os.kill(self.process, signal.SIGKILL)
             os.waitpid(self.process, 0)
+            self.code = 128 + signal.SIGKILL
+
+    def miss(self, what):
+        self.save()
+        self.leave()
         print(f"{what}; the last it showed:\n{self.shown[-1500:].decode(errors='replace')}")
         return 99
 

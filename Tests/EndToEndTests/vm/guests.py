@@ -7,22 +7,51 @@ import pathlib
 import shutil
 import signal
 import subprocess
+import sys
+import tempfile
 import time
 
 HERE = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent / "scripts"))
+from processes import Lines, end_in_order  # noqa: E402
+
 AGENT_ROOT = "/var/lib/cmcplan"
 BOOT_SECONDS = 240
 CALL_SECONDS = 120
+BUILD_SECONDS = 1800
 
 
 class Failure(Exception):
     """What a check found."""
 
 
+def build_image(directory):
+    """Makes the guests' image: all of it or none, whatever ends the making."""
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    making = pathlib.Path(tempfile.mkdtemp(prefix=directory.name + ".making.", dir=directory.parent))
+    # A process group of its own, which is ended whole, and mounts of its own, which go with it: debootstrap makes some.
+    command = ["unshare", "--mount", "--propagation", "private", str(HERE / "vmlab"), "build", str(making)]
+    build = None
+    try:
+        with open(making / "build.log", "w+", errors="replace") as log:
+            build = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+            if build.wait(timeout=BUILD_SECONDS) != 0:
+                log.seek(0)
+                raise Failure(log.read().strip()[-300:])
+        making.chmod(0o755)
+        shutil.rmtree(directory, ignore_errors=True)
+        making.rename(directory)
+    finally:
+        if build and build.poll() is None:
+            os.killpg(build.pid, signal.SIGKILL)
+            build.wait()
+        shutil.rmtree(making, ignore_errors=True)
+
+
 class Guest:
     def __init__(self, lab, name, port, forwards=()):
         self.lab, self.name, self.port, self.forwards = lab, name, port, list(forwards)
-        self.channel = None
+        self.channel = self.answers = None
         self.number = 0
         self.servers = []
         self.disks = {}
@@ -111,11 +140,17 @@ class Guest:
         if self.channel is None:
             self.channel = subprocess.Popen(
                 self.ssh_command("cmcagent", "rpc", "--root", AGENT_ROOT), stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE, text=True, bufsize=1)
+                stdout=subprocess.PIPE, bufsize=0)
+            self.answers = Lines(self.channel.stdout)
         self.number += 1
         line = json.dumps({"jsonrpc": "2.0", "id": self.number, "method": method, "params": parameters})
-        self.channel.stdin.write(line + "\n")
-        answer = json.loads(self.channel.stdout.readline() or '{"error": {"message": "the agent hung up"}}')
+        try:
+            self.channel.stdin.write(line.encode() + b"\n")
+            answer = json.loads(self.answers.next(CALL_SECONDS) or '{"error": {"message": "the agent hung up"}}')
+        except (OSError, ValueError) as problem:
+            # What is still under way would be taken for the next call's answer.
+            self.hang_up()
+            raise Failure(f"{self.name}: {method} {parameters.get('command', '')}: {problem}") from problem
         if "error" in answer:
             raise Failure(f"{self.name}: {method} {parameters.get('command', '')}: {answer['error']['message']}")
         return answer["result"]

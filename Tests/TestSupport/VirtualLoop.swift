@@ -1,11 +1,10 @@
-import BlockModel
+package import BlockModel
 import Seams
 import Synchronization
-import TestSupport
 
 /// Runs tasks on the calling thread, one job at a time, in an order that a seed decides, on a clock that jumps to the
 /// next sleeper when nothing else can run. The same seed runs the same way.
-final class VirtualLoop: TaskExecutor, TimeSource {
+package final class VirtualLoop: TaskExecutor, TimeSource {
   private struct Sleeper {
     var id: UInt64
     var at: Double
@@ -19,23 +18,23 @@ final class VirtualLoop: TaskExecutor, TimeSource {
     var nextID: UInt64 = 0
   }
   private let state = Mutex(State())
-  let random: SeededRandom
-  static let start = WallTime(secondsSince1970: 1_893_456_000)
+  package let random: SeededRandom
+  package static let start = WallTime(secondsSince1970: 1_893_456_000)
 
-  init(seed: UInt64) { random = SeededRandom(seed: seed) }
+  package init(seed: UInt64) { random = SeededRandom(seed: seed) }
 
-  func monotonicNow() -> MonotonicTime {
+  package func monotonicNow() -> MonotonicTime {
     MonotonicTime(nanoseconds: 1_000_000_000 + UInt64(state.withLock(\.now) * 1e9))
   }
-  func wallNow() -> WallTime { Self.start.adding(seconds: state.withLock(\.now)) }
-  func skip(seconds: Double) { state.withLock { $0.now += seconds } }
+  package func wallNow() -> WallTime { Self.start.adding(seconds: state.withLock(\.now)) }
+  package func skip(seconds: Double) { state.withLock { $0.now += seconds } }
 
-  func enqueue(_ job: consuming ExecutorJob) {
+  package func enqueue(_ job: consuming ExecutorJob) {
     let job = UnownedJob(job)
     state.withLock { $0.jobs.append(job) }
   }
 
-  func pause(seconds: Double) async {
+  package func pause(seconds: Double) async {
     let id = state.withLock { state in
       state.nextID += 1
       return state.nextID
@@ -62,7 +61,7 @@ final class VirtualLoop: TaskExecutor, TimeSource {
   }
 
   /// Nil where everything waits for something that never comes.
-  func run<Value: Sendable>(_ body: @escaping @Sendable () async -> Value) -> Value? {
+  package func run<Value: Sendable>(_ body: @escaping @Sendable () async -> Value) -> Value? {
     let result = Box<Value>()
     Task(executorPreference: self) {
       let value = await body()
