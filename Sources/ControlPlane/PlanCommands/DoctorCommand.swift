@@ -1,4 +1,5 @@
 package import ArgumentParser
+import ARMClient
 import BlockModel
 import Diagnostics
 import MigrationModel
@@ -37,6 +38,9 @@ package struct DoctorCommand: AsyncParsableCommand {
       let observation = await ObserveRun(
         plan: document.plan, gateways: world.gateways, services: world.services
       ).observe()
+      for (name, report) in world.credentials.sorted(by: { $0.key < $1.key }) {
+        checks.append(Self.credentialCheck(name, await report()))
+      }
       checks += Self.cloudChecks(document.plan, observation)
       let changes = diff(
         document.plan, observation, options: PlanningOptions(now: world.services.time.wallNow(), digest: sha256))
@@ -60,6 +64,12 @@ package struct DoctorCommand: AsyncParsableCommand {
       }
     }
     return found.sorted { $0.key < $1.key }.flatMap(\.value)
+  }
+
+  static func credentialCheck(_ integration: String, _ report: CredentialReport) -> Check {
+    Check(
+      "integration \(integration)", "credential", report.failure == nil ? .ok : .failed,
+      report.failure.map { "\($0.code): \($0.message)" } ?? report.text, advice: report.failure?.advice ?? "")
   }
 
   static func cloudChecks(_ plan: MigrationPlan, _ observation: Observation) -> [Check] {
