@@ -35,7 +35,7 @@ import Testing
     #expect(transport.requests[0].url.hasSuffix("/oauth2/v2.0/token"))
     #expect(Self.form(transport.requests[0]).contains("client_secret=p%26ss%3Dw%20rd"))
     #expect(transport.requests[1].headers.contains(HTTPHeader("Authorization", "Bearer scripted-token")))
-    #expect(await gateway.credentialAttempts().map(\.source) == ["environment"])
+    #expect(await gateway.credentialReport().attempts.map(\.source) == ["environment"])
   }
 
   @Test func aFederatedTokenIsReadFromItsFileEachTime() async throws {
@@ -56,7 +56,7 @@ import Testing
     #expect(Self.form(transport.requests[0]).contains("client_assertion=first.jwt"))
     #expect(Self.form(transport.requests[0]).contains("client_assertion_type=urn%3Aietf%3Aparams%3Aoauth"))
     #expect(Self.form(transport.requests[2]).contains("client_assertion=second.jwt"))
-    #expect(await gateway.credentialAttempts().map(\.source) == ["environment", "workload identity"])
+    #expect(await gateway.credentialReport().attempts.map(\.source) == ["environment", "workload identity"])
   }
 
   @Test func aManagedIdentityAnswersWithNumbersInQuotes() async throws {
@@ -84,7 +84,7 @@ import Testing
     #expect(try await gateway.machine("erp-db") == nil)
     #expect(transport.requests[1].headers.contains(HTTPHeader("Authorization", "Bearer from-az")))
     #expect(children.commands.first?.arguments.prefix(2) == ["account", "get-access-token"])
-    let attempts = await gateway.credentialAttempts()
+    let attempts = await gateway.credentialReport().attempts
     #expect(attempts.map(\.source) == ["environment", "workload identity", "managed identity", "az CLI"])
     #expect(attempts.last?.skippedBecause == nil)
     #expect(attempts[2].skippedBecause == "no metadata service answers here")

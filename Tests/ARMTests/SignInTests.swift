@@ -164,12 +164,12 @@ import Testing
     #expect(asked.url == "https://github.example/token?version=2&audience=api%3A%2F%2FAzureADTokenExchange")
     #expect(asked.headers.contains(HTTPHeader("Authorization", "Bearer request-s3cret")))
     #expect(Self.field("client_assertion", transport.requests[1]) == "github.jwt")
+    let report = await gateway.credentialReport()
+    #expect(report.failure == nil)
     #expect(
-      await gateway.credentialReport() == [
-        "environment: not used, neither AZURE_CLIENT_ID nor ARM_CLIENT_ID is set together with its _CLIENT_SECRET or "
-          + "_CLIENT_CERTIFICATE_PATH", "workload identity: in use",
-        "managed identity: not tried, an earlier one decided",
-      ])
+      report.text
+        == "workload identity; not environment (neither AZURE_CLIENT_ID nor ARM_CLIENT_ID is set together with its "
+        + "_CLIENT_SECRET or _CLIENT_CERTIFICATE_PATH)")
   }
 
   @Test func aWorkflowWithoutThePermissionIsToldSo() async throws {
@@ -182,6 +182,9 @@ import Testing
     #expect(error?.code == "CMC3102")
     #expect(error?.advice.contains("id-token: write") == true)
     #expect(error?.description.contains("s3cret") == false)
+    let report = await gateway.credentialReport()
+    #expect(report.failure != nil)
+    #expect(!report.text.contains("s3cret"))
   }
 
   @Test func aManagedIdentityThatIsBeingAssignedIsWaitedForAndAppServiceHasItsOwn() async throws {

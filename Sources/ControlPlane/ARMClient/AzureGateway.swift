@@ -121,21 +121,11 @@ package final class AzureGateway: CloudGateway {
     }
   }
 
-  /// Which credential is in use, and why those before it are not. Empty before the first call.
-  package func credentialAttempts() async -> [TokenProvider.Attempt] { await tokens.attempts }
-
-  /// Signs in, where nobody did yet, and tells in the order of trying what became of each source: one line each, for
-  /// `doctor`. Where none works the last line says why; nothing is thrown.
-  package func credentialReport() async -> [String] {
+  /// Signs in, where nobody did yet, and says by which credential. No secret is in it.
+  package func credentialReport() async -> CredentialReport {
     var failure: GatewayError?
     do throws(GatewayError) { _ = try await tokens.token() } catch { failure = error }
-    let attempts = await tokens.attempts
-    var lines = attempts.map { attempt in
-      attempt.skippedBecause.map { "\(attempt.source): not used, \($0)" } ?? "\(attempt.source): in use"
-    }
-    lines += await tokens.names.dropFirst(attempts.count).map { "\($0): not tried, an earlier one decided" }
-    if let failure { lines.append("\(failure)") }
-    return lines
+    return CredentialReport(attempts: await tokens.attempts, failure: failure)
   }
 
   func newDeadline() -> MonotonicTime {

@@ -19,12 +19,15 @@ package struct RetryPolicy: Sendable, Equatable {
     case again(afterSeconds: Double, why: String, throttled: Bool)
   }
 
-  /// `attempt` counts from 1; throttled ones don't count. `safe`: sending twice does no harm. `chance`: 0 ..< 1.
-  package func decide(_ outcome: Outcome, attempt: Int, safe: Bool, chance: Double) -> Decision {
+  /// `attempt` counts from 1; throttled ones don't count there, but in `refusals`, this one too. `safe`: sending twice
+  /// does no harm. `chance`: 0 ..< 1.
+  package func decide(_ outcome: Outcome, attempt: Int, refusals: Int = 0, safe: Bool, chance: Double) -> Decision {
     switch outcome {
     case .answered(429, let retryAfter):
+      // Where it isn't said, or said to be no time at all, each refusal makes the next wait longer.
+      let said = retryAfter.flatMap { $0 > 0 ? $0 : nil }
       return .again(
-        afterSeconds: retryAfter ?? delay(attempt, chance), why: "throttled by the service", throttled: true)
+        afterSeconds: said ?? delay(max(1, refusals), chance), why: "throttled by the service", throttled: true)
     case .answered(let status, let retryAfter) where status == 408 || (500...599).contains(status):
       guard safe, attempt < attempts, status != 501 else { return .stand }
       return .again(

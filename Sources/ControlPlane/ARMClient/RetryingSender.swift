@@ -60,6 +60,7 @@ struct RetryingSender: Sendable {
     _ request: HTTPRequest, buckets: [ThrottleBucket] = [], safe: Bool, deadline: MonotonicTime, while action: String
   ) async throws(GatewayError) -> HTTPResponse {
     var attempt = 1
+    var refusals = 0
     while true {
       try await admit(buckets, deadline: deadline, while: action)
       let response: HTTPResponse?
@@ -74,7 +75,9 @@ struct RetryingSender: Sendable {
         failure = error
         outcome = .failed(error)
       }
-      let decision = policy.decide(outcome, attempt: attempt, safe: safe, chance: services.chance())
+      if response?.status == 429 { refusals += 1 }
+      let decision = policy.decide(
+        outcome, attempt: attempt, refusals: refusals, safe: safe, chance: services.chance())
       if case .again(let seconds, let why, let throttled) = decision {
         let now = services.time.monotonicNow()
         if now.adding(seconds: seconds) <= deadline {
@@ -103,7 +106,12 @@ struct RetryingSender: Sendable {
     let now = services.time.monotonicNow()
     let remaining = ThrottleBudgets.remaining(response)
     budgets.withBudgets { $0.answered(buckets, remaining: remaining, now: now) }
-    if response.status == 429, let bucket = Self.refusing(response, buckets) {
+    if response.status == 429 {
+      let body = ARMErrorBody.read(response.body)
+      guard
+        let bucket = ThrottleBucket.refused(
+          buckets, codes: body?.allCodes ?? [], target: Self.bucketName(body))
+      else { return response }
       let seconds = RetryAfter.seconds(response) ?? policy.firstDelaySeconds
       budgets.withBudgets { $0.refused(bucket, retryAfterSeconds: seconds, now: now) }
     }
@@ -136,16 +144,14 @@ struct RetryingSender: Sendable {
     }
   }
 
-  /// Which of the buckets a 429 is about: Azure Resource Manager's own for the subscription, or Compute's.
-  private static func refusing(_ response: HTTPResponse, _ buckets: [ThrottleBucket]) -> ThrottleBucket? {
-    let isCompute = ARMErrorBody.read(response.body)?.allCodes.contains("TooManyRequests") == true
-    return buckets.first { $0.machine.isEmpty != isCompute } ?? buckets.first
+  /// "CreateUpdateDisks3Min", where a refusal names it.
+  private static func bucketName(_ body: ARMErrorBody?) -> String? {
+    body?.details?.first { $0.code == "TooManyRequests" }?.target
   }
 
   /// ": CreateUpdateDisks3Min bucket empty", where the refusal names it.
   private static func emptyBucket(_ response: HTTPResponse) -> String {
-    let detail = ARMErrorBody.read(response.body)?.details?.first { $0.code == "TooManyRequests" }
-    return detail?.target.map { ": \($0.prefix(80)) bucket empty" } ?? ""
+    bucketName(ARMErrorBody.read(response.body)).map { ": \($0.prefix(80)) bucket empty" } ?? ""
   }
 
   static func error(_ failure: HTTPTransportError?, while action: String) -> GatewayError {

@@ -2,17 +2,29 @@ import BlockModel
 
 /// One of the buckets that the service counts requests by.
 struct ThrottleBucket: Sendable, Hashable {
-  enum Kind: String, Sendable {
+  /// Azure Resource Manager's own, and Compute's groups of operations by the names that its answers give them.
+  enum Kind: String, Sendable, CaseIterable {
     case subscriptionReads = "subscription reads"
     case subscriptionWrites = "subscription writes"
     case subscriptionDeletes = "subscription deletes"
-    case machineReads = "LowCostGet"
+    case cheapReads = "LowCostGet"
+    case lists = "HighCostGet"
     case machineWrites = "PutVM"
     case machineDisks = "AttachDetachVMDisks"
-    case machineOperations = "GetOperation"
+    case operations = "GetOperation"
+    case diskWrites = "CreateUpdateDisks"
+    case diskDeletes = "DeleteDisks"
+
+    /// Whether Compute counts it, and not the manager in front of it.
+    var isCompute: Bool {
+      switch self {
+      case .subscriptionReads, .subscriptionWrites, .subscriptionDeletes: false
+      default: true
+      }
+    }
   }
   var kind: Kind
-  /// Path of the machine in lower case; "" for the subscription's.
+  /// Path of the machine in lower case; "" for what counts for the whole subscription.
   var machine = ""
 
   /// For the operator: "AttachDetachVMDisks of erp-db".
@@ -20,18 +32,21 @@ struct ThrottleBucket: Sendable, Hashable {
     machine.isEmpty ? kind.rawValue : "\(kind.rawValue) of \(machine.split(separator: "/").last ?? "")"
   }
 
-  /// Requests that it holds, and how fast it fills. Source: FACTS, throttling.
-  var limits: (capacity: Double, perSecond: Double) {
-    switch kind {
-    case .subscriptionReads: (250, 25)
-    case .subscriptionWrites, .subscriptionDeletes: (200, 10)
-    case .machineReads: (36, 12.0 / 60)
-    case .machineWrites, .machineDisks: (12, 4.0 / 60)
-    case .machineOperations: (45, 15.0 / 60)
+  /// Requests that it holds, and how fast it fills; nil where that isn't documented and only a refusal tells. Source:
+  /// FACTS, throttling.
+  var limits: (capacity: Double, perSecond: Double)? {
+    switch (kind, machine.isEmpty) {
+    case (.subscriptionReads, _): (250, 25)
+    case (.subscriptionWrites, _), (.subscriptionDeletes, _): (200, 10)
+    case (.cheapReads, false): (36, 12.0 / 60)
+    case (.machineWrites, false), (.machineDisks, false): (12, 4.0 / 60)
+    case (.operations, false): (45, 15.0 / 60)
+    default: nil
     }
   }
 
   /// Which buckets a request is counted in. `resource`: path of what an operation's URL is about, nil for other requests.
+  /// Compute counts by machine first, then for the whole subscription.
   static func buckets(_ method: HTTPRequest.Method, path: String, operationOf resource: String?) -> [ThrottleBucket] {
     let first: Kind =
       switch method {
@@ -40,16 +55,39 @@ struct ThrottleBucket: Sendable, Hashable {
       case .put, .patch, .post: .subscriptionWrites
       }
     var found = [ThrottleBucket(kind: first)]
-    if let resource {
-      if let machine = machine(in: resource) {
-        found.append(ThrottleBucket(kind: .machineOperations, machine: machine))
-      }
-    } else if let machine = machine(in: path) {
-      let kind: Kind =
-        method == .get ? .machineReads : path.lowercased().contains("/attachdetach") ? .machineDisks : .machineWrites
-      found.append(ThrottleBucket(kind: kind, machine: machine))
+    let machine = machine(in: resource ?? path)
+    guard let group = resource == nil ? group(method, path: path, isMachine: machine != nil) : .operations else {
+      return found
     }
+    if let machine { found.append(ThrottleBucket(kind: group, machine: machine)) }
+    found.append(ThrottleBucket(kind: group))
     return found
+  }
+
+  /// Compute's group of operations; nil where another service answers.
+  private static func group(_ method: HTTPRequest.Method, path: String, isMachine: Bool) -> Kind? {
+    let plain = path.lowercased()
+    if isMachine {
+      return method == .get ? .cheapReads : plain.contains("/attachdetach") ? .machineDisks : .machineWrites
+    }
+    guard let type = plain.firstRange(of: "/microsoft.compute/disks") else { return nil }
+    switch method {
+    case .get: return plain[type.upperBound...].count > 1 ? .cheapReads : .lists
+    case .delete: return .diskDeletes
+    case .put, .patch, .post: return .diskWrites
+    }
+  }
+
+  /// Which of a request's buckets a 429 is about: the one that the answer names. Nil where it names none: then nobody
+  /// else is held up.
+  static func refused(_ buckets: [ThrottleBucket], codes: [String], target: String?) -> ThrottleBucket? {
+    // "SubscriptionRequestsThrottled" is the manager's own.
+    if codes.contains(where: { $0.hasSuffix("RequestsThrottled") }) { return buckets.first { !$0.kind.isCompute } }
+    let compute = buckets.filter(\.kind.isCompute)
+    // "AttachDetachVMDisksResource" is the machine's; "…SubscriptionMaximum", "CreateUpdateDisks3Min" are everybody's.
+    guard let target else { return compute.first }
+    let isMachine = target.hasSuffix("Resource")
+    return compute.first { target.hasPrefix($0.kind.rawValue) && $0.machine.isEmpty != isMachine } ?? compute.first
   }
 
   /// "/subscriptions/…/virtualmachines/erp-db" of a URL or path below it.
@@ -124,13 +162,14 @@ struct ThrottleBudgets: Sendable {
   }
 
   private mutating func refill(_ bucket: ThrottleBucket, _ now: MonotonicTime) {
-    let (capacity, perSecond) = bucket.limits
     guard var level = levels[bucket] else {
       if levels.count >= Self.bucketLimit { forgetFullest() }
-      levels[bucket] = Level(tokens: capacity, at: now)
+      levels[bucket] = Level(tokens: bucket.limits?.capacity ?? .infinity, at: now)
       return
     }
-    level.tokens = min(capacity, level.tokens + max(0, now.seconds(since: level.at)) * perSecond)
+    if let (capacity, perSecond) = bucket.limits {
+      level.tokens = min(capacity, level.tokens + max(0, now.seconds(since: level.at)) * perSecond)
+    }
     level.at = now
     if let closed = level.closedUntil, closed <= now { level.closedUntil = nil }
     levels[bucket] = level
@@ -147,8 +186,8 @@ struct ThrottleBudgets: Sendable {
     guard let level = levels[bucket] else { return 0 }
     var seconds = 0.0
     if let closed = level.closedUntil, closed > now { seconds = closed.seconds(since: now) }
-    if knowsRates, level.tokens < 1 {
-      seconds = max(seconds, (1 - level.tokens) / bucket.limits.perSecond + Self.graceSeconds)
+    if knowsRates, let limits = bucket.limits, level.tokens < 1 {
+      seconds = max(seconds, (1 - level.tokens) / limits.perSecond + Self.graceSeconds)
     }
     return seconds
   }
@@ -159,9 +198,9 @@ struct ThrottleBudgets: Sendable {
       refill(bucket, now)
       guard var level = levels[bucket] else { continue }
       level.outstanding = max(0, level.outstanding - 1)
-      if let left = remaining[bucket.kind] {
+      if let left = remaining[bucket.kind], let limits = bucket.limits {
         // What is still on its way will be taken from it.
-        level.tokens = min(bucket.limits.capacity, Double(left - level.outstanding))
+        level.tokens = min(limits.capacity, Double(left - level.outstanding))
       }
       levels[bucket] = level
     }
@@ -180,7 +219,7 @@ struct ThrottleBudgets: Sendable {
     refill(bucket, now)
     guard var level = levels[bucket] else { return }
     let until = now.adding(seconds: retryAfterSeconds)
-    level.tokens = min(level.tokens, 0)
+    if bucket.limits != nil { level.tokens = min(level.tokens, 0) }
     level.closedUntil = max(level.closedUntil ?? until, until)
     levels[bucket] = level
   }

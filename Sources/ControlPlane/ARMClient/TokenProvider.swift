@@ -27,7 +27,28 @@ package protocol TokenSource: Sendable {
   func fetch() async throws(TokenFailure) -> AccessToken
 }
 
-/// Tokens for one integration: kept in memory only, renewed before they expire, one renewal for many callers.
+/// How an integration signs in.
+package struct CredentialReport: Sendable, Equatable {
+  /// What became of each source, in the order of trying.
+  package var attempts: [TokenProvider.Attempt]
+  package var failure: GatewayError?
+  package init(attempts: [TokenProvider.Attempt], failure: GatewayError?) {
+    self.attempts = attempts
+    self.failure = failure
+  }
+
+  /// "managed identity; not environment (…), not workload identity (…)".
+  package var text: String {
+    let used = attempts.first { $0.skippedBecause == nil }?.source
+    let skipped = attempts.compactMap { attempt in
+      attempt.skippedBecause.map { "not \(attempt.source) (\($0))" }
+    }
+    return ([used ?? "none"] + (skipped.isEmpty ? [] : [skipped.joined(separator: ", ")])).joined(separator: "; ")
+  }
+}
+
+/// Tokens for one integration: kept in memory only, renewed before they expire, one renewal for many callers. The source
+/// that had the first one has all of a run: who acts must not change in its middle.
 package actor TokenProvider {
   /// Renewed when this much of its life is left, or half of it where it lives shorter.
   package static let renewalMarginSeconds = 300.0
@@ -51,14 +72,13 @@ package actor TokenProvider {
   private var isRenewing = false
   private var waiting: [CheckedContinuation<Result<AccessToken, GatewayError>, Never>] = []
   private(set) package var attempts: [Attempt] = []
+  /// Where the first token came from.
+  private var chosen: (any TokenSource)?
 
   package init(sources: [any TokenSource], time: any TimeSource) {
     self.sources = sources
     self.time = time
   }
-
-  /// Names of all sources, in the order of trying.
-  package var names: [String] { sources.map(\.name) }
 
   package func token() async throws(GatewayError) -> Secret {
     while true {
@@ -108,12 +128,30 @@ package actor TokenProvider {
   }
 
   private func fetch() async throws(GatewayError) -> AccessToken {
+    guard let chosen else { return try await choose() }
+    do throws(TokenFailure) {
+      return try await chosen.fetch()
+    } catch {
+      switch error {
+      case .failed(let error): throw error
+      case .notConfigured(let why):
+        throw GatewayError(
+          code: AzureFaultCode.noCredential,
+          message: "the credential of this run (\(chosen.name)) gives no further token: \(why)",
+          advice: "no other one is taken in the middle of a run; mend it, or run again to use what is there then",
+          disposition: .retry(afterSeconds: 15))
+      }
+    }
+  }
+
+  private func choose() async throws(GatewayError) -> AccessToken {
     var tried: [Attempt] = []
     defer { attempts = tried }
     for source in sources {
       do throws(TokenFailure) {
         let token = try await source.fetch()
         tried.append(Attempt(source: source.name, skippedBecause: nil))
+        chosen = source
         return token
       } catch {
         switch error {

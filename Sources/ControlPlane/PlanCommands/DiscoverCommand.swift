@@ -14,8 +14,6 @@ package struct DiscoverCommand: AsyncParsableCommand {
       A host is one of the plan's (with --file), or [USER@]ADDRESS[:PORT]. Nothing is written on it. The I/O rate is that \
       of two seconds; the change of a day is what was written since the host started, spread evenly: an upper bound.
       """)
-  enum Format: String, ExpressibleByArgument, CaseIterable { case text, json }
-
   @Option(name: [.short, .long], help: ArgumentHelp("A plan whose hosts are meant.", valueName: "plan"))
   var file: String?
   @Argument(help: ArgumentHelp("Hosts; with --file, all of the plan where none is named.", valueName: "host"))

@@ -1,4 +1,5 @@
 package import ArgumentParser
+import ARMClient
 import BlockModel
 import Diagnostics
 import MigrationModel
@@ -35,6 +36,9 @@ package struct DoctorCommand: AsyncParsableCommand {
       }
       checks += await hostChecks(opened.document, world, machine)
       let observation = await opened.observe()
+      for (name, report) in world.credentials.sorted(by: { $0.key < $1.key }) {
+        checks.append(Self.credentialCheck(name, await report()))
+      }
       checks += Self.cloudChecks(opened.plan, observation)
       let changes = diff(opened.plan, observation, options: opened.planning())
       checks += Self.migrationChecks(changes)
@@ -57,6 +61,12 @@ package struct DoctorCommand: AsyncParsableCommand {
       }
     }
     return found.sorted { $0.key < $1.key }.flatMap(\.value)
+  }
+
+  static func credentialCheck(_ integration: String, _ report: CredentialReport) -> Check {
+    Check(
+      "integration \(integration)", "credential", report.failure == nil ? .ok : .failed,
+      report.failure.map { "\($0.code): \($0.message)" } ?? report.text, advice: report.failure?.advice ?? "")
   }
 
   static func cloudChecks(_ plan: MigrationPlan, _ observation: Observation) -> [Check] {

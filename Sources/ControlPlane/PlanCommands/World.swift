@@ -16,6 +16,8 @@ import Synchronization
 /// What a run acts on and with: gateways made of the plan, clocks, and where its journal goes.
 struct World {
   let gateways: Gateways
+  /// How each integration signs in; empty where clouds aren't reached.
+  let credentials: [String: @Sendable () async -> CredentialReport]
   /// The gateway to hosts, with what only some commands ask of it.
   let deployer: HostDeployer
   let services: RunServices
@@ -30,11 +32,14 @@ struct World {
     let time = SystemTime()
     let pausing = TaskPause()
     var clouds: [String: any CloudGateway] = [:]
+    var credentials: [String: @Sendable () async -> CredentialReport] = [:]
     if withClouds {
       for (name, integration) in document.plan.integrations {
-        clouds[name] = try AzureGateway(
+        let gateway = try AzureGateway(
           integration: integration, time: time, random: SystemRandom(), environment: environment,
           children: PosixChildProcesses(), onWait: { report(.note("\($0)")) })
+        clouds[name] = gateway
+        credentials[name] = { await gateway.credentialReport() }
       }
     }
     let hosts = deployer(environment)
@@ -42,7 +47,8 @@ struct World {
       time: time, pause: { seconds in try? await pausing.pause(seconds: seconds) }, journal: journal ?? NoJournal(),
       digest: sha256, report: report)
     return World(
-      gateways: Gateways(clouds: clouds, hosts: hosts), deployer: hosts, services: services, who: caller(environment))
+      gateways: Gateways(clouds: clouds, hosts: hosts), credentials: credentials, deployer: hosts, services: services,
+      who: caller(environment))
   }
 
   /// The way to hosts; its connections are closed at the end of the command.

@@ -21,7 +21,8 @@ extension EmulatedCloud {
     let tenant = configuration.tenant
     return [
       "token_endpoint": .string("\(base)/\(tenant)/oauth2/v2.0/token"),
-      "token_endpoint_auth_methods_supported": ["client_secret_post", "private_key_jwt"],
+      // Azure takes private_key_jwt too; this checks no assertion, so it doesn't offer it.
+      "token_endpoint_auth_methods_supported": ["client_secret_post"],
       "jwks_uri": .string("\(base)/\(tenant)/discovery/v2.0/keys"),
       "response_types_supported": ["code", "id_token", "code id_token", "id_token token"],
       "scopes_supported": ["openid", "profile", "email", "offline_access"],

@@ -89,7 +89,7 @@ extension EmulatedCloud {
     machine.size = size
     if let zones = body["zones"]?.items?.compactMap(\.text), old == nil { machine.zones = zones.isEmpty ? nil : zones }
     if let tags = body["tags"]?.strings { machine.tags = tags }
-    machine.profile = .object(Self.merged(machine.profile.object ?? JSONObject(), properties))
+    machine.profile = Self.withoutSecrets(.object(Self.merged(machine.profile.object ?? JSONObject(), properties)))
     var extras = machine.extras.object ?? JSONObject()
     for member in body.members where !Self.ownMembers.contains(member.name.lowercased()) {
       extras[member.name] = member.value

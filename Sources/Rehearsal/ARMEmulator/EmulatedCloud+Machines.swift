@@ -134,10 +134,10 @@ extension EmulatedCloud {
     return .object(disk)
   }
 
-  /// Secrets that a client sends are never answered.
-  private static let secrets: Set<String> = ["adminpassword", "customdata", "userdata"]
+  /// What Azure takes and never shows again. It is not kept either: the state is a plain file.
+  private static let secrets: Set<String> = ["adminpassword", "customdata", "userdata", "additionalunattendcontent"]
 
-  private static func withoutSecrets(_ value: JSONValue) -> JSONValue {
+  static func withoutSecrets(_ value: JSONValue) -> JSONValue {
     switch value {
     case .object(let object):
       .object(
@@ -161,7 +161,7 @@ extension EmulatedCloud {
     properties["hardwareProfile"] = .object(hardware)
     for member in machine.profile.object?.members ?? [] {
       guard !["hardwareprofile", "storageprofile"].contains(member.name.lowercased()) else { continue }
-      properties[member.name] = Self.withoutSecrets(member.value)
+      properties[member.name] = member.value
     }
     properties["storageProfile"] = storageProfile(machine)
     properties["timeCreated"] = .string(machine.timeCreated)

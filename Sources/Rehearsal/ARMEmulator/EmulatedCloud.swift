@@ -20,6 +20,9 @@ struct EmulatedCloud: Sendable {
   init(_ configuration: EmulatorConfiguration, state: CloudState, makeUUID: @escaping @Sendable () -> String) {
     self.configuration = configuration
     self.state = state
+    for name in state.machines.keys {
+      self.state.machines[name]?.profile = Self.withoutSecrets(state.machines[name]?.profile ?? [:])
+    }
     self.makeUUID = makeUUID
     throttle = Throttle(timeScale: configuration.timeScale, isActive: configuration.throttling)
     for text in configuration.faults { if let fault = Fault.read(json: text) { _ = faults.add(fault) } }
