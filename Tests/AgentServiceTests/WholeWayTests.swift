@@ -51,6 +51,15 @@ struct WholeWayTests {
 
     try source.command(.closeTap, .source)
     #expect(throws: TestTrouble.self, "the closed tap lets nobody in") { try Application.run(tap, ["read 0 4k"]) }
+    try source.command(.revert, .source)
+    let back = try source.wait(for: .tracking)
+    #expect(back.volumes[0].tapSocket == tap, "a closed tap can't be told from an open one")
+    #expect(throws: TestTrouble.self, "a revert alone leaves it closed") { try Application.run(tap, ["read 0 4k"]) }
+    try source.command(.openTap, .source)
+    _ = try Application.run(tap, ["read -P 0xb0 0 64k"])
+    try source.command(.swing, .source)
+    try source.wait(for: .standIn)
+    try source.command(.closeTap, .source)
     try source.command(.prove, .source)
     let receipt = try #require(try source.wait(for: .proven).receipt)
     #expect(receipt.comparedBytes >= UInt64(settings.sizeBytes))

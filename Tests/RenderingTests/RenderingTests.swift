@@ -112,6 +112,9 @@ import Testing
     #expect(!renderText(evil, style: .plain).contains("\u{1b}"))
     #expect(safe("a\u{1b}[2J\nb\u{9b}c") == "a\\u{1b}[2J b\\u{9b}c")
     #expect(safeLines("a\u{1b}]0;x\u{7}\n\tb\n") == "a\\u{1b}]0;x\\u{7}\n\tb\n", "lines of ours stay lines")
+    #expect(safeLines("a\r\nb\rc") == "a\nb\\u{d}c")
+    let report = DiagnosticReport.github([Diagnostic(code: "CMC2040", "says \u{1b}[2J\nboo")])
+    #expect(!report.contains("\u{1b}") && report.contains("%0Aboo"))
   }
 
   private func session(_ percent: Double, rate: Double, eta: Double?) -> SessionObservation {

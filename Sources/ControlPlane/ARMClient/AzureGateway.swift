@@ -15,7 +15,7 @@ package struct AzureWait: Sendable, Equatable, CustomStringConvertible {
   }
   package var description: String {
     let shown = seconds < 10 ? (seconds * 10).rounded() / 10 : seconds.rounded()
-    let number = shown == shown.rounded() ? String(Int(shown)) : String(shown)
+    let number = shown == shown.rounded() ? String(Int(saturating: shown)) : String(shown)
     return "waiting for Azure: \(number) s (\(why))"
   }
 }

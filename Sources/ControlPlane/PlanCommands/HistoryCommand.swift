@@ -22,27 +22,31 @@ package struct HistoryCommand: AsyncParsableCommand {
       let directory = "\(document.directory)/.cmcplan/runs"
       let names = ((try? FileManager.default.contentsOfDirectory(atPath: directory)) ?? []).sorted()
       guard let wanted = run else {
-        let runs = names.suffix(max(0, limit)).map { (name: $0, entries: Self.entries("\(directory)/\($0)")) }
+        let runs = names.suffix(max(0, limit)).map { (name: $0, entries: Self.entries(directory, $0, console)) }
         console.write(renderRuns(runs, style: console.style))
         return
       }
       guard let name = wanted == "last" ? names.last : names.first(where: { $0 == wanted }) else {
         throw CommandFailure("there is no journal of run \(wanted)", advice: "cmcplan history lists those there are")
       }
-      console.write(renderRun(name, Self.entries("\(directory)/\(name)"), style: console.style))
+      console.write(renderRun(name, Self.entries(directory, name, console), style: console.style))
     }
   }
 
-  /// So much of a journal is shown, in bytes: a run that watches for months writes without end.
-  static let journalLimitBytes = 64 << 20
+  /// So much of a journal is read, in bytes: a run that watches for months writes without end.
+  private static let journalLimitBytes = 64 << 20
 
   /// What can be read of a journal: a run that was killed may have left half a line at its end.
-  static func entries(_ directory: String) -> [JournalEntry] {
-    guard let journal = FileHandle(forReadingAtPath: "\(directory)/journal.jsonl"),
-      let data = try? PlanFiles.read(journal, upTo: journalLimitBytes)
+  private static func entries(_ directory: String, _ run: String, _ console: Console) -> [JournalEntry] {
+    let path = "\(directory)/\(run)/journal.jsonl"
+    guard let journal = FileHandle(forReadingAtPath: path),
+      let bytes = try? PlanFiles.read(journal, upTo: journalLimitBytes + 1)
     else { return [] }
+    if bytes.count > journalLimitBytes {
+      console.complain("note: of \(path) only the first \(journalLimitBytes >> 20) MiB are shown\n")
+    }
     let decoder = JSONDecoder()
-    return data.split(separator: UInt8(ascii: "\n")).compactMap {
+    return Data(bytes.prefix(journalLimitBytes)).split(separator: UInt8(ascii: "\n")).compactMap {
       try? decoder.decode(JournalEntry.self, from: Data($0))
     }
   }

@@ -61,21 +61,24 @@ extension TextStyle {
 
 /// Words of others (errors, hook output, names) may hold anything: control characters are shown, not obeyed. For one
 /// line: its breaks become spaces.
-package func safe(_ text: String) -> String {
-  var result = ""
-  for scalar in text.unicodeScalars {
-    if scalar.value < 32 || (127...159).contains(scalar.value) {
-      result += scalar == "\n" || scalar == "\t" ? " " : "\\u{\(String(scalar.value, radix: 16))}"
-    } else {
-      result.unicodeScalars.append(scalar)
-    }
-  }
-  return result
-}
+package func safe(_ text: String) -> String { shown(text, breaks: " ", tabs: " ") }
 
 /// The same for text of ours in many lines: its breaks and tabs stay.
 package func safeLines(_ text: String) -> String {
-  text.split(separator: "\n", omittingEmptySubsequences: false).map { line in
-    line.split(separator: "\t", omittingEmptySubsequences: false).map { safe(String($0)) }.joined(separator: "\t")
-  }.joined(separator: "\n")
+  // To Swift "\r\n" is one character, and no line break.
+  shown(text.replacing("\r\n", with: "\n"), breaks: "\n", tabs: "\t")
+}
+
+private func shown(_ text: String, breaks: String, tabs: String) -> String {
+  var result = ""
+  for scalar in text.unicodeScalars {
+    switch scalar {
+    case "\n": result += breaks
+    case "\t": result += tabs
+    case _ where scalar.value < 32 || (127...159).contains(scalar.value):
+      result += "\\u{\(String(scalar.value, radix: 16))}"
+    default: result.unicodeScalars.append(scalar)
+    }
+  }
+  return result
 }
