@@ -11,7 +11,7 @@ import Planning
 ///     agent db absent|stopped|old           unseen db no_route          resolves db name 192.0.2.9
 ///     device db /dev/vg/data size=10 kind=missing mounted=/mnt system identity=x foreign label=p/m   (size in GiB)
 ///     machine vm absent|zone=1              clouds azure fails_to_answer
-///     disk erp/data size=10 state=finalized sku=… zone=1 detached owner=other elsewhere
+///     disk erp/data size=10 state=finalized sku=… zone=1 iops=3000 rate=125 detached owner=other elsewhere
 ///     session erp standIn half=source dirty=5 (GiB) health=… hold=paused,ann,why approved=ann confirmed …
 ///     tombstone erp retired                 stray gone prepared         straydisk gone/data
 struct WorldScript {
@@ -150,7 +150,8 @@ struct WorldScript {
       name: wantedName,
       sku: facts["sku"]?.replacing(" ", with: "_") ?? "Premium_LRS",
       sizeBytes: (facts["size"].flatMap(UInt64.init) ?? 10) * Self.gibibyte,
-      zone: facts["zone"], iops: nil, megabytesPerSecond: nil, state: isAttached ? .attached : .unattached,
+      zone: facts["zone"], iops: facts["iops"].flatMap(Int.init), megabytesPerSecond: facts["rate"].flatMap(Int.init),
+      state: isAttached ? .attached : .unattached,
       attachedTo: facts.has("elsewhere") ? "/vm/other" : isAttached ? "/vm/\(reference)" : nil,
       tags: [
         DiskTag.plan: owner ?? plan.metadata.id.text, DiskTag.migration: parts[0], DiskTag.volume: parts[1],

@@ -288,7 +288,13 @@ struct WorldState {
   mutating func ensureDisk(_ request: DiskRequest) throws(GatewayError) -> CloudDisk {
     let id =
       "/subscriptions/sub/resourceGroups/\(request.resourceGroup)/providers/Microsoft.Compute/disks/\(request.name)"
-    if let known = disks[id] { return known }
+    if var known = disks[id] {
+      if let iops = request.iops { known.iops = iops }
+      if let rate = request.megabytesPerSecond { known.megabytesPerSecond = rate }
+      if known.attachedTo == nil { known.sizeBytes = max(known.sizeBytes, UInt64(request.sizeGiB) << 30) }
+      disks[id] = known
+      return known
+    }
     let disk = CloudDisk(
       resourceID: id, name: request.name, sku: request.sku, sizeBytes: UInt64(request.sizeGiB) << 30,
       zone: request.zone, iops: nil, megabytesPerSecond: nil, state: .unattached, attachedTo: nil, tags: request.tags,

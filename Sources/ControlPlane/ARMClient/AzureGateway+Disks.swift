@@ -73,7 +73,12 @@ extension AzureGateway {
           try await settle(id, deadline)
           continue
         }
-        if existing.isWell { return existing.cloudDisk }
+        if existing.isWell {
+          let change = changes(of: existing, to: request)
+          if change.isEmpty { return existing.cloudDisk }
+          try await send(change, to: id, deadline, "change disk '\(id.name)'")
+          continue
+        }
         // A creation that failed half-way: the same request again mends it.
       }
       if let disk = try await create(request, id, deadline) { return disk }

@@ -173,13 +173,6 @@ struct WireDiskChange: Encodable {
   }
 }
 
-struct WireDetachment: Encodable {
-  struct Disk: Encodable {
-    var diskId: String
-  }
-  var dataDisksToDetach: [Disk]
-}
-
 struct WireAttachment: Encodable {
   struct Disk: Encodable {
     var diskId: String

@@ -235,6 +235,9 @@ package struct ManagedDisk: Sendable, Equatable {
     case premiumZoneRedundant = "Premium_ZRS"
     case premiumV2 = "PremiumV2_LRS"
     case ultra = "UltraSSD_LRS"
+
+    /// Whether IOPS and MB/s are set apart from the size, and changed with the disk in use.
+    package var hasOwnPerformance: Bool { self == .premiumV2 || self == .ultra }
   }
   package enum Size: Sendable, Equatable {
     /// The source's size, rounded up to whole GiB.

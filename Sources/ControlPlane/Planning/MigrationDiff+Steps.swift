@@ -80,7 +80,10 @@ extension MigrationDiff {
       guard case .disk(let wanted) = volume.destination else { continue }
       let key = VolumeKey(migration.name, volume.name)
       if let disk = facts.disks[volume.name] {
-        guard disk.tags[DiskTag.plan] == nil else { continue }
+        guard disk.tags[DiskTag.plan] == nil else {
+          changeDisk(volume, wanted, disk)
+          continue
+        }
         add(
           .ensureDisk(key), towards: .prepared, "tag disk \(disk.name)", why: "the plan takes it for \(volume.name)",
           .reversible)
@@ -94,6 +97,38 @@ extension MigrationDiff {
         why: "volume \(volume.name) has no disk yet",
         price: Price(cost: .billed, note: billingNote(wanted, gib)), .reversible)
     }
+  }
+
+  /// What the plan says otherwise of a disk that we made, as far as Azure changes it with its data and users where they
+  /// are: performance at any time, more space before anybody has it attached or a session knows its size.
+  private mutating func changeDisk(_ volume: Volume, _ wanted: ManagedDisk, _ disk: CloudDisk) {
+    guard wanted.existingID == nil, disk.sku == wanted.sku.rawValue else { return }
+    let gib = sizeGiB(of: volume, wanted)
+    let gibNow = Int(clamping: disk.sizeBytes >> 30)
+    var parts: [String] = []
+    if let gib, gib > gibNow {
+      if disk.attachedTo == nil, facts.sourceSession == nil, facts.destinationSession == nil {
+        parts.append("\(gibNow) → \(gib) GiB")
+      } else {
+        result.diagnostics.append(
+          Diagnostic(
+            .note, code: PlanningCode.diskStaysSmaller, at: volume.position,
+            "disk \(disk.name) has \(gibNow) GiB, the plan says \(gib): it grows only while it isn't attached and has no"
+              + " session; it is left as it is", advice: "write size: \(gibNow) GiB, or enlarge it once it is finalized"
+          ))
+      }
+    }
+    if wanted.sku.hasOwnPerformance {
+      let rate = wanted.throughputBytesPerSecond.map { Int(clamping: $0 / 1_000_000) }
+      for (now, asked, unit) in [(disk.iops, wanted.iops, "IOPS"), (disk.megabytesPerSecond, rate, "MB/s")] {
+        if let now, let asked, now != asked { parts.append("\(now) → \(asked) \(unit)") }
+      }
+    }
+    guard !parts.isEmpty else { return }
+    add(
+      .ensureDisk(VolumeKey(migration.name, volume.name)), towards: reached.phase ?? .prepared,
+      "change disk \(disk.name): \(parts.joined(separator: ", "))", why: "the plan says so; its data stays as it is",
+      price: Price(cost: .billed, note: billingNote(wanted, max(gib ?? gibNow, gibNow))), .live)
   }
 
   /// What the disk will have; nil while nobody knows how large its source is.

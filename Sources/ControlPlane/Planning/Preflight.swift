@@ -25,6 +25,7 @@ package enum PlanningCode {
   package static let unknownTimeZone = "CMC2034"
   package static let destinationMissing = "CMC2035"
   package static let machineWithoutUltra = "CMC2036"
+  package static let diskStaysSmaller = "CMC2038"
   package static let sessionError = "CMC2040"
   package static let agentOutdated = "CMC2041"
   package static let sourceCopyLost = "CMC2042"

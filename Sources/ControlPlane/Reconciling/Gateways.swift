@@ -37,7 +37,8 @@ package protocol CloudGateway: Sendable {
   /// What the subscription may have at the integration's location: asked where disks are to be made. Nil where this
   /// cloud has no such limits.
   func limits() async throws(GatewayError) -> CloudLimits?
-  /// Creates the disk or adopts the one of this name that carries the same cmcplan tags; refuses anybody else's.
+  /// Creates the disk or adopts the one of this name that carries the same cmcplan tags; refuses anybody else's. One that
+  /// is there gets the performance asked for, where its SKU has one of its own, and grows while it isn't attached.
   func ensureDisk(_ request: DiskRequest) async throws(GatewayError) -> CloudDisk
   func setTags(_ tags: [String: String], ofDisk resourceID: String) async throws(GatewayError) -> CloudDisk
   /// Attaches all that aren't attached yet in one call, at free LUNs, and waits. Answers the LUN of each.

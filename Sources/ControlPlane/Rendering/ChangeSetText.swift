@@ -92,7 +92,9 @@ func waitingText(_ waiting: Waiting) -> String {
 func symbol(of change: Change) -> String {
   if change.reversibility == .oneWay { return "!" }
   switch change.action {
-  case .deployAgent, .ensureDisk, .attachDisks: return "+"
+  // One that is there is changed, live.
+  case .ensureDisk: return change.reversibility == .live ? "~" : "+"
+  case .deployAgent, .attachDisks: return "+"
   case .synchronize: return ">"
   case .configureSession where change.why.contains("don't know"): return "+"
   case .retire, .removeAgent: return "-"

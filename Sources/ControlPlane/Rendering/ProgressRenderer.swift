@@ -170,7 +170,7 @@ package struct ProgressRenderer: Sendable {
     case .deployAgent: "deploy agent"
     case .acquireLease: "take lease"
     case .checkDevices: "check devices"
-    case .ensureDisk: "create disk"
+    case .ensureDisk: "disk"
     case .attachDisks(_, _, let volumes): "attach \(Quantity.count(volumes.count, "disk"))"
     case .configureSession: "configure session"
     case .proveConnection: "prove connection"
