@@ -17,11 +17,12 @@ struct BypassTests {
     let destination: LocalAgent
     var settings = PairSettings(attachesDevices: true)
 
-    init() throws {
+    init(fence: (any SourceFence)? = nil) throws {
       var overrides = AgentInstance.Overrides()
       overrides.tapOffer = TapOffer(
         isRoot: true, hasDeviceMapper: true, hasKernelNBD: true, namesBackends: true, hasFuseLoop: false)
       overrides.tapKernel = kernel
+      overrides.fence = fence
       source = try LocalAgent(overrides: overrides)
       destination = try LocalAgent()
       settings.sizeBytes = 12 << 20
@@ -31,6 +32,32 @@ struct BypassTests {
         try destination.root.makeDisk(name, sizeBytes: settings.sizeBytes)
       }
       try configure()
+    }
+
+    /// A person on the host of `agent`, where no agent runs for that moment.
+    func rescue(_ agent: LocalAgent, _ body: (borrowing Rescue) throws -> Void) throws {
+      try agent.restart {
+        let rescue = try Rescue(
+          root: AgentRoot(path: agent.root.path), host: SystemHost(), children: PosixChildProcesses(), kernel: kernel)
+        defer { rescue.finish() }
+        try body(rescue)
+      }
+    }
+
+    /// The session is left alone, is not started anew under its name, and can be cleared away.
+    func expectGivenUp(_ agent: LocalAgent, _ role: Role) throws {
+      let seen = try agent.observation()
+      #expect(seen.hold?.who == "cmcagent rescue")
+      guard case .stalled(let why) = seen.health else {
+        Issue.record("health is \(seen.health)")
+        return
+      }
+      #expect(why.contains("by hand"))
+      #expect((#expect(throws: AgentFault.self) { try configure() })?.message.contains("by hand") == true)
+      try agent.command(.cancel, role)
+      let left = try agent.call(ObserveCall())
+      #expect(left.sessions.isEmpty && left.tombstones.map { $0.rescued != nil } == [true])
+      #expect((#expect(throws: AgentFault.self) { try configure() })?.code == .refused)
     }
 
     func configure() throws {
@@ -226,6 +253,81 @@ struct BypassTests {
     pair.kernel.change(pair.path()) { $0.insertionFails = false }
     try pair.source.command(.openTap, .source)
     #expect(pair.hasTap)
+  }
+
+  @Test("A rescue takes the taps out, carries out what waits, and no agent puts them back")
+  func takeOut() throws {
+    let pair = try Pair()
+    try pair.synchronize()
+    try pair.rescue(pair.source) { rescue in
+      #expect(rescue.overview().contains("--take-out \(pair.path("second"))"))
+      #expect(throws: AgentFault.self) { try rescue.takeOut("/nowhere") }
+      #expect(try rescue.takeOut(pair.path()).contains("given up"))
+      for name in ["disk", "second"] {
+        let device = pair.kernel.device(pair.path(name))
+        #expect(device.tap == nil && !device.isSealed && !device.hasOrigin, "\(device)")
+      }
+      #expect(pair.kernel.connections == 0)
+      _ = try rescue.takeOut(pair.path())
+    }
+    #expect(!pair.hasTap && pair.kernel.connections == 0)
+    try pair.expectGivenUp(pair.source, .source)
+  }
+
+  @Test("The mark of a rescue is there before the device is touched")
+  func markedFirst() throws {
+    let pair = try Pair()
+    try pair.synchronize()
+    try pair.rescue(pair.source) { rescue in
+      // Nobody can listen where the tap's directory should be.
+      let taps = AgentRoot(path: pair.source.root.path).taps
+      try Files.removeTree(taps)
+      try Files.replace(taps, with: [])
+      #expect(throws: AgentFault.self) { try rescue.takeOut(pair.path()) }
+      #expect(pair.hasTap)
+      try Files.remove(taps)
+    }
+    #expect(try pair.source.observation().hold?.who == "cmcagent rescue")
+  }
+
+  @Test("A rescue that lifts a fence, or writes a destination's ends, is not undone by an agent")
+  func fenceAndEnds() throws {
+    let pair = try Pair()
+    try pair.synchronize()
+    for (command, stage) in [(SessionCommand.closeTap, SessionStage.tapClosed), (.prove, .proven), (.fence, .fenced)] {
+      try pair.source.command(command, .source)
+      try pair.source.wait(for: stage)
+    }
+    try pair.destination.wait(for: .fenced)
+    #expect(try Files.facts(pair.path()).mode & 0o777 == FileFence.fencedMode)
+    let content = try pair.source.root.contents("disk", sizeBytes: pair.settings.sizeBytes)
+    try pair.rescue(pair.destination) { rescue in
+      _ = try rescue.writeEnds("\(pair.destination.root.path)/disk", from: nil, evenIncomplete: false)
+    }
+    #expect(try pair.destination.root.contents("disk", sizeBytes: pair.settings.sizeBytes) == content)
+    try pair.rescue(pair.source) { rescue in _ = try rescue.unfence(pair.path()) }
+    #expect(try pair.source.observation().stage != .fenced)
+    #expect(try Files.facts(pair.path()).mode & 0o777 != FileFence.fencedMode)
+    try pair.expectGivenUp(pair.source, .source)
+  }
+
+  @Test("A fenced source that is not there after a new start of its host still finishes its session")
+  func absentSource() throws {
+    struct PaperFence: SourceFence {
+      func check(_ path: String) {}
+      func raise(_ path: String, session: SessionID) {}
+    }
+    let pair = try Pair(fence: PaperFence())
+    try pair.synchronize()
+    for (command, stage) in [(SessionCommand.closeTap, SessionStage.tapClosed), (.prove, .proven), (.fence, .fenced)] {
+      try pair.source.command(command, .source)
+      try pair.source.wait(for: stage)
+    }
+    try pair.waitForRecord(of: .fenced)
+    try pair.source.restart { for name in ["disk", "second"] { try Files.remove(pair.path(name)) } }
+    #expect(try pair.source.observation().stage == .fenced)
+    try pair.source.command(.retire, .source)
+    #expect(try pair.source.call(ObserveCall()).sessions.isEmpty)
   }
 
   @Test("Cancel gives the device back writable and without its tap, after a restart too", arguments: [true, false])

@@ -44,7 +44,7 @@ struct DeviceFenceTests {
   func kinds() throws {
     let base = "/sys/dev/block/8:1"
     let cases: [([String: String], DeviceFenceKind)] = [
-      (["\(base)/dm/uuid": "LVM-abc\n", "\(base)/dm/name": "vg-data\n"], .logicalVolume(mapperName: "vg-data")),
+      (["\(base)/dm/uuid": "LVM-abc\n", "\(base)/dm/name": "vg-data\n"], .logicalVolume(path: "/dev/mapper/vg-data")),
       (["\(base)/dm/uuid": "mpath-3600\n", "\(base)/dm/name": "m\n"], .rule(match: #"ATTR{dm/uuid}=="mpath-3600""#)),
       (["\(base)/wwid": "eui.01\n"], .rule(match: #"ATTR{wwid}=="eui.01""#)),
       (["\(base)/device/wwid": "naa.5\n"], .rule(match: #"ATTRS{wwid}=="naa.5""#)),
@@ -78,8 +78,28 @@ struct DeviceFenceTests {
     try fence(files, fenced).lift("/dev/vg/data", status)
     #expect(
       fenced.changes.suffix(3) == [
-        "--deltag cmcplan-fenced vg/data", "--setactivationskip n vg/data", "--permission rw vg/data",
+        "--permission rw vg/data", "--setactivationskip n vg/data", "--deltag cmcplan-fenced vg/data",
+      ], "the tag goes last: until then a lifting that failed can be repeated")
+  }
+
+  @Test("After a new start of the host, when the fenced volume is not there, the way back is the same")
+  func inactiveVolume() throws {
+    let inactive = PaperTools("  vg data -ri------- cmcplan-fenced\n")
+    let root = "/tmp/cmc-fence-\(SystemRandom().uint64())"
+    defer { try? Files.removeTree(root) }
+    try Files.makeDirectories(root)
+    let rescue = try Rescue(root: AgentRoot(path: root), host: PaperDevices(files: [:]), children: inactive)
+    defer { rescue.finish() }
+    #expect(try rescue.unfence("/dev/vg/data").contains("can be used on this host again"))
+    #expect(
+      inactive.changes == [
+        "--permission rw vg/data", "--setactivationskip n vg/data", "--activate y vg/data",
+        "--deltag cmcplan-fenced vg/data",
       ])
+    #expect(inactive.commands.withLock { $0.first?.last } == "/dev/vg/data")
+    let bare = PaperTools("  vg data -wi------- \n")
+    try fence([:], bare).raise("/dev/vg/data", nil, session: SessionID("p/m"))
+    #expect(bare.changes.count == 3)
   }
 
   @Test("A tool that fails is named with what it said")

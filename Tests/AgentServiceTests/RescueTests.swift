@@ -33,7 +33,13 @@ struct RescueTests {
     #expect(
       try AgentCommand.parse(["rescue", "--root", "/r", "--write-ends", "/d", "--from", "/s", "--incomplete"])
         == .rescue(root: "/r", .writeEnds(device: "/d", from: "/s", evenIncomplete: true)))
-    for wrong in [["--unfence", "/d", "--write-ends", "/d"], ["--unfence", "/d", "--from", "/s"]] {
+    #expect(
+      try AgentCommand.parse(["rescue", "--root", "/r", "--take-out", "/d"])
+        == .rescue(root: "/r", .takeOut(device: "/d")))
+    for wrong in [
+      ["--unfence", "/d", "--write-ends", "/d"], ["--unfence", "/d", "--from", "/s"],
+      ["--take-out", "/d", "--unfence", "/d"], ["--take-out", "/d", "--incomplete"],
+    ] {
       #expect(throws: UsageError.self) { try AgentCommand.parse(["rescue", "--root", "/r"] + wrong) }
     }
     #expect(throws: UsageError.self) { try AgentCommand.parse(["rescue"]) }

@@ -100,6 +100,8 @@ package struct Tombstone: Codable, Sendable, Equatable {
   package var generation: Generation
   package var receiptDigest: String?
   package var at: WallTime
+  /// What a person did to the device with `cmcagent rescue`, after which no agent touches it.
+  package var rescued: String?
   package init(
     session: SessionID, role: Role, phase: Phase, generation: Generation, receiptDigest: String?, at: WallTime
   ) {

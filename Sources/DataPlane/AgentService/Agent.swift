@@ -77,6 +77,7 @@ package final class Agent: AgentCalls {
     for entry in entries {
       let id = entry.configuration.session
       do throws(AgentFault) {
+        try refuseRescued(entry.configuration)
         let session = try factory.make(entry, isNew: false)
         sessions.change { $0.running[id] = session }
         started.append(session)
@@ -86,6 +87,38 @@ package final class Agent: AgentCalls {
       }
     }
     for session in started { session.start() }
+  }
+
+  /// What a person took over with `cmcagent rescue` is left alone: a session that starts would undo it.
+  private func refuseRescued(_ configuration: SessionConfiguration) throws(AgentFault) {
+    guard let why = try catalogue.tombstone(of: configuration.session, role: configuration.role)?.rescued else {
+      return
+    }
+    throw AgentFault(
+      .refused,
+      "\(configuration.session) was taken over by hand (\(why)), and its devices are left alone; cancel it, and give the migration a new name to move it anew"
+    )
+  }
+
+  /// Gives up what is left of a session that was taken over by hand; nil where it wasn't. Its tombstone stays.
+  private func removeRescued(_ call: SessionCommandCall) throws(AgentFault) -> SessionObservation? {
+    guard try catalogue.tombstone(of: call.session, role: call.role)?.rescued != nil,
+      let fault = sessions.withLock({ $0.failed[call.session] }),
+      let entry = catalogue.sessions().entries.first(where: { $0.configuration.session == call.session })
+    else { return nil }
+    try catalogue.keepReceipt(of: call.session)
+    try catalogue.removeSession(call.session)
+    sessions.change { $0.failed[call.session] = nil }
+    return Self.observation(of: entry, failedBecause: fault)
+  }
+
+  private static func observation(of entry: SessionEntry, failedBecause fault: AgentFault) -> SessionObservation {
+    var observation = SessionObservation(
+      configuration: entry.configuration, stage: .prepared, authority: .source, generation: .initial,
+      health: .stalled(why: fault.message), connected: false)
+    observation.hold = entry.hold
+    observation.lastError = fault
+    return observation
   }
 
   /// Parks every session. Calls that come later are refused.
@@ -125,12 +158,7 @@ package final class Agent: AgentCalls {
     var observations = running.values.map { $0.observation() }
     for (id, fault) in failed {
       guard let entry = catalogue.sessions().entries.first(where: { $0.configuration.session == id }) else { continue }
-      var observation = SessionObservation(
-        configuration: entry.configuration, stage: .prepared, authority: .source, generation: .initial,
-        health: .stalled(why: fault.message), connected: false)
-      observation.hold = entry.hold
-      observation.lastError = fault
-      observations.append(observation)
+      observations.append(Self.observation(of: entry, failedBecause: fault))
     }
     for index in observations.indices {
       observations[index].hookRuns = catalogue.hookRuns(
@@ -204,7 +232,7 @@ package final class Agent: AgentCalls {
     if let tombstone = try catalogue.tombstone(of: configuration.session, role: configuration.role) {
       throw AgentFault(
         .refused,
-        "\(configuration.session) was \(tombstone.phase.rawValue) on this host at generation \(tombstone.generation) and is never started again; give the migration a new name to move it anew"
+        "\(configuration.session) was \(tombstone.rescued ?? tombstone.phase.rawValue) on this host at generation \(tombstone.generation) and is never started again; give the migration a new name to move it anew"
       )
     }
     return try make(configuration)
@@ -238,6 +266,7 @@ package final class Agent: AgentCalls {
     if ends { try claim(call.session) }
     defer { if ends { release(call.session) } }
     if call.command == .retire, let ended = try retired(call.session, call.role) { return ended }
+    if ends, let observation = try removeRescued(call) { return observation }
     let session = try find(call.session)
     let before = session.observation()
     guard before.role == call.role else {

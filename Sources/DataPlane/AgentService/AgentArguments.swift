@@ -28,6 +28,7 @@ package enum AgentCommand: Sendable, Equatable {
       cmcagent compare DEVICE DEVICE           read two devices or files and say which extents differ; exit 1 if any does
       cmcagent rescue --root DIR               say what of cmcplan is on this host, and the way out of it; and, with the
                                                agent stopped and the other copy known to be lost:
+         --take-out DEVICE                     let this host use a source without its tap; gives its migration up
          --unfence DEVICE                      let this host use a source again that moved away
          --write-ends DEVICE [--from COPY]     make a destination usable: write its withheld first and last MiB, from
                                                the agent's files or a copy of the source; --incomplete: even if unfinished
@@ -76,6 +77,7 @@ package enum AgentCommand: Sendable, Equatable {
 /// One step of `cmcagent rescue`.
 package enum RescueStep: Sendable, Equatable {
   case overview
+  case takeOut(device: String)
   case unfence(device: String)
   case writeEnds(device: String, from: String?, evenIncomplete: Bool)
 }
@@ -83,22 +85,25 @@ package enum RescueStep: Sendable, Equatable {
 extension AgentCommand {
   private static func parseRescue(_ arguments: [String]) throws(UsageError) -> AgentCommand {
     let options = try Options(
-      arguments, of: "rescue", values: ["--root", "--unfence", "--write-ends", "--from"], flags: ["--incomplete"],
+      arguments, of: "rescue", values: ["--root", "--take-out", "--unfence", "--write-ends", "--from"],
+      flags: ["--incomplete"],
       operands: 0)
     let root = try options.required("--root")
-    switch (options.value("--unfence"), options.value("--write-ends")) {
-    case (let device?, nil):
-      guard options.value("--from") == nil, !options.has("--incomplete") else {
-        throw UsageError("--from and --incomplete go with --write-ends")
-      }
-      return .rescue(root: root, .unfence(device: device))
-    case (nil, let device?):
+    let steps = ["--take-out", "--unfence", "--write-ends"].filter { options.value($0) != nil }
+    guard steps.count <= 1 else {
+      throw UsageError("rescue does one thing at a time: \(steps.joined(separator: " or "))")
+    }
+    if let device = options.value("--write-ends") {
       return .rescue(
         root: root,
         .writeEnds(device: device, from: options.value("--from"), evenIncomplete: options.has("--incomplete")))
-    case (nil, nil): return .rescue(root: root, .overview)
-    case (_?, _?): throw UsageError("rescue does one thing at a time: --unfence or --write-ends")
     }
+    guard options.value("--from") == nil, !options.has("--incomplete") else {
+      throw UsageError("--from and --incomplete go with --write-ends")
+    }
+    if let device = options.value("--take-out") { return .rescue(root: root, .takeOut(device: device)) }
+    if let device = options.value("--unfence") { return .rescue(root: root, .unfence(device: device)) }
+    return .rescue(root: root, .overview)
   }
 }
 

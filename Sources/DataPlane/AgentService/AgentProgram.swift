@@ -186,6 +186,7 @@ package enum AgentProgram {
     defer { rescue.finish() }
     switch step {
     case .overview: say(rescue.overview())
+    case .takeOut(let device): say(try rescue.takeOut(absolute(device)))
     case .unfence(let device): say(try rescue.unfence(absolute(device)))
     case .writeEnds(let device, let copy, let evenIncomplete):
       say(try rescue.writeEnds(absolute(device), from: copy.map(absolute), evenIncomplete: evenIncomplete))

@@ -6,7 +6,7 @@ package import Seams
 /// How a block device is fenced; decided by what it is.
 enum DeviceFenceKind: Sendable, Equatable {
   /// LVM's own metadata says read-only and never to be activated by itself; a tag says why.
-  case logicalVolume(mapperName: String)
+  case logicalVolume(path: String)
   /// A udev rule by what identifies the device, so that it is read-only and not ready at every boot. `match` is the
   /// rule's condition.
   case rule(match: String)
@@ -30,12 +30,19 @@ package struct DeviceFence: Sendable {
     rules = rulesDirectory
   }
 
-  /// What fences the device; throws where nothing lasting tells it from another.
+  /// What fences the device; throws where nothing lasting tells it from another. A fenced logical volume is not there
+  /// after a new start of its host: LVM knows it by its path all the same.
+  private func kind(of path: String, _ status: PathStatus?) throws(AgentFault) -> DeviceFenceKind {
+    if let status { return try kind(of: path, status) }
+    _ = try volume(path)
+    return .logicalVolume(path: path)
+  }
+
   func kind(of path: String, _ status: PathStatus) throws(AgentFault) -> DeviceFenceKind {
     let base = "/sys/dev/block/\(status.device)"
     if let uuid = host.text("\(base)/dm/uuid", limitBytes: 4096)?.trimmedLine, !uuid.isEmpty {
       if uuid.hasPrefix("LVM-"), let name = host.text("\(base)/dm/name", limitBytes: 4096)?.trimmedLine {
-        return .logicalVolume(mapperName: name)
+        return .logicalVolume(path: "/dev/mapper/\(name)")
       }
       return .rule(match: Self.condition("ATTR{dm/uuid}", uuid))
     }
@@ -82,7 +89,7 @@ package struct DeviceFence: Sendable {
 
   package func check(_ path: String, _ status: PathStatus) throws(AgentFault) {
     switch try kind(of: path, status) {
-    case .logicalVolume(let name): _ = try volume(name)
+    case .logicalVolume(let path): _ = try volume(path)
     case .rule:
       guard Files.exists(rules) else {
         throw AgentFault(.refused, "\(path) would be fenced by a udev rule, and this host has no \(rules)")
@@ -90,10 +97,11 @@ package struct DeviceFence: Sendable {
     }
   }
 
-  package func raise(_ path: String, _ status: PathStatus, session: SessionID) throws(AgentFault) {
+  /// `status`: nil where the device isn't there now.
+  package func raise(_ path: String, _ status: PathStatus?, session: SessionID) throws(AgentFault) {
     switch try kind(of: path, status) {
-    case .logicalVolume(let name):
-      let volume = try volume(name)
+    case .logicalVolume(let path):
+      let volume = try volume(path)
       if volume.isWritable { _ = try run(["lvchange", "--permission", "r", volume.name]) }
       _ = try run(["lvchange", "--setactivationskip", "y", volume.name])
       _ = try run(["lvchange", "--addtag", Self.tag, volume.name])
@@ -108,14 +116,22 @@ package struct DeviceFence: Sendable {
     }
   }
 
-  /// Makes the device usable here again; nothing happens to one that isn't fenced.
-  package func lift(_ path: String, _ status: PathStatus) throws(AgentFault) {
+  /// Makes the device usable here again; nothing happens to one that isn't fenced. `status`: nil where it isn't there now.
+  package func lift(_ path: String, _ status: PathStatus?) throws(AgentFault) {
     switch try kind(of: path, status) {
-    case .logicalVolume(let name):
-      let volume = try volume(name)
-      _ = try run(["lvchange", "--deltag", Self.tag, volume.name])
-      _ = try run(["lvchange", "--setactivationskip", "n", volume.name])
+    case .logicalVolume(let volumePath):
+      let volume = try volume(volumePath)
       if !volume.isWritable { _ = try run(["lvchange", "--permission", "rw", volume.name]) }
+      _ = try run(["lvchange", "--setactivationskip", "n", volume.name])
+      if !volume.isActive { _ = try run(["lvchange", "--activate", "y", volume.name]) }
+      // What closed it for the proof, where the host was not started anew since.
+      if status != nil, Files.exists(path) {
+        do throws(SystemError) { try DeviceUse.setReadOnly(path, false) } catch {
+          throw AgentFault(.failed, "the fence of \(path) can't be lifted: \(error)")
+        }
+      }
+      // Last: as long as it is there, a lifting that failed half-way can be repeated.
+      _ = try run(["lvchange", "--deltag", Self.tag, volume.name])
     case .rule(let match):
       do throws(SystemError) {
         try Files.remove(rulePath(match))
@@ -127,9 +143,9 @@ package struct DeviceFence: Sendable {
   }
 
   /// Whether the fence stands.
-  package func isRaised(_ path: String, _ status: PathStatus) throws(AgentFault) -> Bool {
+  package func isRaised(_ path: String, _ status: PathStatus?) throws(AgentFault) -> Bool {
     switch try kind(of: path, status) {
-    case .logicalVolume(let name): try volume(name).isTagged
+    case .logicalVolume(let path): try volume(path).isTagged
     case .rule(let match): Files.exists(rulePath(match))
     }
   }
@@ -141,21 +157,22 @@ package struct DeviceFence: Sendable {
     var name: String
     var isWritable: Bool
     var isTagged: Bool
+    var isActive: Bool
   }
 
-  private func volume(_ mapperName: String) throws(AgentFault) -> LogicalVolume {
+  private func volume(_ path: String) throws(AgentFault) -> LogicalVolume {
     let text = try run([
-      "lvs", "--noheadings", "--separator", " ", "-o", "vg_name,lv_name,lv_attr,lv_tags", "/dev/mapper/\(mapperName)",
+      "lvs", "--noheadings", "--separator", " ", "-o", "vg_name,lv_name,lv_attr,lv_tags", path,
     ])
     let fields = text.split { $0 == " " || $0 == "\n" }
     guard fields.count >= 3, fields[2].count > 1 else {
-      throw AgentFault(.failed, "lvs does not say which logical volume \(mapperName) is: \(text.trimmedLine)")
+      throw AgentFault(.failed, "lvs does not say which logical volume \(path) is: \(text.trimmedLine)")
     }
     let permission = fields[2].dropFirst().first
     let tags = fields.count > 3 ? fields[3].split(separator: ",").map(String.init) : []
     return LogicalVolume(
       name: "\(fields[0])/\(fields[1])", isWritable: permission == "w" || permission == "R",
-      isTagged: tags.contains(Self.tag))
+      isTagged: tags.contains(Self.tag), isActive: fields[2].dropFirst(4).first == "a")
   }
 
   /// By way of env(1), which looks the tool up; there is no shell.

@@ -128,6 +128,11 @@ package struct SessionMaker: SessionFactory {
   }
 
   private func openSource(_ volume: VolumeConfiguration, session: SessionID) throws(AgentFault) -> OpenedDevice {
+    // A fenced logical volume is not there after a new start of its host; nothing is read or written here any more.
+    let path = resources.root.device(volume.devicePath)
+    if resources.host.status(path) == nil, try record(of: session)?.stage == SourceStage.fenced.rawValue {
+      return OpenedDevice(device: AbsentDevice(label: path, sizeBytes: volume.sizeBytes), isFile: false) {}
+    }
     let origin = try origin(of: volume, session: session)
     return try open(volume, role: .source) { path throws(BlockDeviceError) in
       resources.host.status(path)?.kind == .block

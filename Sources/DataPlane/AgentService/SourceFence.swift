@@ -28,7 +28,9 @@ package struct HostFence: SourceFence {
   }
 
   package func raise(_ path: String, session: SessionID) throws(AgentFault) {
-    if let status = host.status(path), status.kind == .block {
+    let status = host.status(path)
+    // After a new start of its host a fenced logical volume is not there.
+    if status?.kind == .block || status == nil && path.hasPrefix("/dev/") {
       return try devices.raise(path, status, session: session)
     }
     try files.raise(path, session: session)

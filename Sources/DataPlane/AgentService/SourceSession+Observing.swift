@@ -19,7 +19,7 @@ extension SourceSession {
         name: volume.name, devicePath: volumes[index].path, sizeBytes: volume.sizeBytes,
         blockBytes: volumes[index].device.blockBytes, dirtyBytes: seenVolume.dirtyBytes,
         copiedBytes: seenVolume.copiedBytes, wireBytes: seenVolume.wireBytes,
-        tapSocket: seen.trackLost != nil || taps.isLost(volume.name) ? nil : taps.socket(of: volume.name),
+        tapSocket: seen.trackLost == nil ? taps.socket(of: volume.name) : nil,
         tapDevice: taps.device(of: volume.name), tapOpenCount: taps.openCount(of: volume.name),
         applicationIO: volumes[index].counters.snapshot, longestPauseSeconds: seen.longestPauseSeconds)
       observed.verifiedBytes = seenVolume.equalBytes

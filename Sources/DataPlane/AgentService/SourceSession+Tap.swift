@@ -100,14 +100,20 @@ extension SourceSession {
   /// A host that was started anew has forgotten the seal. Whatever was written since is marked, or who uses the volume
   /// is named.
   func sealAgain() throws(AgentFault) {
-    guard [.tapClosed, .proving, .proven].contains(state.withLock { $0.machine.stage }) else { return }
-    try taps.close(.sealed, telling: self)
+    if isClosed { try taps.close(.sealed, telling: self) }
   }
 
-  /// After a restart: sooner is better, and the proof insists.
+  var isClosed: Bool { [.tapClosed, .proving, .proven].contains(state.withLock { $0.machine.stage }) }
+
+  /// After a restart of a source that was closed, wherever authority goes: sooner is better, and the proof insists.
   func closeAgain() {
     commands.withLock { _ in
-      do throws(AgentFault) { try sealAgain() } catch { journal.append("notSealed", error.message) }
+      // A command that came first may have opened it, or given it up.
+      let isGivenUp = state.withLock { $0.entry.tapIsOpen || $0.machine.stage == .cancelled }
+      if isGivenUp { return }
+      do throws(AgentFault) { try taps.close(.sealed, telling: self) } catch {
+        journal.append("notSealed", error.message)
+      }
     }
   }
 
@@ -141,8 +147,9 @@ extension SourceSession: TapWatcher {
 
   func lostTrack(_ why: String) {
     journal.append("untracked", why)
-    change { $0.untracked = why }
+    // At once, so that nothing is handed over while the disk is written.
     post(.untracked(why: why), from: .lane)
+    change { $0.untracked = why }
   }
 
   func regainedTrack() throws(AgentFault) {

@@ -231,11 +231,16 @@ final class SourceSession: AgentSession, LinkOwner {
 
   func start() {
     let wall = resources.time.wallNow()
+    let wasClosed = isClosed
     state.withLock { $0.isStarting = true }
     post(.start(wall: wall))
     state.withLock { $0.isStarting = false }
     if let budget = nextBudget() { post(.copyBudget(budget)) }
-    if state.withLock({ $0.entry.tapIsOpen }) { reopenTap() } else { submit(local) { [self] in closeAgain() } }
+    if state.withLock({ $0.entry.tapIsOpen }) {
+      reopenTap()
+    } else if wasClosed {
+      submit(local) { [self] in closeAgain() }
+    }
     let configuration = configuration
     openLink(configuration)
     do throws(SystemError) {

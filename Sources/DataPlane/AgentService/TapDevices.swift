@@ -51,7 +51,7 @@ final class TapDevices: Sendable {
     return try resources.tapKernel.insertion(of: path, key: key(session, volume))
   }
 
-  private static func key(_ session: SessionID, _ volume: VolumeConfiguration) -> String {
+  static func key(_ session: SessionID, _ volume: VolumeConfiguration) -> String {
     "\(session.text)/\(volume.name.text)"
   }
 
@@ -337,5 +337,4 @@ final class TapDevices: Sendable {
   }
 
   var isEmpty: Bool { made.withLock { $0.isEmpty } }
-  func isLost(_ volume: VolumeName) -> Bool { made.withLock { $0[volume]?.isLost ?? false } }
 }

@@ -57,7 +57,6 @@ final class TapService: Sendable {
     taps.withLock { $0[volume] == nil ? nil : resources.root.tapSocket(migration, volume) }
   }
   func staysInUse(_ volume: VolumeConfiguration) -> Bool { devices.staysInUse(volume) }
-  func isLost(_ volume: VolumeName) -> Bool { devices.isLost(volume) }
   func device(of volume: VolumeName) -> String? { taps.withLock { $0[volume]?.device } }
   func openCount(of volume: VolumeName) -> Int { taps.withLock { $0[volume]?.export.connections ?? 0 } }
 
