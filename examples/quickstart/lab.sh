@@ -166,8 +166,19 @@ ours_of() {
   done
 }
 
-# unmounted_taps: loop devices of a tap whose FUSE mount is gone; they name their file without the mount.
-unmounted_taps() { losetup -a 2>/dev/null | grep -F '(/volume)'; }
+# unmounted_taps: loop devices of a tap whose FUSE mount is gone; they name their file without the mount. One that somebody
+# else has mounted, in a mount name space of its own, looks the same from here and is none.
+unmounted_taps() {
+  local line device
+  losetup -a 2>/dev/null | grep -F '(/volume)' | while read -r line; do
+    device=$(sed -nE 's/.*\[0*([0-9]+)\]:.*/\1/p' <<<"$line")
+    # The kernel's number of a device without a driver (major 0): bits 8 to 19 are the major's, the rest the minor's.
+    device=0:$(((${device:-0} & 255) | ((${device:-0} >> 12) & ~255)))
+    # Processes end while they are looked at.
+    { cat /proc/[0-9]*/mountinfo 2>/dev/null || true; } | awk -v device="$device" -v lab="$LAB/" \
+      '$3 == device && index($5, lab) != 1 {found = 1} END {exit !found}' || echo "$line"
+  done
+}
 
 # left_behind: processes, sockets, mounts and loop devices of this laboratory that are still there, one a line.
 left_behind() {
