@@ -70,7 +70,7 @@ package struct PlanCommand: AsyncParsableCommand {
         console.complain("note: the observation is of \(rendered(seen.observedAt)); the world may have moved since\n")
       }
       console.write(format.render(changes, style: console.style))
-      try save(changes, seen, options, opened.world, console)
+      try save(changes, seen, options, opened, console)
       throw ExitCode(exitCode(changes, seen))
     }
   }
@@ -101,7 +101,7 @@ package struct PlanCommand: AsyncParsableCommand {
   }
 
   private func save(
-    _ changes: ChangeSet, _ seen: Observation, _ options: PlanningOptions, _ world: World, _ console: Console
+    _ changes: ChangeSet, _ seen: Observation, _ options: PlanningOptions, _ opened: OpenedPlan, _ console: Console
   ) throws {
     guard let out else { return }
     if changes.hasErrors, !allowPartial {
@@ -109,9 +109,10 @@ package struct PlanCommand: AsyncParsableCommand {
     }
     let file = try SavedFile.write(
       SavedChangeSet(
-        program: VersionCommand.version, savedAt: world.services.time.wallNow(), savedBy: world.who, only: options.only,
+        program: VersionCommand.version, savedAt: opened.world.services.time.wallNow(),
+        savedBy: opened.world.who, only: options.only,
         maxMoves: options.maxMoves, overwrite: options.overwrite, changes: changes, observation: seen,
-        surroundings: document.surroundings(of: changes)), to: out)
+        surroundings: opened.document.surroundings(of: changes)), to: out)
     console.complain(
       "saved \(out) (\(file.digest.prefix(19))…)" + (changes.isNoOp ? ": no changes" : "")
         + "\n  next: cmcplan show \(shellQuoted(out)), cmcplan apply \(shellQuoted(out))\(plan.repeated)\n")
