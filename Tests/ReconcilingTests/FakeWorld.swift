@@ -60,6 +60,9 @@ struct WorldState {
   var hookCommands: [String: String] = [:]
   var fences = 0
   var syncSeconds = 20.0
+  /// What the plan's archive keeps, by path, and how its writes go.
+  var archived: [String: [UInt8]] = [:]
+  var archiveFault = ArchiveFault.none
   /// Calls to agents, for whoever looks into a seed.
   var isTraced = false
   var trace: [String] = []
@@ -132,6 +135,7 @@ struct WorldState {
     }
     try carryOut(call.command, &session, at: now)
     if call.command == .retire {
+      expectArchived(session.seen)
       agents[host]?.sessions[key] = nil
       agents[host]?.tombstones.append(
         Tombstone(

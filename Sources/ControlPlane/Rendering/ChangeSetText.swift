@@ -92,7 +92,7 @@ func waitingText(_ waiting: Waiting) -> String {
 func symbol(of change: Change) -> String {
   if change.reversibility == .oneWay { return "!" }
   switch change.action {
-  case .deployAgent, .ensureDisk, .attachDisks: return "+"
+  case .deployAgent, .ensureDisk, .attachDisks, .archive: return "+"
   case .synchronize: return ">"
   case .configureSession where change.why.contains("don't know"): return "+"
   case .retire, .removeAgent: return "-"
