@@ -21,6 +21,15 @@ struct JSONRPCTests {
     #expect(try response.result.get() == Done())
   }
 
+  @Test("The largest part of a receipt fits a message, byte for byte")
+  func evidence() throws {
+    let bytes = (0..<ReadEvidenceCall.partLimitBytes).map { UInt8(truncatingIfNeeded: $0 &* 7) }
+    let line = try JSONRPC.answerLine(EvidencePart(bytes, ofSizeBytes: 1 << 40), id: .number(1))
+    let response = try JSONRPC.response(of: line, to: ReadEvidenceCall.self)
+    #expect(try response.result.get().bytes == bytes)
+    #expect(try response.result.get().sizeBytes == 1 << 40)
+  }
+
   @Test("A fault arrives whole, with its code")
   func fault() throws {
     let fault = AgentFault(.inUse, "port 4996 is in use; choose another")

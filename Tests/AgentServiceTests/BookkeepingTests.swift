@@ -191,3 +191,47 @@ struct CatalogueTests {
     #expect(names.allSatisfy { !$0.contains("/") && !$0.hasPrefix(".") })
   }
 }
+
+@Suite("What an archive reads from an agent")
+struct EvidenceTests {
+  private let session = SessionID("plan/erp")
+  private let state = MemoryStateStore()
+  private let tombstones = MemoryStateStore()
+  private var catalogue: Catalogue { Catalogue(state: state, tombstones: tombstones) }
+
+  private func read(_ evidence: Evidence, _ role: Role = .source, from offset: UInt64 = 0) throws -> EvidencePart {
+    try catalogue.evidence(ReadEvidenceCall(session: session, role: role, evidence: evidence, offset: offset))
+  }
+
+  @Test("Journals and receipt come in parts; what is not there is said to be not there")
+  func parts() throws {
+    #expect(try read(.journal).sizeBytes == nil)
+    try state.append(Journal.path(of: session), [1, 2, 3])
+    try state.append(Journal.olderPath(of: session), [4])
+    #expect(try read(.journal).bytes == [1, 2, 3])
+    #expect(try read(.journal, from: 2).bytes == [3])
+    #expect(try read(.journal, from: 2).sizeBytes == 3)
+    #expect(try read(.olderJournal, .destination).bytes == [4])
+    #expect(try read(.receipt).sizeBytes == nil)
+    let large = [UInt8](repeating: 7, count: ReadEvidenceCall.partLimitBytes + 1)
+    try state.replace("\(Catalogue.directory(of: session))/receipt", with: large)
+    #expect(try read(.receipt).bytes?.count == ReadEvidenceCall.partLimitBytes)
+    #expect(try read(.receipt, from: UInt64(ReadEvidenceCall.partLimitBytes)).bytes == [7])
+  }
+
+  @Test("The receipt of a session that was deleted is still read, at the source only")
+  func afterwards() throws {
+    try state.replace("\(Catalogue.directory(of: session))/receipt", with: [9])
+    try catalogue.keepReceipt(of: session)
+    try catalogue.removeSession(session)
+    #expect(try read(.receipt).bytes == [9])
+    #expect(try read(.receipt, .destination).sizeBytes == nil)
+    #expect(try read(.journal).sizeBytes == nil)
+  }
+
+  @Test("A disk that can't be read is an error, not an empty journal")
+  func unreadable() throws {
+    state.fail(pathsWithPrefix: "sessions", StateStoreError(.failed, "I/O error"))
+    #expect(throws: AgentFault.self) { try read(.journal) }
+  }
+}

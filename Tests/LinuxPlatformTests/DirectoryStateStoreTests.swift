@@ -24,6 +24,15 @@ import Testing
     #expect(try again.read("a/b/record") == [4])
   }
 
+  @Test func partsAreReadWithTheSizeOfTheWhole() throws {
+    try store.replace("receipt", with: [1, 2, 3, 4, 5])
+    #expect(try store.readPart("receipt", from: 0, limitBytes: 2) == StateFilePart(bytes: [1, 2], sizeBytes: 5))
+    #expect(try store.readPart("receipt", from: 4, limitBytes: 2) == StateFilePart(bytes: [5], sizeBytes: 5))
+    #expect(try store.readPart("receipt", from: 5, limitBytes: 2) == StateFilePart(bytes: [], sizeBytes: 5))
+    #expect(try store.readPart("receipt", from: .max, limitBytes: 2) == StateFilePart(bytes: [], sizeBytes: 5))
+    #expect(try store.readPart("nothing", from: 0, limitBytes: 2) == nil)
+  }
+
   @Test func nobodyElseMayLook() throws {
     try store.replace("keys/agent.key", with: [1])
     try store.append("journal", [1])

@@ -58,7 +58,7 @@ import YAMLTree
       notifications:
         oncall: {webhook: {env: ONCALL}, events: [held, failed], format: slack}
         audit: {webhook: "https://hooks.example.com/a?b=c"}
-      archive: {blob: "https://erp.blob.core.windows.net/migration/erp/"}
+      archive: {directory: ./records}
       guardrails:
         locations: {only: [westeurope]}
         skus: {only: [Premium_LRS], effect: warn}
@@ -74,7 +74,7 @@ import YAMLTree
     #expect(
       plan.notifications.map(\.webhook) == [.url("https://hooks.example.com/a?b=c"), .secret(.environment("ONCALL"))])
     #expect(plan.notifications.map(\.events) == [NotificationTarget.Event.allCases, [.held, .failed]])
-    #expect(plan.archive?.place == .blob(url: "https://erp.blob.core.windows.net/migration/erp", integration: "corp"))
+    #expect(plan.archive?.directory == "./records")
     let limits = try #require(plan.guardrails)
     #expect(limits.locations?.value == ["westeurope"])
     #expect(limits.locations?.effect == .deny)
@@ -103,8 +103,9 @@ import YAMLTree
     ("moved: [{from: a/b/c, to: erp-db}]", "CMC1108"),
     ("notifications: {a: {webhook: xoxb-secret}}", "CMC1120"),
     ("notifications: {a: {webhook: {env: A}, events: [explosion]}}", "CMC1104"),
-    ("archive: {directory: a, blob: \"https://a.blob.core.windows.net/b\"}", "CMC1110"),
-    ("archive: {blob: \"http://a/b\"}", "CMC1108"),
+    ("archive: {blob: \"https://a.blob.core.windows.net/b\"}", "CMC1102"),
+    ("archive: {directory: \"https://a.blob.core.windows.net/b\"}", "CMC1108"),
+    ("archive: {directory: a, integration: corp}", "CMC1101"),
     ("guardrails: {moves: {atMost: 0}}", "CMC1107"),
     ("guardrails: {moves: {atMost: 3, effect: explode}}", "CMC1104"),
     ("guardrails: {moves: 3}", "CMC1103"),

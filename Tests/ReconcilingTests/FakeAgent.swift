@@ -26,7 +26,8 @@ struct FakeSession {
     case .proving:
       seen.stage = .proven
       seen.receipt = ReceiptSummary(
-        digest: "receipt", verify: seen.configuration.verify, comparedBytes: 1, at: WallTime(secondsSince1970: ends),
+        digest: fakeDigest("receipt of \(seen.session)"), verify: seen.configuration.verify, comparedBytes: 1,
+        at: WallTime(secondsSince1970: ends),
         path: "receipt")
     default: break
     }

@@ -18,7 +18,9 @@ final class FakeWorld: Sendable {
   }
 
   func gateways(for run: RunIdentity) -> Gateways {
-    Gateways(clouds: ["azure": FakeCloud(world: self, run: run)], hosts: FakeHosts(world: self, run: run))
+    Gateways(
+      clouds: ["azure": FakeCloud(world: self, run: run)], hosts: FakeHosts(world: self, run: run),
+      archive: FakeArchive(world: self, run: run))
   }
 
   var violations: [String] { state.withLock(\.violations) }
@@ -135,6 +137,7 @@ struct FakeAgentGateway: AgentGateway {
       }
       state.agents[host] = agent
       return Done()
+    case let call as ReadEvidenceCall: return agent.evidence(call)
     default: throw AgentFault(.badRequest, "not faked")
     }
   }

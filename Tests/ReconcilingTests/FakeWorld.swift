@@ -65,6 +65,9 @@ struct WorldState {
   var fences = 0
   var syncSeconds = 20.0
   var proofSeconds = 3.0
+  /// What the plan's archive keeps, by path, and how its writes go.
+  var archived: [String: [UInt8]] = [:]
+  var archiveFault = ArchiveFault.none
   /// Calls to agents, for whoever looks into a seed.
   var isTraced = false
   var trace: [String] = []
@@ -139,6 +142,7 @@ struct WorldState {
     if call.command == .openTap { session.isTapOpen = true }
     if call.command == .closeTap { session.isTapOpen = false }
     if call.command == .retire {
+      expectArchived(session.seen)
       agents[host]?.sessions[key] = nil
       agents[host]?.tombstones.append(
         Tombstone(

@@ -41,7 +41,7 @@ import Testing
   struct Scenario {
     let seed: UInt64
     let random: SeededRandom
-    let plan: MigrationPlan
+    var plan: MigrationPlan
     let bench: Bench
     let target: Phase
     var applies = 0
@@ -53,6 +53,7 @@ import Testing
       plan = samplePlan(
         target, count: random.within(1...2), approval: random.chance(0.5) ? .manual : .automatic,
         withHooks: random.chance(0.8))
+      if random.chance(0.6) { plan.archive = Archive(directory: "/archive") }
       bench = Bench(plan, seed: seed)
       if random.chance(0.3) {
         let point = random.pick(HookPoint.allCases) ?? .mount
@@ -65,6 +66,8 @@ import Testing
         // Troubles end at some time, or nothing would.
         let isCalm = applies > 25
         let faults = isCalm ? FaultPlan() : randomFaults()
+        let archiveFault = isCalm || random.chance(0.6) ? ArchiveFault.none : random.pick(ArchiveFault.allCases)
+        bench.world.state.withLock { $0.archiveFault = archiveFault ?? .none }
         guard step(faults) else { return ["everything waits for nothing"] }
         let violations = bench.world.violations
         guard violations.isEmpty else { return violations }
@@ -123,6 +126,9 @@ import Testing
       case .retired:
         if !sessions.isEmpty { problems.append("sessions are left") }
         if state.agents.values.contains(where: { $0.digest != nil }) { problems.append("agents are left") }
+        let manifests = state.archived.keys.count { $0.hasSuffix("/manifest.json") }
+        let halves = plan.archive == nil ? 0 : plan.migrations.count * 2
+        if manifests != halves { problems.append("the archive has \(manifests) halves of \(halves)") }
       default:
         if state.fences != plan.migrations.count { problems.append("\(state.fences) fences") }
       }

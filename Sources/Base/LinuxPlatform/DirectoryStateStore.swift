@@ -25,6 +25,12 @@ package final class DirectoryStateStore: StateStore {
   }
 
   package func read(_ path: String) throws(StateStoreError) -> [UInt8]? {
+    try readPart(path, from: 0, limitBytes: Self.fileLimitBytes)?.bytes
+  }
+
+  package func readPart(
+    _ path: String, from offset: UInt64, limitBytes: Int
+  ) throws(StateStoreError) -> StateFilePart? {
     let parts = try split(path)
     guard let directory = try openDirectory(parts.directories, creating: false) else { return nil }
     let number = cmc_openat(directory.number, parts.name, O_RDONLY | O_NOFOLLOW, 0)
@@ -36,18 +42,19 @@ package final class DirectoryStateStore: StateStore {
       throw StateStoreError(
         .failed, "\(self.path)/\(path) is no regular file of at most \(Self.fileLimitBytes) bytes; move it away")
     }
-    var bytes = [UInt8](repeating: 0, count: Int(facts.size_bytes))
+    let left = facts.size_bytes - min(offset, facts.size_bytes)
+    var bytes = [UInt8](repeating: 0, count: min(Int(left), limitBytes))
     var filled = 0
     while filled < bytes.count {
       let start = filled
       let count = bytes.withUnsafeMutableBytes {
-        cmc_read(file.number, $0.baseAddress.map { $0 + start }, $0.count - start)
+        cmc_pread(file.number, $0.baseAddress.map { $0 + start }, $0.count - start, offset + UInt64(start))
       }
       filled += try stored(count, "read", path)
       if count == 0 { break }
     }
     bytes.removeLast(bytes.count - filled)
-    return bytes
+    return StateFilePart(bytes: bytes, sizeBytes: facts.size_bytes)
   }
 
   package func replace(_ path: String, with bytes: [UInt8]) throws(StateStoreError) {
@@ -188,14 +195,20 @@ package final class DirectoryStateStore: StateStore {
 
   private func stored(_ result: Int, _ verb: String, _ subject: String) throws(StateStoreError) -> Int {
     guard result < 0 else { return result }
-    let number = Int32(-result)
-    let code: StateStoreError.Code =
-      switch number {
+    throw StateStoreError(SystemError("\(verb) \(path)/\(subject)", errorNumber: Int32(-result)))
+  }
+}
+
+extension StateStoreError {
+  /// What the operating system's refusal means to whoever keeps records.
+  package init(_ error: SystemError) {
+    let code: Code =
+      switch error.errorNumber {
       case ENOENT: .notFound
       case ENOSPC, EDQUOT: .noSpace
       case EACCES, EPERM, ELOOP, EROFS: .denied
       default: .failed
       }
-    throw StateStoreError(code, "\(SystemError("\(verb) \(path)/\(subject)", errorNumber: number))")
+    self.init(code, "\(error)")
   }
 }

@@ -119,17 +119,11 @@ package struct NotificationTarget: Sendable, Equatable {
 
 /// Where journals, approvals and receipts go for good.
 package struct Archive: Sendable, Equatable {
-  package enum Place: Sendable, Equatable {
-    /// As written, relative to the plan's directory.
-    case directory(String)
-    /// An https URL of a blob container, or of a prefix in it, without a slash at the end. The integration's
-    /// credential writes there; nil: the only one's.
-    case blob(url: String, integration: String?)
-  }
-  package var place: Place
+  /// As written, relative to the plan's directory.
+  package var directory: String
   package var position: SourcePosition?
-  package init(place: Place, position: SourcePosition? = nil) {
-    self.place = place
+  package init(directory: String, position: SourcePosition? = nil) {
+    self.directory = directory
     self.position = position
   }
 }

@@ -85,6 +85,7 @@ package struct ApplyCommand: AsyncParsableCommand {
           await apply.run(from: isApprovedNow ? nil : first)
         }
       }
+      await world.finish()
       if let saved {
         SavedFile.noteApplication(
           of: saved.digest, in: document.directory,

@@ -217,9 +217,7 @@ extension MigrationPlan {
           password: password.map { absolute($0, integration.position) })
       }
     }
-    if case .directory(let path)? = archive?.place {
-      plan.archive?.place = .directory(absolute(path, archive?.position))
-    }
+    if let archive { plan.archive?.directory = absolute(archive.directory, archive.position) }
     for (index, target) in notifications.enumerated() {
       if case .secret(let secret) = target.webhook {
         plan.notifications[index].webhook = .secret(absolute(secret, target.position))

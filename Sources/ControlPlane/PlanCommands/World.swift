@@ -22,6 +22,7 @@ struct World {
   let deployer: HostDeployer
   let services: RunServices
   let who: String
+  private let archived: ArchivedJournal?
 
   /// `withClouds` false: only hosts are reached. `journal` nil: nothing is recorded.
   static func make(
@@ -43,13 +44,24 @@ struct World {
       }
     }
     let hosts = deployer(environment)
+    let archive = DirectoryArchive.of(document)
+    var sink: any JournalSink = journal ?? NoJournal()
+    var archived: ArchivedJournal?
+    if let archive, let journal {
+      let copied = ArchivedJournal(journal, archive) { report(.note($0)) }
+      archived = copied
+      sink = copied
+    }
     let services = RunServices(
-      time: time, pause: { seconds in try? await pausing.pause(seconds: seconds) }, journal: journal ?? NoJournal(),
-      digest: sha256, report: report)
+      time: time, pause: { seconds in try? await pausing.pause(seconds: seconds) },
+      journal: sink, digest: sha256, report: report)
     return World(
-      gateways: Gateways(clouds: clouds, hosts: hosts), credentials: credentials, deployer: hosts, services: services,
-      who: caller(environment))
+      gateways: Gateways(clouds: clouds, hosts: hosts, archive: archive), credentials: credentials, deployer: hosts,
+      services: services, who: caller(environment), archived: archived)
   }
+
+  /// What a run leaves behind it is brought to its end; at most some seconds.
+  func finish() async { await archived?.finish() }
 
   /// The way to hosts; its connections are closed at the end of the command.
   static func deployer(
@@ -138,13 +150,16 @@ final class RunJournal: JournalSink {
   let runID: String
   private let store: DirectoryStateStore
 
+  /// Where journals of runs are, each in a directory of its own.
+  static func directory(beside document: PlanDocument) -> String { "\(document.directory)/.cmcplan/runs" }
+
   init(beside document: PlanDocument) throws {
     let stamp = Date.now.formatted(
       Date.ISO8601FormatStyle(dateTimeSeparator: .standard, timeSeparator: .omitted).year().month().day()
         .time(includingFractionalSeconds: false))
     runID = "\(stamp)-\(SystemRandom().uuid().prefix(8))"
     do {
-      store = try DirectoryStateStore(path: "\(document.directory)/.cmcplan/runs/\(runID)")
+      store = try DirectoryStateStore(path: "\(Self.directory(beside: document))/\(runID)")
     } catch {
       throw CommandFailure(
         "the run's journal can't be made in \(document.directory)/.cmcplan: \(error)",

@@ -212,24 +212,7 @@ extension PlanBuilder {
   private func readArchive(_ node: YAMLNode) -> Archive? {
     let shape = ArchiveShape.the
     guard let object = ObjectReading(node, shape.shape, reading) else { return nil }
-    let directory = object.value(shape.directory)
-    let blob = object.value(shape.blob)
-    let integration =
-      resolveIntegration(object, shape.integration)
-      ?? (integrationNames.count == 1 ? integrationNames.first : nil)
-    if object.has(shape.blob), integration == nil, !object.has(shape.integration) {
-      reading.report(
-        "CMC1211", at: object.position(shape.blob),
-        "the archive's blob names no integration whose credential writes it",
-        integrationNames.isEmpty
-          ? "describe an Azure subscription under 'integrations:'"
-          : "add 'integration:' with \(alternatives(integrationNames))")
-    }
-    if let directory { return Archive(place: .directory(directory), position: node.position) }
-    guard let blob else { return nil }
-    var url = blob
-    while url.hasSuffix("/") { url.removeLast() }
-    return Archive(place: .blob(url: url, integration: integration), position: node.position)
+    return object.value(shape.directory).map { Archive(directory: $0, position: node.position) }
   }
 }
 

@@ -29,8 +29,8 @@ struct CoordinationFields: Sendable {
     notifications = table.addLater(
       "notifications", .named(NotificationShape.the.shape),
       instead: "remove it, and act on the exit code of 'cmcplan apply'", "Whom to tell when a human is needed.")
-    archive = table.addLater(
-      "archive", .shape(ArchiveShape.the.shape), instead: "remove it, and keep a copy of .cmcplan/runs yourself",
+    archive = table.add(
+      "archive", .shape(ArchiveShape.the.shape),
       examples: ["{directory: ./archive}"], "Where journals, approvals and receipts go for good.")
   }
 }
@@ -107,19 +107,18 @@ struct ArchiveShape: Sendable {
   static let the = ArchiveShape()
   let directory: Field<String>
   let blob: Field<String>
-  let integration: Field<String>
   let shape: Shape
 
   private init() {
-    var table = FieldTable("archive", "Where journals, approvals and receipts go for good.")
-    directory = table.add("directory", .path, examples: ["./archive"], "A directory, relative to the plan's.")
-    blob = table.add(
-      "blob", .blobURL, examples: ["https://erp.blob.core.windows.net/migration"],
-      "A container of Azure Blob Storage, or a prefix in it.")
-    integration = table.add(
-      "integration", .name, "Whose credential writes to `blob`; the only integration if there is one.")
-    table.exactlyOneOf = [["directory", "blob"]]
-    table.atMostOneOf = [["directory", "integration"]]
+    var table = FieldTable(
+      "archive", "Where journals, approvals and receipts go for good. No session is deleted before they are there.")
+    directory = table.add(
+      "directory", .directory, required: true, examples: ["./archive", "/mnt/records/cmcplan"],
+      "A directory, relative to the plan's; it is made where it is missing. Runs on other machines want the same one.")
+    blob = table.addLater(
+      "blob", .blobURL, instead: "write 'directory:' instead: a mounted share, or what the pipeline keeps",
+      examples: ["https://erp.blob.core.windows.net/migration"], "A container of Azure Blob Storage, or a prefix in it."
+    )
     shape = Shape(table)
   }
 }

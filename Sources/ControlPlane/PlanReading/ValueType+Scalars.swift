@@ -101,6 +101,18 @@ extension ValueType where Value == String {
     "a path", pattern: "^[^\\u0000\\n]+$", advice: "write a path, on one line"
   ) { !$0.isEmpty && $0.utf8.count <= 4_095 && !$0.unicodeScalars.contains { $0.value < 32 } }
 
+  /// A path that nobody could have meant as a URL: it would be made as a directory of that name.
+  static let directory = formed(
+    "a directory", pattern: "^(?![A-Za-z][A-Za-z0-9+.-]*:/)[^\\u0000\\n]+$",
+    advice: "write the path of a directory; a share or container has to be mounted there"
+  ) { text in
+    let scheme = text.prefix { $0 != ":" }
+    let isURL =
+      scheme.count < text.count && text.dropFirst(scheme.count).hasPrefix(":/") && scheme.first?.isLetter == true
+      && scheme.allSatisfy { $0.isASCII && ($0.isLetter || $0.isNumber || "+.-".contains($0)) }
+    return !isURL && !text.isEmpty && text.utf8.count <= 4_095 && !text.unicodeScalars.contains { $0.value < 32 }
+  }
+
   static let url = formed(
     "a base URL", pattern: "^https?://[^/?#@ ]+(/[^?# ]*)?$",
     advice: "write https://HOST[:PORT], without user, query or fragment; http:// only for this machine",

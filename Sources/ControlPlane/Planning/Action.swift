@@ -44,6 +44,8 @@ package enum Action: Hashable, Sendable, Codable {
   case release(MigrationName)
   /// The disks' `cmcplan-state` says how far the migration is.
   case tagDisks(MigrationName, Phase)
+  /// What would be lost with the sessions is in the plan's archive: journals, approvals, the receipt.
+  case archive(MigrationName)
   /// The role's agent has forgotten the session, but for its tombstone.
   case retire(MigrationName, Role)
   case releaseLease(MigrationName)
@@ -62,7 +64,8 @@ extension Action {
     case .acquireLease(let name), .checkDevices(let name), .configureSession(let name), .proveConnection(let name),
       .openTap(let name), .synchronize(let name), .stopSynchronizing(let name), .swing(let name), .revert(let name),
       .runHook(let name, _), .closeTap(let name), .prove(let name), .fence(let name), .release(let name),
-      .tagDisks(let name, _), .retire(let name, _), .releaseLease(let name), .abandonFinalize(let name, _),
+      .tagDisks(let name, _), .archive(let name), .retire(let name, _), .releaseLease(let name),
+      .abandonFinalize(let name, _),
       .holdAfterFence(let name, _):
       name
     case .ensureDisk(let key): key.migration
@@ -90,6 +93,7 @@ extension Action {
     case .fence: "fence"
     case .release: "release"
     case .tagDisks: "tagDisks"
+    case .archive: "archive"
     case .retire(_, let role): "retire.\(role.rawValue)"
     case .releaseLease: "releaseLease"
     case .removeAgent: "removeAgent"

@@ -378,10 +378,13 @@ extension MigrationDiff {
     let name = migration.name
     startAgents()
     holdBack()
-    for role in [Role.source, .destination] {
+    let roles = [Role.source, .destination].filter { role in
       let isKnown = reached == .reached(.finalized) || reached == .pastFence || reached.isTombstoned
       let session = role == .source ? facts.sourceSession : facts.destinationSession
-      if isKnown, session == nil, !mayHideSession(role == .source ? facts.source : facts.destination) { continue }
+      return !isKnown || session != nil || mayHideSession(role == .source ? facts.source : facts.destination)
+    }
+    if !roles.isEmpty { archive() }
+    for role in roles {
       add(
         .retire(name, role), towards: .retired, "delete the session on \(migration.host(role))",
         why: "phase: retired", precondition: "finalized", .oneWay)

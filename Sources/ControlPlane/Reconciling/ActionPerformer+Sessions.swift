@@ -53,7 +53,8 @@ extension ActionPerformer {
 
   func retire(_ migration: Migration, _ role: Role) async throws(GatewayError) {
     let pair = try await sessions(of: migration)
-    guard (role == .source ? pair.source : pair.destination) != nil else { return }
+    guard let session = role == .source ? pair.source : pair.destination else { return }
+    try await requireArchived(session)
     try await command(.retire, role, migration)
   }
 

@@ -58,6 +58,7 @@ struct ActionPerformer: Sendable {
       try await command(.fence, .source, try migration(name))
     case .release(let name): try await command(.release, .destination, try migration(name))
     case .tagDisks(let name, let phase): try await tag(try migration(name), phase)
+    case .archive(let name): try await archive(try migration(name))
     case .retire(let name, let role): try await retire(try migration(name), role)
     case .abandonFinalize(let name, let why): try await abandon(try migration(name), why)
     case .holdAfterFence(let name, let why): try await holdAfterFailure(try migration(name), why)

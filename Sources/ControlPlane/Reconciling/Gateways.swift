@@ -71,12 +71,17 @@ package protocol HostGateway: Sendable {
   func devicePath(ofLUN lun: Int, on host: Host) async throws(GatewayError) -> String
 }
 
-/// Every way to the world that a run has: a cloud gateway for each integration by its name, and the hosts.
+/// Every way to the world that a run has: a cloud gateway for each integration by its name, the hosts, and the archive
+/// where the plan names one.
 package struct Gateways: Sendable {
   package var clouds: [String: any CloudGateway]
   package var hosts: any HostGateway
-  package init(clouds: [String: any CloudGateway], hosts: any HostGateway) {
+  package var archive: (any ArchiveGateway)?
+  package init(
+    clouds: [String: any CloudGateway], hosts: any HostGateway, archive: (any ArchiveGateway)? = nil
+  ) {
     self.clouds = clouds
     self.hosts = hosts
+    self.archive = archive
   }
 }

@@ -31,6 +31,8 @@ package struct ReconcileLimits: Sendable, Equatable {
   package var rounds = 12
   /// Hosts and integrations observed at once.
   package var observeParallelism = 64
+  /// The largest file of a session that is archived, in bytes: receipts of very large volumes come near.
+  package var evidenceBytes: UInt64 = 512 << 20
   package init() {}
 }
 
@@ -54,6 +56,11 @@ package enum ApplyCode {
   package static let timedOut = "CMC6040"
   package static let agentReports = "CMC6041"
   package static let journalFailed = "CMC6050"
+  package static let archiveFailed = "CMC6060"
+  package static let archiveFull = "CMC6061"
+  package static let archiveDenied = "CMC6062"
+  package static let archiveDiffers = "CMC6063"
+  package static let evidenceUnreadable = "CMC6064"
 
   /// A gate closed between plan and step: not a failure, the next change set shows what it waits for.
   package static let gates: Set<String> = [held, windowClosed, notConfirmed]

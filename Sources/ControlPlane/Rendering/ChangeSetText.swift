@@ -94,7 +94,7 @@ func symbol(of change: Change) -> String {
   switch change.action {
   // One that is there is changed, live.
   case .ensureDisk: return change.reversibility == .live ? "~" : "+"
-  case .deployAgent, .attachDisks: return "+"
+  case .deployAgent, .attachDisks, .archive: return "+"
   case .synchronize: return ">"
   case .configureSession where change.why.contains("don't know"): return "+"
   case .retire, .removeAgent: return "-"

@@ -185,6 +185,7 @@ package struct ProgressRenderer: Sendable {
     case .fence: "fence source"
     case .release: "release destination"
     case .tagDisks(_, let phase): "tag disks \(phase.rawValue)"
+    case .archive: "archive records"
     case .retire(_, let role): "retire \(role.rawValue)"
     case .releaseLease: "give lease back"
     case .removeAgent: "remove agent"

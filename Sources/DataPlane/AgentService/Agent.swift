@@ -332,6 +332,14 @@ package final class Agent: AgentCalls {
       .refused, "\(session) is held by \(hold.who): \(hold.why); look into it, then 'cmcplan resume' and apply again")
   }
 
+  package func readEvidence(_ call: ReadEvidenceCall) throws(AgentFault) -> EvidencePart {
+    if let running = sessions.withLock({ $0.running[call.session] })?.observation(), running.role != call.role {
+      throw AgentFault(
+        .badRequest, "this agent is the \(running.role.rawValue) of \(call.session), not its \(call.role.rawValue)")
+    }
+    return try catalogue.evidence(call)
+  }
+
   // MARK: Hooks
 
   package func runHook(_ call: RunHookCall) throws(AgentFault) -> HookOutcome {

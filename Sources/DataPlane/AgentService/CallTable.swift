@@ -12,6 +12,7 @@ package protocol AgentCalls: Sendable {
   func setHold(_ call: SetHoldCall) throws(AgentFault) -> Done
   func storeApproval(_ call: StoreApprovalCall) throws(AgentFault) -> Done
   func runHook(_ call: RunHookCall) throws(AgentFault) -> HookOutcome
+  func readEvidence(_ call: ReadEvidenceCall) throws(AgentFault) -> EvidencePart
   func shutdown(_ call: ShutdownCall) throws(AgentFault) -> Done
 }
 
@@ -23,8 +24,10 @@ package struct CallTable: Sendable {
 
   /// Whether a call may take long, so that it gets a thread of its own beside the connection's.
   package static func isSlow(method: String) -> Bool {
-    [RunHookCall.method, InspectDevicesCall.method, SessionCommandCall.method, ConfigureSessionCall.method]
-      .contains(method)
+    [
+      RunHookCall.method, InspectDevicesCall.method, SessionCommandCall.method, ConfigureSessionCall.method,
+      ReadEvidenceCall.method,
+    ].contains(method)
   }
 
   /// The line to send back, nil for a notification.
@@ -40,6 +43,7 @@ package struct CallTable: Sendable {
     case SetHoldCall.method: reply(line, head) { call throws(AgentFault) in try calls.setHold(call) }
     case StoreApprovalCall.method: reply(line, head) { call throws(AgentFault) in try calls.storeApproval(call) }
     case RunHookCall.method: reply(line, head) { call throws(AgentFault) in try calls.runHook(call) }
+    case ReadEvidenceCall.method: reply(line, head) { call throws(AgentFault) in try calls.readEvidence(call) }
     case ShutdownCall.method: reply(line, head) { call throws(AgentFault) in try calls.shutdown(call) }
     default:
       head.id.map {

@@ -116,7 +116,7 @@ package struct Catalogue: Sendable {
   package func keepReceipt(of session: SessionID) throws(AgentFault) {
     do throws(StateStoreError) {
       guard let receipt = try state.read(SourceFiles.receipt(session)) else { return }
-      try tombstoneFiles.replace("receipts/\(Self.fileName(session.text))", with: receipt)
+      try tombstoneFiles.replace(Self.keptReceipt(session), with: receipt)
     } catch {
       throw AgentFault(storeError: error)
     }

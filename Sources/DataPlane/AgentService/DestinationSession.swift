@@ -64,8 +64,7 @@ final class DestinationSession: AgentSession, LinkOwner, EntryKeeper {
     session = entry.configuration.session
     self.resources = resources
     self.volumes = volumes
-    let path = "\(Catalogue.directory(of: session))/journal.jsonl"
-    journal = Journal(store: resources.catalogue.state, path: path, time: resources.time)
+    journal = Journal(store: resources.catalogue.state, path: Journal.path(of: session), time: resources.time)
     state = Monitor(State(machine: machine, entry: entry))
     let journal = journal
     do throws(SystemError) {

@@ -1,5 +1,5 @@
 internal import FoundationEssentials
-internal import BlockModel
+package import BlockModel
 package import Seams
 internal import LinuxPlatform
 internal import Synchronization
@@ -23,6 +23,10 @@ package final class Journal: Sendable {
     self.time = time
     size = Mutex(((try? store.read(path)) ?? [])?.count ?? 0)
   }
+
+  package static func path(of session: SessionID) -> String { "\(Catalogue.directory(of: session))/journal.jsonl" }
+  /// What was written before the journal began anew.
+  package static func olderPath(of session: SessionID) -> String { "\(path(of: session)).1" }
 
   private struct Line: Encodable {
     var at: Double

@@ -95,9 +95,7 @@ final class SourceSession: AgentSession, LinkOwner {
     copying = ThreadPool(name: "copy", threadLimit: threads, waitingLimit: 16_384)
     buffers = BufferPool(
       bufferBytes: H2HLimits.payloadBytes, limit: threads + 8, isLazy: true)
-    let directory = Catalogue.directory(of: session)
-    journal = Journal(
-      store: resources.catalogue.state, path: "\(directory)/journal.jsonl", time: resources.time)
+    journal = Journal(store: resources.catalogue.state, path: Journal.path(of: session), time: resources.time)
     let now = resources.time.monotonicNow()
     state = Monitor(
       State(
