@@ -5,6 +5,7 @@ import MigrationModel
 import Planning
 import Reconciling
 import Synchronization
+import TestSupport
 import Testing
 
 /// What people do beside `apply`, at two in the morning.
