@@ -5,6 +5,7 @@ import MigrationModel
 import Planning
 import Reconciling
 import Synchronization
+import TestSupport
 import Testing
 
 /// What holds over all rounds of one `apply`: limits of a run, and the steps of a saved change set.
