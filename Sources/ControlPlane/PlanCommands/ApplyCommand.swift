@@ -60,6 +60,7 @@ package struct ApplyCommand: AsyncParsableCommand {
         document, withClouds: true, journal: journal, console: console, report: { progress.show($0) })
       let first = await ObserveRun(plan: document.plan, gateways: world.gateways, services: world.services)
         .observe(only: selected)
+      world.notifier?.see(first)
       let now = world.services.time.wallNow()
       let changes = diff(
         document.plan, first,
