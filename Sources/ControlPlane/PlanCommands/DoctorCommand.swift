@@ -1,6 +1,7 @@
 package import ArgumentParser
 import BlockModel
 import Diagnostics
+import Foundation
 import MigrationModel
 import Planning
 import Reconciling
@@ -41,6 +42,7 @@ package struct DoctorCommand: AsyncParsableCommand {
       let changes = diff(
         document.plan, observation, options: PlanningOptions(now: world.services.time.wallNow(), digest: sha256))
       checks += Self.migrationChecks(changes)
+      checks += await RecordChecks.checks(document.plan, environment: ProcessInfo.processInfo.environment)
       console.write(format == .json ? renderChecksJSON(checks) : renderChecks(checks, style: console.style))
       if checks.contains(where: { $0.result == .failed || $0.result == .unknown }) { throw ExitCode(1) }
     }

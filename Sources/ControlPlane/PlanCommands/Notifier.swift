@@ -84,7 +84,8 @@ final class Notifier: Sendable {
     if await withTimeLimit(seconds: Self.lastWordsSeconds, { [telling] in await telling.value }) == nil {
       telling.cancel()
       report(
-        "not every notification was sent in \(Int(Self.lastWordsSeconds)) s (CMC6070); the next run tells the rest")
+        "not every notification was sent in \(Int(Self.lastWordsSeconds)) s (\(ApplyCode.notificationFailed)); the next run tells the rest"
+      )
     }
   }
 
@@ -168,7 +169,7 @@ final class Notifier: Sendable {
 
     private mutating func complain(_ target: NotificationTarget, _ why: String) {
       failed.insert(target.name)
-      report("warning: notification '\(target.name)' (CMC6070): \(why)")
+      report("warning: notification '\(target.name)' (\(ApplyCode.notificationFailed)): \(why)")
     }
   }
 
@@ -200,7 +201,8 @@ final class Notifier: Sendable {
         }
         return nil
       } catch {
-        return "what was notified can't be noted (CMC6071): \(error); the next run may say it again"
+        return
+          "what was notified can't be noted (\(ApplyCode.notificationNotNoted)): \(error); the next run may say it again"
       }
     }
 
