@@ -102,6 +102,7 @@ import YAMLTree
     ("moved: [{from: old, to: erp-db}, {from: older, to: erp-db}]", "CMC1273"),
     ("moved: [{from: a/b/c, to: erp-db}]", "CMC1108"),
     ("notifications: {a: {webhook: xoxb-secret}}", "CMC1120"),
+    ("notifications: {a: {webhook: \"http://hooks.example.com/\"}}", "CMC1120"),
     ("notifications: {a: {webhook: {env: A}, events: [explosion]}}", "CMC1104"),
     ("archive: {blob: \"https://a.blob.core.windows.net/b\"}", "CMC1102"),
     ("archive: {directory: \"https://a.blob.core.windows.net/b\"}", "CMC1108"),

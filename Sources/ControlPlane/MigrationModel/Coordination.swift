@@ -86,7 +86,7 @@ package struct NotificationTarget: Sendable, Equatable {
     case held
     /// A step failed and is not tried again.
     case failed
-    /// A window closed before what it was for could start.
+    /// A window is open, or was in this run, and what it is for doesn't fit in what is left of it.
     case windowMissed
     /// A migration reached the phase that the plan names.
     case reached
@@ -97,9 +97,9 @@ package struct NotificationTarget: Sendable, Equatable {
     case teams
   }
   package enum Webhook: Sendable, Equatable {
-    /// An https URL.
+    /// What `WebhookAddress` takes.
     case url(String)
-    /// Where the URL is found, for it is a secret in itself. What is found there must be an https URL.
+    /// Where the URL is found, for it is a secret in itself. What is found there must be what `WebhookAddress` takes.
     case secret(SecretReference)
   }
   package var name: String

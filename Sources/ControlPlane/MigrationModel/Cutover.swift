@@ -134,13 +134,17 @@ package struct Guardrails: Sendable, Equatable {
   /// Base URLs (authority or resource manager) that a custom cloud may name.
   package var allowedEndpoints: [String]
   package var allowedSecrets: [SecretReference]
+  /// Whom notifications may reach: an https URL and all below it, or a secret that holds one.
+  package var allowedWebhooks: [NotificationTarget.Webhook]
   /// Held beside those of the plan itself; the stricter one wins.
   package var limits: GuardrailLimits
   package init(
-    allowedEndpoints: [String], allowedSecrets: [SecretReference], limits: GuardrailLimits = GuardrailLimits()
+    allowedEndpoints: [String], allowedSecrets: [SecretReference],
+    allowedWebhooks: [NotificationTarget.Webhook] = [], limits: GuardrailLimits = GuardrailLimits()
   ) {
     self.allowedEndpoints = allowedEndpoints
     self.allowedSecrets = allowedSecrets
+    self.allowedWebhooks = allowedWebhooks
     self.limits = limits
   }
 }

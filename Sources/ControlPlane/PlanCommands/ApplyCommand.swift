@@ -60,6 +60,7 @@ package struct ApplyCommand: AsyncParsableCommand {
         document, withClouds: true, journal: journal, console: console, report: { progress.show($0) })
       let opened = OpenedPlan(document: document, world: world)
       let first = await opened.observe(only: selected)
+      world.notifier?.see(first)
       let options = opened.planning(
         only: selected, overwrite: overwrite, maxMoves: maxMoves, origin: saved == nil ? .applied : .saved)
       let now = options.now

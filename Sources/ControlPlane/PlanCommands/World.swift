@@ -23,6 +23,8 @@ struct World {
   let services: RunServices
   let who: String
   private let archived: ArchivedJournal?
+  /// Tells the plan's `notifications`; nil where nothing is recorded, or nobody is to be told.
+  let notifier: Notifier?
 
   /// `withClouds` false: only hosts are reached. `journal` nil: nothing is recorded.
   static func make(
@@ -52,16 +54,28 @@ struct World {
       archived = copied
       sink = copied
     }
+    let notifier = journal.flatMap {
+      Notifier(document, journal: $0, sink: sink, archive: archive, environment: environment, time: time) {
+        report(.note($0))
+      }
+    }
     let services = RunServices(
       time: time, pause: { seconds in try? await pausing.pause(seconds: seconds) },
-      journal: sink, digest: sha256, report: report)
+      journal: sink, digest: sha256,
+      report: { event in
+        notifier?.see(event)
+        report(event)
+      })
     return World(
       gateways: Gateways(clouds: clouds, hosts: hosts, archive: archive), credentials: credentials, deployer: hosts,
-      services: services, who: caller(environment), archived: archived)
+      services: services, who: caller(environment), archived: archived, notifier: notifier)
   }
 
   /// What a run leaves behind it is brought to its end; at most some seconds.
-  func finish() async { await archived?.finish() }
+  func finish() async {
+    await notifier?.finish()
+    await archived?.finish()
+  }
 
   /// The way to hosts; its connections are closed at the end of the command.
   static func deployer(

@@ -9,6 +9,7 @@ internal import YAMLTree
 ///     allow:
 ///       endpoints: ["https://localhost:8443"]
 ///       secrets: [{env: AZURE_CLIENT_SECRET}]
+///       webhooks: ["https://hooks.example.com/erp", {env: ONCALL_WEBHOOK}]
 ///     limits: what a plan's own `guardrails:` may say too
 package enum GuardrailsReader {
   /// The guardrails, or nil where `diagnostics` has an error. Pure, as `PlanReader.read`.
@@ -31,9 +32,12 @@ package enum GuardrailsReader {
     }
     let endpoints = allow.value(shape.endpoints) ?? []
     let secrets = allow.node(shape.secrets).flatMap { reading.elements(of: $0, expected: "a list of secrets") } ?? []
+    let webhooks =
+      allow.node(shape.webhooks).flatMap { reading.elements(of: $0, expected: "a list of webhooks") } ?? []
     let limits = object.node(shape.limits).flatMap { GuardrailLimitsReading(builder: PlanBuilder(reading)).read($0) }
     return Guardrails(
       allowedEndpoints: endpoints, allowedSecrets: secrets.compactMap { SecretReader.read($0, reading) },
+      allowedWebhooks: webhooks.compactMap { WebhookReader.read($0, reading) },
       limits: limits ?? GuardrailLimits())
   }
 }
@@ -45,6 +49,7 @@ struct GuardrailsShape: Sendable {
   let allow: Field<YAMLNode>
   let endpoints: Field<[String]>
   let secrets: Field<YAMLNode>
+  let webhooks: Field<YAMLNode>
   let limits: Field<YAMLNode>
   let allowShape: Shape
   let shape: Shape
@@ -57,6 +62,10 @@ struct GuardrailsShape: Sendable {
     secrets = inner.add(
       "secrets", .list(of: SecretShape.the.shape), examples: ["[{env: AZURE_CLIENT_SECRET}]"],
       "Secrets that may be sent to a custom cloud.")
+    webhooks = inner.add(
+      "webhooks", .node(.list(WebhookReader.type.schema, minimum: 0)),
+      examples: ["[\"https://hooks.example.com/erp\", {env: ONCALL_WEBHOOK}]"],
+      "Whom notifications may reach: a URL and all below it, or a secret that holds one.")
     allowShape = Shape(inner)
     var table = FieldTable(
       "guardrailsFile", noun: "the guardrails file", "What a platform team allows, outside of the plan.")
@@ -98,7 +107,34 @@ package enum GuardrailCheck {
             advice: "if that is meant, \(file) needs: allow: {secrets: [\(text(secret))]}"))
       }
     }
-    return diagnostics
+    return diagnostics + webhookDiagnostics(plan, guardrails: guardrails, file)
+  }
+
+  /// An error for every webhook that is not allowed (CMC1292). What a plan tells is no secret, but whom it may tell is
+  /// not its own to say either; of a secret that holds the URL only its source is compared.
+  private static func webhookDiagnostics(
+    _ plan: MigrationPlan, guardrails: Guardrails?, _ file: String
+  ) -> [Diagnostic] {
+    let allowed = guardrails?.allowedWebhooks ?? []
+    let bases = allowed.compactMap { if case .url(let text) = $0 { WebhookAddress(text) } else { nil } }
+    return plan.notifications.compactMap { target in
+      let whom: String
+      let example: String
+      switch target.webhook {
+      case .secret(let secret):
+        if allowed.contains(target.webhook) { return nil }
+        whom = "whom \(text(secret)) names"
+        example = text(secret)
+      case .url(let url):
+        guard let address = WebhookAddress(url) else { return nil }
+        if bases.contains(where: address.isWithin) { return nil }
+        whom = address.origin
+        example = "\"\(address.origin)\""
+      }
+      return Diagnostic(
+        code: "CMC1292", at: target.position, "notification '\(target.name)' would tell \(whom), which is not allowed",
+        advice: "if that is meant, \(file) needs: allow: {webhooks: [\(example)]}")
+    }
   }
 
   private static func secrets(of credential: AzureIntegration.Credential) -> [SecretReference] {

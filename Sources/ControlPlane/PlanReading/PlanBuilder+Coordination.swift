@@ -187,7 +187,7 @@ extension PlanBuilder {
     var targets: [NotificationTarget] = []
     for (name, key, value) in reading.namedEntries(of: node, what: "notifications", maximum: Self.maximumEntries) {
       guard let object = ObjectReading(value, shape.shape, reading, label: name) else { continue }
-      let webhook = object.node(shape.webhook).flatMap { readWebhook($0) }
+      let webhook = object.node(shape.webhook).flatMap { WebhookReader.read($0, reading) }
       let events = object.has(shape.events) ? object.value(shape.events) : NotificationTarget.Event.allCases
       let format = object.value(shape.format)
       guard let webhook, let events, let format else { continue }
@@ -195,18 +195,6 @@ extension PlanBuilder {
         NotificationTarget(name: name, webhook: webhook, events: events, format: format, position: key.position))
     }
     return targets.sorted { $0.name < $1.name }
-  }
-
-  /// A text that is no URL is not repeated: it may be a token.
-  private func readWebhook(_ node: YAMLNode) -> NotificationTarget.Webhook? {
-    guard node.isScalar, !node.isNull else { return SecretReader.read(node, reading).map { .secret($0) } }
-    guard let text = reading.text(node, expected: "an https URL") else { return nil }
-    guard text.hasPrefix("https://"), Names.isBaseURL(String(text.prefix { $0 != "?" })), !text.contains("#") else {
-      reading.report(
-        "CMC1120", at: node.position, "this is no https URL", "write https://…, or where it is found: {env: NAME}")
-      return nil
-    }
-    return .url(text)
   }
 
   private func readArchive(_ node: YAMLNode) -> Archive? {

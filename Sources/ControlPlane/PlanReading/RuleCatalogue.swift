@@ -238,5 +238,9 @@ package enum RuleCatalogue {
     rule(
       "CMC1291", "a secret that goes to such a cloud is allowed by guardrails",
       "So that a plan can't send a runner's secrets away.", "allow: {secrets: [{env: AZURE_CLIENT_SECRET}]}"),
+    rule(
+      "CMC1292", "a webhook that is told of migrations is allowed by guardrails",
+      "So that a plan can't have the runner call whomever it likes, or use a secret as an address.",
+      "allow: {webhooks: [\"https://hooks.example.com/erp\", {env: ONCALL_WEBHOOK}]}"),
   ]
 }

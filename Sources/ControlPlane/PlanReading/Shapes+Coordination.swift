@@ -26,9 +26,10 @@ struct CoordinationFields: Sendable {
     moved = table.addLater(
       "moved", .list(of: MoveShape.the.shape), instead: "remove it; keep the old names meanwhile",
       examples: ["[{from: old/data, to: erp-db/data}]"], "Renames: tags and catalogues change, no data moves.")
-    notifications = table.addLater(
+    notifications = table.add(
       "notifications", .named(NotificationShape.the.shape),
-      instead: "remove it, and act on the exit code of 'cmcplan apply'", "Whom to tell when a human is needed.")
+      examples: ["{oncall: {webhook: {env: ONCALL_WEBHOOK}, events: [approvalNeeded, held, failed]}}"],
+      "Whom to tell when a human is needed. Guardrails must allow each webhook.")
     archive = table.add(
       "archive", .shape(ArchiveShape.the.shape),
       examples: ["{directory: ./archive}"], "Where journals, approvals and receipts go for good.")
@@ -94,11 +95,13 @@ struct NotificationShape: Sendable {
   private init() {
     var table = FieldTable("notification", "Somebody to tell.")
     webhook = table.add(
-      "webhook", .node(.either([.pattern("^https://[^/?#@ ]+(/[^# ]*)?$"), .shape(SecretShape.the.shape)])),
-      required: true, examples: ["{env: ONCALL_WEBHOOK}"],
+      "webhook", WebhookReader.type, required: true, examples: ["{env: ONCALL_WEBHOOK}"],
       "An https URL, or where it is found if it is a secret in itself: `{env: NAME}` or `{file: PATH}`.")
-    events = table.add("events", .list(of: .choice), examples: ["[approvalNeeded, held, failed]"], "All, if omitted.")
-    format = table.add("format", .choice, default: "json", "What the webhook understands.")
+    events = table.add(
+      "events", .list(of: .choice), examples: ["[approvalNeeded, held, failed]"],
+      "Of what; all, if omitted. `reached`: the phase that the plan names; `windowMissed`: what is left doesn't fit.")
+    format = table.add(
+      "format", .choice, default: "json", "What the webhook understands: `json` is schemas/notification.schema.json.")
     shape = Shape(table)
   }
 }

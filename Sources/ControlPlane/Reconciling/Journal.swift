@@ -14,6 +14,8 @@ package struct JournalEntry: Sendable, Equatable, Codable {
     case stepRetrying
     case stepParked
     case interrupted
+    /// A word went to one of the plan's `notifications`.
+    case notified
     case runEnded
   }
   package static let version = 1

@@ -61,6 +61,8 @@ package enum ApplyCode {
   package static let archiveDenied = "CMC6062"
   package static let archiveDiffers = "CMC6063"
   package static let evidenceUnreadable = "CMC6064"
+  package static let notificationFailed = "CMC6070"
+  package static let notificationNotNoted = "CMC6071"
 
   /// A gate closed between plan and step: not a failure, the next change set shows what it waits for.
   package static let gates: Set<String> = [held, windowClosed, notConfirmed]

@@ -44,6 +44,7 @@ private func word(_ entry: JournalEntry) -> String {
   case .stepRetrying: "trying again"
   case .stepParked: "parked"
   case .interrupted: "interrupted"
+  case .notified: "notified"
   case .runEnded: "run ended"
   }
 }
