@@ -60,6 +60,7 @@ struct WorldState {
   var hookCommands: [String: String] = [:]
   var fences = 0
   var syncSeconds = 20.0
+  var waves = WaveWatch()
   /// Calls to agents, for whoever looks into a seed.
   var isTraced = false
   var trace: [String] = []
@@ -170,6 +171,7 @@ struct WorldState {
         swingsBegun += 1
         return
       }
+      expectOpenWave(session.seen.migration, at: now)
       session.seen.stage = .swinging
       session.ends = now + 1
       swingsBegun += 1
@@ -205,6 +207,7 @@ struct WorldState {
       session.seen.authority = .source
       session.seen.generation = session.seen.generation.next
       session.seen.swingConfirmed = false
+      session.seen.standInSince = nil
       session.ends = nil
       hookSuccesses[session.seen.session] = []
     case .fenced, .released: throw AgentFault(.wrongStage, "revert after the fence")

@@ -46,6 +46,7 @@ package func readiness(
   }
   checks += replicationChecks(facts)
   checks += windowChecks(migration, facts, options)
+  checks += waveChecks(entry, in: plan)
   if migration.cutover.phase.value >= .finalized, migration.cutover.approval == .manual {
     checks.append(approvalCheck(entry))
   }

@@ -1,6 +1,17 @@
 package import BlockModel
 import Foundation
 
+/// "2026-11-23T04:30:00Z", for tags. Rounded up: nothing is to look older than it is.
+package func stamped(_ time: WallTime) -> String {
+  rendered(WallTime(secondsSince1970: time.secondsSince1970.rounded(.up))).replacing(" ", with: "T")
+}
+
+/// What `stamped` wrote, or another time of ISO 8601; nil where the text is none.
+package func wallTime(stamped text: String) -> WallTime? {
+  guard let date = try? Date(text, strategy: .iso8601) else { return nil }
+  return WallTime(secondsSince1970: date.timeIntervalSince1970)
+}
+
 /// "2026-11-23 04:30:00Z": UTC, whatever the machine's zone.
 package func rendered(_ time: WallTime) -> String {
   let days = (time.secondsSince1970 / 86_400).rounded(.down)

@@ -31,6 +31,8 @@ package struct ReconcileLimits: Sendable, Equatable {
   package var rounds = 12
   /// Hosts and integrations observed at once.
   package var observeParallelism = 64
+  /// How old a look at the earlier waves may be when a step of a later one starts.
+  package var waveLookSeconds = 60.0
   package init() {}
 }
 
@@ -42,6 +44,7 @@ package enum ApplyCode {
   package static let notApproved = "CMC6011"
   package static let windowClosed = "CMC6012"
   package static let notConfirmed = "CMC6013"
+  package static let waveClosed = "CMC6014"
   package static let preflightFailed = "CMC6020"
   package static let diskTooSmall = "CMC6021"
   package static let diskMissing = "CMC6022"
@@ -51,10 +54,11 @@ package enum ApplyCode {
   package static let sourceSilent = "CMC6026"
   package static let hookFailed = "CMC6030"
   package static let hookPlaceholder = "CMC6031"
+  package static let waveCheckFailed = "CMC6032"
   package static let timedOut = "CMC6040"
   package static let agentReports = "CMC6041"
   package static let journalFailed = "CMC6050"
 
   /// A gate closed between plan and step: not a failure, the next change set shows what it waits for.
-  package static let gates: Set<String> = [held, windowClosed, notConfirmed]
+  package static let gates: Set<String> = [held, windowClosed, notConfirmed, waveClosed]
 }

@@ -118,6 +118,7 @@ private struct MetricsPage {
     case .confirmation: "confirmation"
     case .moves: "moves"
     case .saved: "saved"
+    case .wave: "wave"
     }
   }
 

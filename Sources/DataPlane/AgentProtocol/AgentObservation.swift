@@ -237,6 +237,8 @@ package struct SessionObservation: Codable, Sendable, Equatable {
   package var swingConfirmed: Bool
   package var swings: Int
   package var lastSwingPauseSeconds: Double?
+  /// (source) Since when cMotion is active without a break; nil where it isn't, and from agents that don't tell it.
+  package var standInSince: WallTime?
   package var initialSynchronizationAt: WallTime?
   package var receipt: ReceiptSummary?
   /// The last failure that the session could not mend by itself; nil once it could.

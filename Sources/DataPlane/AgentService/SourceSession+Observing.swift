@@ -33,6 +33,7 @@ extension SourceSession {
     answer.swingConfirmed = seen.isSwingConfirmed
     answer.swings = seen.swings
     answer.lastSwingPauseSeconds = seen.lastSwingPauseSeconds
+    answer.standInSince = seen.standInSince
     answer.initialSynchronizationAt = seen.initialSynchronizationAt
     // The summary is written before the machine believes the receipt, and outlives one that a new write made void.
     if seen.receiptDigest != nil, entry.receipt?.digest == seen.receiptDigest { answer.receipt = entry.receipt }
