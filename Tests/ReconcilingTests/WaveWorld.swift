@@ -66,6 +66,11 @@ extension WorldState {
     let isThere = own.allSatisfy { disk in
       (disk.tags[DiskTag.state].flatMap(Phase.init(rawValue:)) ?? .prepared) >= target
     }
-    return isThere ? own.compactMap { waves.taggedAt[$0.resourceID] }.max() : nil
+    if isThere { return own.compactMap { waves.taggedAt[$0.resourceID] }.max() }
+    // Retired, and whoever did it died before the tags: the tombstones say so.
+    let stones = [migration.source, migration.destination].compactMap { host in
+      agents[host]?.tombstones.first { $0.session == key.session && $0.phase >= target }
+    }
+    return stones.count == 2 ? stones.map(\.at.secondsSince1970).max() : nil
   }
 }

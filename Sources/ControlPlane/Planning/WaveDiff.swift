@@ -79,14 +79,12 @@ struct WaveDiff {
 
   private func addCheck(of wave: Wave, to entry: inout MigrationChanges, before first: Int) {
     guard let check = wave.healthCheck else { return }
-    entry.changes.insert(
-      Change(
-        action: .checkWave(wave.name, check.host), towards: entry.changes[first].towards,
-        summary: "check wave \(wave.name) on \(check.host)", why: check.run,
-        precondition: "wave \(wave.name) is in its phase and has baked",
-    for index in entry.changes.indices {
-      entry.changes[index].waitsFor = entry.changes[index].waitsFor.map { $0 + 1 }
-    }
+    let change = Change(
+      action: .checkWave(wave.name, check.host), towards: entry.changes[first].towards,
+      summary: "check wave \(wave.name) on \(check.host)", why: check.run,
+      precondition: "wave \(wave.name) is in its phase and has baked",
+      price: Price(note: "at most \(Int(check.timeoutSeconds)) s"), waitsFor: entry.changes[first].waitsFor)
+    entry.changes.insert(change, at: first)
   }
 
   /// A wave that isn't open goes before a window, a confirmation or an approval, which mean nothing before it; these are
@@ -234,15 +232,22 @@ extension MigrationFacts {
     case .synchronized: sourceSession?.initialSynchronizationAt
     case .cmotion: sourceSession?.standInSince
     // Without disks it is the fence's time that is known, not that of the last hook: the tombstone is written then.
-    case .finalized, .retired: taggedSince ?? tombstone?.at
+    case .finalized, .retired: taggedSince(phase) ?? tombstonedSince(phase)
     }
   }
 
-  /// When the last of its disks was tagged; nil where one doesn't say, or it has none.
-  private var taggedSince: WallTime? {
+  /// When the last of its disks was tagged with this phase, or one behind it; nil where one wasn't or doesn't say when,
+  /// or it has none.
+  private func taggedSince(_ phase: Phase) -> WallTime? {
+    guard let taggedPhase, taggedPhase >= phase else { return nil }
     let volumes = migration.diskVolumes
     let times = volumes.compactMap { disks[$0.name]?.tags[DiskTag.stateAt].flatMap(wallTime(stamped:)) }
     return times.count == volumes.count ? times.max() : nil
+  }
+
+  private func tombstonedSince(_ phase: Phase) -> WallTime? {
+    [source?.tombstone(session), destination?.tombstone(session)].compactMap { $0 }
+      .filter { $0.phase >= phase }.map(\.at).max()
   }
 
   fileprivate func adviceOnSince(_ phase: Phase, _ wave: Wave) -> String {
