@@ -146,8 +146,7 @@ struct WaveDiff {
     for name in wave.migrations {
       guard let migration = plan.migrations[name] else { continue }
       let facts = facts[name] ?? MigrationFacts(migration, in: plan, observation)
-      var builder = MigrationDiff(facts, shippedAgentDigest: observation.shippedAgentDigest, options: options)
-      let entry = entry(name) ?? builder.build()
+      let entry = entry(name) ?? planned(facts)
       if let fault = Self.fault(entry, facts) {
         missing.what.append(fault.what)
         if missing.advice.isEmpty { missing.advice = fault.advice }
@@ -169,6 +168,12 @@ struct WaveDiff {
     missing.advice = "run apply again then"
     missing.until = end
     return missing
+  }
+
+  /// Of a migration that the change set isn't about.
+  private func planned(_ facts: MigrationFacts) -> MigrationChanges {
+    var builder = MigrationDiff(facts, shippedAgentDigest: observation.shippedAgentDigest, options: options)
+    return builder.build()
   }
 
   /// Why a migration isn't well and in its phase.

@@ -42,8 +42,11 @@ extension HostScripts {
   static let commandEnded = "cmcplan:ended "
 
   /// Runs command $3 for $2 seconds at most, then ends it with all that it started, and prints the last 8 KiB of what it
-  /// wrote. The inner shell says how it ended, so that no exit code is taken for a timeout.
+  /// wrote. It begins where hooks do. The inner shell says how it ended, so that no exit code is taken for a timeout.
   static let command = #"""
+    HOME=${HOME:-$1}
+    export HOME
+    cd /
     (
       set -- "$2" /bin/sh -c '/bin/sh -c "$1"; code=$?; echo; echo "cmcplan:ended $code"' cmcplan-command "$3"
       if command -v timeout >/dev/null 2>&1; then set -- timeout -k 5 "$@"; else shift; fi
