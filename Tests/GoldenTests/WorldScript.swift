@@ -11,8 +11,8 @@ import Planning
 ///     agent db absent|stopped|old           unseen db no_route          resolves db name 192.0.2.9
 ///     device db /dev/vg/data size=10 kind=missing mounted=/mnt system identity=x foreign label=p/m   (size in GiB)
 ///     machine vm absent|zone=1              clouds azure fails_to_answer
-///     disk erp/data size=10 state=finalized sku=… zone=1 iops=3000 rate=125 detached owner=other elsewhere
-///     session erp standIn half=source dirty=5 (GiB) health=… hold=paused,ann,why approved=ann confirmed …
+///     disk erp/data size=10 state=finalized at=2026-11-22T04:00:00Z sku=… zone=1 iops=3000 rate=125 detached owner=other elsewhere
+///     session erp standIn half=source dirty=5 (GiB) health=… hold=paused,ann,why approved=ann confirmed since=…
 ///     tombstone erp retired                 stray gone prepared         straydisk gone/data
 struct WorldScript {
   private(set) var now = WallTime(secondsSince1970: 1_795_406_400)
@@ -157,6 +157,7 @@ struct WorldScript {
         DiskTag.plan: owner ?? plan.metadata.id.text, DiskTag.migration: parts[0], DiskTag.volume: parts[1],
         DiskTag.state: facts["state"] ?? "prepared",
       ], provisioningState: "Succeeded")
+    if let at = facts["at"] { disk.tags[DiskTag.stateAt] = at }
     if owner == "nobody" { disk.tags = [:] }
     if owner == nil {
       observation.clouds[integration]?.disks.append(disk)
@@ -224,6 +225,9 @@ struct WorldScript {
     if facts.has("onesided"), role == .destination { seen.approvals = [] }
     seen.swingConfirmed = facts.has("confirmed")
     if facts.has("unconfirmed") { seen.confirmBy = now.adding(seconds: 900) }
+    if role == .source, stage == .standIn, let since = facts["since"] {
+      seen.standInSince = WallTime(secondsSince1970: try Date(since, strategy: .iso8601).timeIntervalSince1970)
+    }
     if let pause = facts["pause"].flatMap(Double.init) { seen.lastSwingPauseSeconds = pause }
     if let error = facts["error"], role == .source { seen.lastError = AgentFault(.failed, error) }
     if facts.has("lostsource") { seen.authority = .destinationOnly }

@@ -271,13 +271,6 @@ import Testing
     #expect(lines.allSatisfy { $0.contains("\"version\":1") && $0.contains("\"at\":") })
   }
 
-  private func brief(_ summary: ApplySummary?) -> Comment {
-    let failures = summary?.failures.map { "\($0.step): \($0.error.message)" } ?? []
-    let left = summary?.remaining.migrations.flatMap(\.changes).map(\.action.kind) ?? []
-    let errors = summary?.remaining.allDiagnostics.map(\.message) ?? []
-    return "failures \(failures), left \(left), errors \(errors)"
-  }
-
   private func resume(_ bench: Bench, _ plan: MigrationPlan) {
     let operations = bench.operations(plan)
     let error = bench.loop.run { () -> GatewayError? in

@@ -23,6 +23,7 @@ struct FakeSession {
       seen.generation = seen.generation.next
       seen.swings += 1
       seen.lastSwingPauseSeconds = 0.1
+      seen.standInSince = WallTime(secondsSince1970: ends)
     case .proving:
       seen.stage = .proven
       seen.receipt = ReceiptSummary(

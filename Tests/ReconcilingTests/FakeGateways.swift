@@ -187,6 +187,14 @@ struct FakeHosts: HostGateway {
     return FakeAgentGateway(world: world, run: run, host: host.name)
   }
   func resolve(_ name: String, on host: Host) async throws(GatewayError) -> String { "192.0.2.99" }
+  func run(
+    _ command: String, on host: Host, timeoutSeconds: Double
+  ) async throws(GatewayError) -> HostCommandOutcome {
+    try await world.call(run) { (state, now) throws(GatewayError) in
+      guard !state.unreachable.contains(host.name) else { throw unreachable(host) }
+      return state.runCheck(command, at: now)
+    }
+  }
   func devicePath(ofLUN lun: Int, on host: Host) async throws(GatewayError) -> String {
     let path = "/dev/lun\(lun)"
     try await world.call(run) { (state, _) throws(GatewayError) in
@@ -226,11 +234,12 @@ struct FakeCloud: CloudGateway {
     try await world.call(run) { (state, _) throws(GatewayError) in try state.ensureDisk(request) }
   }
   func setTags(_ tags: [String: String], ofDisk resourceID: String) async throws(GatewayError) -> CloudDisk {
-    try await world.call(run) { (state, _) throws(GatewayError) in
+    try await world.call(run) { (state, now) throws(GatewayError) in
       guard var disk = state.disks[resourceID] else {
         throw GatewayError(code: "CMC3002", message: "no disk", advice: "", disposition: .terminal)
       }
       if state.isTraced { state.trace.append("tagged \(disk.name) \(tags[DiskTag.state] ?? "")") }
+      if disk.tags[DiskTag.state] != tags[DiskTag.state] { state.waves.taggedAt[resourceID] = now }
       disk.tags = tags
       state.disks[resourceID] = disk
       return disk

@@ -68,6 +68,7 @@ struct WorldState {
   /// What the plan's archive keeps, by path, and how its writes go.
   var archived: [String: [UInt8]] = [:]
   var archiveFault = ArchiveFault.none
+  var waves = WaveWatch()
   /// Calls to agents, for whoever looks into a seed.
   var isTraced = false
   var trace: [String] = []
@@ -181,6 +182,7 @@ struct WorldState {
         swingsBegun += 1
         return
       }
+      expectOpenWave(session.seen.migration, at: now)
       session.seen.stage = .swinging
       session.ends = now + 1
       swingsBegun += 1
@@ -216,6 +218,7 @@ struct WorldState {
       session.seen.authority = .source
       session.seen.generation = session.seen.generation.next
       session.seen.swingConfirmed = false
+      session.seen.standInSince = nil
       session.ends = nil
       hookSuccesses[session.seen.session] = []
     case .fenced, .released: throw AgentFault(.wrongStage, "revert after the fence")

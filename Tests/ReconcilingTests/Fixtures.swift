@@ -5,6 +5,7 @@ import Planning
 import Reconciling
 import Synchronization
 import TestSupport
+import Testing
 
 /// `count` migrations of two volumes each, from hosts of their own (or one) to one virtual machine.
 func samplePlan(
@@ -132,7 +133,7 @@ struct Bench {
             switch waiting.reason {
             case .approval: try await operations.approve(entry.migration, phase: .finalized, expiresInSeconds: 1e6)
             case .hold: _ = try await operations.resume(entry.migration)
-            case .window, .confirmation, .moves, .saved, .guardrail, .unreviewed: break
+            case .window, .confirmation, .moves, .saved, .guardrail, .unreviewed, .wave: break
             }
             return true
           } catch {
@@ -142,4 +143,12 @@ struct Bench {
       }
     }
   }
+}
+
+/// What went wrong or is left, for whoever reads a failed expectation.
+func brief(_ summary: ApplySummary?) -> Comment {
+  let failures = summary?.failures.map { "\($0.step): \($0.error.message)" } ?? []
+  let left = summary?.remaining.migrations.flatMap(\.changes).map(\.action.kind) ?? []
+  let errors = summary?.remaining.allDiagnostics.map(\.message) ?? []
+  return "failures \(failures), left \(left), errors \(errors)"
 }

@@ -121,6 +121,7 @@ extension WorldState {
       seen.generation = source.generation
       seen.connected = source.isConnected
       seen.swings = source.swings
+      seen.standInSince = source.standInSince
       seen.initialSynchronizationAt = source.initialSynchronizationAt
       seen.receipt = source.receiptDigest.map {
         ReceiptSummary(

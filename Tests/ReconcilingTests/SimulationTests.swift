@@ -50,15 +50,36 @@ import Testing
       self.seed = seed
       random = SeededRandom(seed: seed &* 7919)
       target = random.pick([Phase.cmotion, .finalized, .retired]) ?? .retired
-      plan = samplePlan(
-        target, count: random.within(1...2), approval: random.chance(0.5) ? .manual : .automatic,
-        withHooks: random.chance(0.8))
+      let isWaved = random.chance(0.4)
+      var plan = samplePlan(
+        target, count: isWaved ? random.within(2...3) : random.within(1...2),
+        approval: random.chance(0.5) ? .manual : .automatic, withHooks: random.chance(0.8))
+      if isWaved { plan.waves = Self.waves(of: plan, random) }
       if random.chance(0.6) { plan.archive = Archive(directory: "/archive") }
+      self.plan = plan
       bench = Bench(plan, seed: seed)
+      if random.chance(0.3) { bench.world.state.withLock { $0.waves.failingChecks = 1 } }
       if random.chance(0.3) {
         let point = random.pick(HookPoint.allCases) ?? .mount
         bench.world.state.withLock { $0.failingHooks[point.rawValue] = 1 }
       }
+    }
+
+    /// Each migration in a wave of its own or in the last, or in none.
+    private static func waves(of plan: MigrationPlan, _ random: SeededRandom) -> [Wave] {
+      var waves: [Wave] = []
+      for migration in plan.sortedMigrations where waves.count < 2 || random.chance(0.8) {
+        if waves.count == 2, random.chance(0.5) {
+          waves[1].migrations.append(migration.name)
+          continue
+        }
+        let check = WaveHealthCheck(host: migration.source, run: "check w\(waves.count)", timeoutSeconds: 60)
+        waves.append(
+          Wave(
+            name: "w\(waves.count)", migrations: [migration.name], bakeSeconds: random.pick([0, 0, 90, 900]) ?? 0,
+            healthCheck: random.chance(0.5) ? check : nil))
+      }
+      return waves
     }
 
     mutating func run() -> [String] {

@@ -25,11 +25,13 @@ import Testing
     // A note may have been under way; then the commit comes after it.
     if let (revision, stored) = record {
       #expect(stored.generation == Generation(2))
+      #expect(stored.standInSince != nil, "the record says since when, for whoever asks after a restart")
       bench.tell(.stored(revision: revision, isStored: true))
     } else {
       bench.settle()
     }
     #expect(bench.observed.authority == .standIn)
+    #expect(bench.observed.standInSince != nil)
     #expect(bench.takeSent { if case .read = $0 { true } else { false } } != nil, "the waiting read goes there")
   }
 
@@ -218,6 +220,7 @@ import Testing
       bench.tell(.command(.revert, id: 1))
       bench.settle()
       #expect(bench.machine.stage == .tracking)
+      #expect(bench.observed.standInSince == nil)
       #expect(bench.observed.generation == Generation(UInt64(1 + 2 * round)))
     }
   }

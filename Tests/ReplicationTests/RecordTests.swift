@@ -14,6 +14,7 @@ import Testing
     record.preparedAuthority = .destination
     record.copyID = .max
     record.swings = 4
+    record.standInSince = WallTime(secondsSince1970: 1_893_456_789.5)
     record.initialSynchronizationAt = WallTime(secondsSince1970: 1_893_456_000.25)
     record.receiptDigest = "abc"
     record.holdCause = .failure
@@ -25,6 +26,13 @@ import Testing
 
   @Test func aRecordComesBackAsItWasStored() throws {
     #expect(try SessionRecord(decoding: record.encoded()) == record)
+  }
+
+  @Test func aRecordOfAnAgentThatDidNotNoteTheSwingIsRead() throws {
+    var old = record
+    old.standInSince = nil
+    #expect(!String(decoding: old.encoded(), as: UTF8.self).contains("standInSince"))
+    #expect(try SessionRecord(decoding: old.encoded()) == old)
   }
 
   @Test func aRecordCutOrChangedAnywhereIsRefused() {

@@ -78,7 +78,17 @@ extension PlanBuilder {
       waves.append(
         Wave(name: name, migrations: members, bakeSeconds: bake ?? 0, healthCheck: check, position: element.position))
     }
+    warnOfLast(waves)
     return waves
+  }
+
+  private func warnOfLast(_ waves: [Wave]) {
+    guard let last = waves.last, last.bakeSeconds > 0 || last.healthCheck != nil else { return }
+    let words = [last.bakeSeconds > 0 ? "'bake'" : nil, last.healthCheck == nil ? nil : "'healthCheck'"]
+    reading.warn(
+      "CMC1274", at: last.position,
+      "no wave comes after '\(last.name)', so nothing waits for its \(words.compactMap { $0 }.joined(separator: " and "))",
+      "describe the wave that comes after it, or remove them")
   }
 
   private func readCheck(_ node: YAMLNode) -> WaveHealthCheck? {

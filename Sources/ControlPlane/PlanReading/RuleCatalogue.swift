@@ -232,6 +232,9 @@ package enum RuleCatalogue {
       "Tags and catalogues are changed once. A name that is still used has a session of its own.",
       "moved: [{from: old/data, to: erp-db/data}]"),
     rule(
+      "CMC1274", "somebody waits for a wave's bake time and health check",
+      "They keep the next wave back. After the last one they would be words that nothing comes of."),
+    rule(
       "CMC1290", "a cloud that isn't Microsoft's is allowed by guardrails",
       "Whoever owns the endpoint gets the credential. A plan can't allow itself that, not even on this machine.",
       "allow: {endpoints: [\"https://localhost:8443\"]}"),

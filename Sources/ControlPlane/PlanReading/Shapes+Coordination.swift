@@ -15,9 +15,11 @@ struct CoordinationFields: Sendable {
     guardrails = table.add(
       "guardrails", .shape(GuardrailLimitsShape.the.shape),
       examples: ["{locations: {only: [westeurope]}, moves: {atMost: 5}}"], "What the plan may want.")
-    waves = table.addLater(
-      "waves", .list(of: WaveShape.the.shape), instead: "remove it, and apply in order with --only MIGRATION",
-      "Order between migrations: a wave starts when all of the one before have reached their phase and baked.")
+    waves = table.add(
+      "waves", .list(of: WaveShape.the.shape),
+      examples: ["[{name: pilot, migrations: [erp-db], bake: 2d}, {name: rest, migrations: [crm-db]}]"],
+      "Order between migrations: those of a wave swing when all of the waves before are in their phase and have baked. "
+        + "They are prepared and synchronized at any time.")
     groups = table.addLater(
       "groups",
       .node(.map(keyPattern: ValueType<String>.namePattern, .list(ValueType<String>.name.schema, minimum: 2))),

@@ -31,6 +31,8 @@ package enum Action: Hashable, Sendable, Codable {
   /// Both agents hold the session as the plan has it.
   case configureSession(MigrationName)
   case proveConnection(MigrationName)
+  /// The wave's health check succeeds, on this host: before the next wave's migrations swing.
+  case checkWave(String, HostName)
   case openTap(MigrationName)
   case synchronize(MigrationName)
   case stopSynchronizing(MigrationName)
@@ -60,7 +62,7 @@ extension Action {
   /// The migration that it is for; nil where several share it.
   package var migration: MigrationName? {
     switch self {
-    case .deployAgent, .removeAgent, .attachDisks: nil
+    case .deployAgent, .removeAgent, .attachDisks, .checkWave: nil
     case .acquireLease(let name), .checkDevices(let name), .configureSession(let name), .proveConnection(let name),
       .openTap(let name), .synchronize(let name), .stopSynchronizing(let name), .swing(let name), .revert(let name),
       .runHook(let name, _), .closeTap(let name), .prove(let name), .fence(let name), .release(let name),
@@ -82,6 +84,7 @@ extension Action {
     case .attachDisks: "attachDisks"
     case .configureSession: "configureSession"
     case .proveConnection: "proveConnection"
+    case .checkWave: "checkWave"
     case .openTap: "openTap"
     case .synchronize: "synchronize"
     case .stopSynchronizing: "stopSynchronizing"
@@ -108,6 +111,7 @@ extension Action {
     case .deployAgent(let host), .removeAgent(let host): "host \(host)"
     case .ensureDisk(let key): key.description
     case .attachDisks(_, let machine, _): "virtual machine \(machine)"
+    case .checkWave(let wave, let host): "wave \(wave) on \(host)"
     default: migration?.text ?? ""
     }
   }

@@ -27,13 +27,15 @@ package struct ActionGraph: Sendable, Equatable {
 ///
 /// Within a migration one step follows the other, but for its disks, which are made at once. A host's deployment is
 /// shared, and so is attaching: all disks of one virtual machine go in one call, whichever migrations they belong to,
-/// and those whose disk failed are left out. Leases are taken after deploying and before anything is written.
+/// and those whose disk failed are left out. Leases are taken after deploying and before anything is written. A wave is
+/// checked once, whoever waits for it.
 package func schedule(_ changes: ChangeSet, plan: MigrationPlan) -> ActionGraph {
   var builder = GraphBuilder(plan: plan)
   let active = changes.migrations.filter { !$0.actionable.isEmpty }
   builder.addDeployments(active)
   for entry in active { builder.addLeaseAndDisks(entry) }
   builder.addAttachments(active)
+  builder.addChecks(active)
   for entry in active { builder.addChain(entry) }
   builder.addRemovals(active)
   return ActionGraph(nodes: builder.nodes)
@@ -46,7 +48,9 @@ private struct GraphBuilder {
   /// What the migration's next step requires.
   var heads: [MigrationName: [Int]] = [:]
   var own: [MigrationName: [Int]] = [:]
+  var leases: [MigrationName: Int] = [:]
   var releases: [MigrationName: Int] = [:]
+  var checks: [Action: Int] = [:]
 
   mutating func add(
     _ action: Action, requires: [Int], after: [Int] = [], for migrations: [MigrationName]
@@ -83,6 +87,7 @@ private struct GraphBuilder {
     heads[name] = deployed
     guard entry.actionable.contains(where: { Self.needsLease($0.action) }) else { return }
     var head = add(.acquireLease(name), requires: deployed, for: [name])
+    leases[name] = head
     var disks: [Int] = []
     for change in entry.actionable {
       switch change.action {
@@ -119,11 +124,32 @@ private struct GraphBuilder {
     }
   }
 
+  /// A check is not run for nothing: whoever has no lease doesn't go on to the steps behind it.
+  mutating func addChecks(_ active: [MigrationChanges]) {
+    var users: [(check: Action, migrations: [MigrationName])] = []
+    for entry in active {
+      for change in entry.actionable {
+        guard case .checkWave = change.action else { continue }
+        if let index = users.firstIndex(where: { $0.check == change.action }) {
+          users[index].migrations.append(entry.migration)
+        } else {
+          users.append((change.action, [entry.migration]))
+        }
+      }
+    }
+    for (check, migrations) in users {
+      checks[check] = add(check, requires: [], after: migrations.compactMap { leases[$0] }, for: migrations)
+    }
+  }
+
   mutating func addChain(_ entry: MigrationChanges) {
     let name = entry.migration
     for change in entry.actionable {
       switch change.action {
       case .deployAgent, .checkDevices, .ensureDisk, .attachDisks, .removeAgent, .tagDisks(_, .retired): continue
+      case .checkWave:
+        if let check = checks[change.action] { heads[name, default: []].append(check) }
+        continue
       default: break
       }
       let node = add(change.action, requires: heads[name] ?? [], for: [name])

@@ -122,6 +122,9 @@ package struct Waiting: Sendable, Equatable, Codable {
     case moves(limit: Int)
     /// `confirmWithin` is set and the swing isn't confirmed yet; the agents revert at this time.
     case confirmation(by: WallTime?)
+    /// An earlier wave isn't where it should be, or wasn't long enough; `until`: when that will have been, where it is
+    /// known.
+    case wave(String, until: WallTime?)
   }
   package var reason: Reason
   package var message: String
@@ -178,8 +181,8 @@ package struct MigrationChanges: Sendable, Equatable, Codable {
         guard change.waitsFor == nil else { return false }
         return switch change.action {
         case .configureSession: reached == .nothing
-        case .deployAgent, .acquireLease, .checkDevices, .proveConnection, .tagDisks, .releaseLease, .removeAgent,
-          .holdAfterFence:
+        case .deployAgent, .acquireLease, .checkDevices, .proveConnection, .checkWave, .tagDisks, .releaseLease,
+          .removeAgent, .holdAfterFence:
           false
         default: true
         }

@@ -54,13 +54,16 @@ package struct PlanningOptions: Sendable {
 /// What differs between the plan and the world, and why. Pure.
 package func diff(_ plan: MigrationPlan, _ observation: Observation, options: PlanningOptions) -> ChangeSet {
   var entries: [MigrationChanges] = []
+  var facts: [MigrationName: MigrationFacts] = [:]
   for migration in plan.sortedMigrations where options.only?.contains(migration.name) ?? true {
     var builder = MigrationDiff(
       MigrationFacts(migration, in: plan, observation), shippedAgentDigest: observation.shippedAgentDigest,
       options: options)
     entries.append(builder.build())
+    if !plan.waves.isEmpty { facts[migration.name] = builder.facts }
   }
   options.reviewed?.hold(&entries)
+  WaveDiff(plan, observation, options, facts).hold(&entries)
   for limits in [plan.guardrails, options.guardrails].compactMap({ $0 }) {
     GuardrailDiff(plan: plan, limits: limits, options: options, observation: observation).hold(&entries)
   }

@@ -8,6 +8,8 @@ package enum DiskTag {
   package static let volume = "cmcplan-volume"
   /// How far the migration is: `prepared`, `finalized` or `retired`. The last two are tombstones.
   package static let state = "cmcplan-state"
+  /// Since when it is `finalized` or `retired`, as in 2026-11-23T04:30:00Z; disks of older versions lack it.
+  package static let stateAt = "cmcplan-state-at"
 }
 
 /// The disk's name for a volume: always the same for the same plan, migration and volume, and a valid name in Azure

@@ -54,6 +54,7 @@ package func readiness(
   }
   checks += replicationChecks(facts)
   checks += windowChecks(migration, facts, options)
+  checks += waveChecks(entry, in: plan)
   if migration.cutover.phase.value >= .finalized, migration.cutover.approval == .manual, entry.reached != .pastFence {
     let missing = builder.missingApproval()
     checks.append(

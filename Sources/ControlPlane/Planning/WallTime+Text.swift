@@ -4,6 +4,17 @@ import Foundation
 private let earliestShown = -62_135_596_800.0
 private let latestShown = 253_402_300_799.0
 
+/// "2026-11-23T04:30:00Z", for tags. Rounded up: nothing is to look older than it is.
+package func stamped(_ time: WallTime) -> String {
+  rendered(WallTime(secondsSince1970: time.secondsSince1970.rounded(.up))).replacing(" ", with: "T")
+}
+
+/// What `stamped` wrote, or another time of ISO 8601; nil where the text is none.
+package func wallTime(stamped text: String) -> WallTime? {
+  guard let date = try? Date(text, strategy: .iso8601) else { return nil }
+  return WallTime(secondsSince1970: date.timeIntervalSince1970)
+}
+
 /// "2026-11-23 04:30:00Z": UTC, whatever the machine's zone.
 ///
 /// Times beyond the years 1 and 9999 are shown as their first and last second.

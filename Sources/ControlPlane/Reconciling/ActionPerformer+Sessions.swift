@@ -120,6 +120,7 @@ extension ActionPerformer {
     {
       throw closed(ApplyCode.windowClosed, "what differs doesn't fit in the rest of its window any more")
     }
+    if !hasBegun, gate != .fence { try await checkWaves(before: migration, pair) }
     guard gate != .swing else { return pair }
     if migration.cutover.confirmWithinSeconds != nil, source.stage == .standIn, !source.swingConfirmed {
       throw closed(ApplyCode.notConfirmed, "the swing isn't confirmed")

@@ -26,6 +26,7 @@ struct ActionPerformer: Sendable {
   let limits: ReconcileLimits
   let pool: AgentPool
   let leases = HeldLeases()
+  let waveLooks = WaveLooks()
 
   func perform(_ action: Action) async throws(GatewayError) {
     switch action {
@@ -39,6 +40,7 @@ struct ActionPerformer: Sendable {
       try await attach(volumes, integration: integration, machine: machine)
     case .configureSession(let name): try await configure(try migration(name))
     case .proveConnection(let name): try await command(.proveConnection, .source, try migration(name))
+    case .checkWave(let wave, let host): try await checkWave(wave, on: host)
     case .openTap(let name): try await command(.openTap, .source, try migration(name))
     case .synchronize(let name): try await command(.synchronize, .source, try migration(name))
     case .stopSynchronizing(let name): try await command(.stopSynchronizing, .source, try migration(name))
@@ -252,8 +254,8 @@ struct ActionPerformer: Sendable {
     for volume in migration.diskVolumes {
       let disk = try await findDisk(volume, migration)
       guard disk.tags[DiskTag.state] != phase.rawValue else { continue }
-      _ = try await cloud.setTags(
-        disk.tags.merging([DiskTag.state: phase.rawValue]) { _, new in new }, ofDisk: disk.resourceID)
+      let state = [DiskTag.state: phase.rawValue, DiskTag.stateAt: stamped(services.time.wallNow())]
+      _ = try await cloud.setTags(disk.tags.merging(state) { _, new in new }, ofDisk: disk.resourceID)
     }
     if phase == .retired { try await removeUnusedAgents(migration) }
   }

@@ -96,7 +96,7 @@ package final class ApplyRun: Sendable {
   ) async -> Observation {
     if let first { return first }
     services.report(.observing(round: round))
-    return await observer.observe(with: pool, only: options.only)
+    return await observer.observe(with: pool, only: plan.withEarlierWaves(options.only))
   }
 
   private func difference(_ observation: Observation, _ progress: Progress) -> ChangeSet {

@@ -69,6 +69,21 @@ package protocol HostGateway: Sendable {
   func resolve(_ name: String, on host: Host) async throws(GatewayError) -> String
   /// The path of the disk at a LUN on this host.
   func devicePath(ofLUN lun: Int, on host: Host) async throws(GatewayError) -> String
+  /// Runs a command of the plan with `/bin/sh -c`, as whoever deploys there, to its end or for so long at most. Throws
+  /// where it could not be run; one that fails is an outcome.
+  func run(_ command: String, on host: Host, timeoutSeconds: Double) async throws(GatewayError) -> HostCommandOutcome
+}
+
+/// How a command on a host ended.
+package struct HostCommandOutcome: Sendable, Equatable {
+  /// Nil: it was ended because its time was up.
+  package var exitCode: Int?
+  /// The end of what it wrote to both of its outputs, a few KiB at most.
+  package var output: String
+  package init(exitCode: Int?, output: String) {
+    self.exitCode = exitCode
+    self.output = output
+  }
 }
 
 /// Every way to the world that a run has: a cloud gateway for each integration by its name, the hosts, and the archive

@@ -13,6 +13,8 @@ package struct JournalEntry: Sendable, Equatable, Codable {
     case stepFailed
     case stepRetrying
     case stepParked
+    /// What a command that a step ran wrote.
+    case stepOutput
     case interrupted
     /// A word went to one of the plan's `notifications`.
     case notified

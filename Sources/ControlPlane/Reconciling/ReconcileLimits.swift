@@ -33,6 +33,8 @@ package struct ReconcileLimits: Sendable, Equatable {
   package var observeParallelism = 64
   /// The largest file of a session that is archived, in bytes: receipts of very large volumes come near.
   package var evidenceBytes: UInt64 = 512 << 20
+  /// How old a look at the earlier waves may be when a step of a later one starts.
+  package var waveLookSeconds = 60.0
   package init() {}
 }
 
@@ -44,6 +46,7 @@ package enum ApplyCode {
   package static let notApproved = "CMC6011"
   package static let windowClosed = "CMC6012"
   package static let notConfirmed = "CMC6013"
+  package static let waveClosed = "CMC6014"
   package static let preflightFailed = "CMC6020"
   package static let diskTooSmall = "CMC6021"
   package static let diskMissing = "CMC6022"
@@ -53,6 +56,7 @@ package enum ApplyCode {
   package static let sourceSilent = "CMC6026"
   package static let hookFailed = "CMC6030"
   package static let hookPlaceholder = "CMC6031"
+  package static let waveCheckFailed = "CMC6032"
   package static let timedOut = "CMC6040"
   package static let agentReports = "CMC6041"
   package static let journalFailed = "CMC6050"
@@ -65,5 +69,5 @@ package enum ApplyCode {
   package static let notificationNotNoted = "CMC6071"
 
   /// A gate closed between plan and step: not a failure, the next change set shows what it waits for.
-  package static let gates: Set<String> = [held, windowClosed, notConfirmed]
+  package static let gates: Set<String> = [held, windowClosed, notConfirmed, waveClosed]
 }

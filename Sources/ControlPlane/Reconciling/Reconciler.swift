@@ -211,8 +211,12 @@ package struct Reconciler: Sendable {
     }
   }
 
-  /// A shared attachment leaves out the volumes of migrations that failed on the way to it.
+  /// A shared attachment leaves out the volumes of migrations that failed on the way to it; a check for which everybody
+  /// did isn't made.
   private func trimmed(_ node: ActionGraph.Node) -> Action? {
+    if case .checkWave = node.action {
+      return !node.after.isEmpty && node.after.allSatisfy { isSettledBadly(states[$0]) } ? nil : node.action
+    }
     guard case .attachDisks(let integration, let machine, let volumes) = node.action else { return node.action }
     let kept = volumes.filter { key in
       !nodes.indices.contains { index in

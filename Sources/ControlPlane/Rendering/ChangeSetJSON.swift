@@ -70,6 +70,9 @@ struct ChangeSetDocument: Encodable {
       case .confirmation(let by):
         reason = "confirmation"
         opensAt = by?.secondsSince1970
+      case .wave(_, let until):
+        reason = "wave"
+        opensAt = until?.secondsSince1970
       }
       message = waiting.message
       advice = waiting.advice

@@ -61,6 +61,9 @@ private func renderMigration(_ entry: MigrationChanges, _ style: TextStyle) -> S
     shown = change.waitsFor
     text += renderChange(change, style)
   }
+  // What a wave or a hold goes before, and would be in the way after it.
+  let used = Set(entry.changes.compactMap(\.waitsFor))
+  for index in entry.waiting.indices where !used.contains(index) { text += renderWaiting(entry.waiting[index], style) }
   return text
 }
 
@@ -86,6 +89,7 @@ func waitingText(_ waiting: Waiting) -> String {
     return waiting.message + (opensAt.map { ", next opening \(rendered($0))" } ?? ", and none will open")
   case .confirmation(let by): return waiting.message + (by.map { " at \(rendered($0))" } ?? "")
   case .approval, .hold, .moves, .saved, .guardrail, .unreviewed: return waiting.message
+  case .wave(_, let until): return waiting.message + (until.map { ", until \(rendered($0))" } ?? "")
   }
 }
 

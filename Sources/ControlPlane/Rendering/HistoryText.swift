@@ -43,6 +43,7 @@ private func word(_ entry: JournalEntry) -> String {
   case .stepFailed: "failed"
   case .stepRetrying: "trying again"
   case .stepParked: "parked"
+  case .stepOutput: "output"
   case .interrupted: "interrupted"
   case .notified: "notified"
   case .runEnded: "run ended"

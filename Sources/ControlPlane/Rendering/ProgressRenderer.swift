@@ -174,6 +174,7 @@ package struct ProgressRenderer: Sendable {
     case .attachDisks(_, _, let volumes): "attach \(Quantity.count(volumes.count, "disk"))"
     case .configureSession: "configure session"
     case .proveConnection: "prove connection"
+    case .checkWave: "check"
     case .openTap: "open tap"
     case .synchronize: "synchronize"
     case .stopSynchronizing: "stop replication"

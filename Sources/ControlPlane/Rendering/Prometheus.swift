@@ -120,6 +120,7 @@ private struct MetricsPage {
     case .saved: "saved"
     case .guardrail: "guardrail"
     case .unreviewed: "unreviewed"
+    case .wave: "wave"
     }
   }
 

@@ -241,6 +241,8 @@ package struct SessionObservation: Codable, Sendable, Equatable {
   /// Why the last swing was given up; nil once another begins.
   package var swingGivenUp: String?
   package var lastSwingPauseSeconds: Double?
+  /// (source) Since when cMotion is active without a break; nil where it isn't, and from agents that don't tell it.
+  package var standInSince: WallTime?
   package var initialSynchronizationAt: WallTime?
   package var receipt: ReceiptSummary?
   /// The last failure that the session could not mend by itself; nil once it could.

@@ -34,6 +34,7 @@ extension SourceSession {
     answer.swings = seen.swings
     answer.swingGivenUp = seen.swingGivenUp
     answer.lastSwingPauseSeconds = seen.lastSwingPauseSeconds
+    answer.standInSince = seen.standInSince
     answer.initialSynchronizationAt = seen.initialSynchronizationAt
     // The summary is written before the machine believes the receipt, and outlives one that a new write made void.
     if seen.receiptDigest != nil, entry.receipt?.digest == seen.receiptDigest { answer.receipt = entry.receipt }

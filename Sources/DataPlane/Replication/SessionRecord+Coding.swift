@@ -110,6 +110,7 @@ extension SessionRecord {
     text.put("stage", stage)
     text.put("initialSynchronizationAt", initialSynchronizationAt.map { String($0.secondsSince1970) })
     text.put("swings", String(swings))
+    text.put("standInSince", standInSince.map { String($0.secondsSince1970) })
     text.put("receipt", receiptDigest)
     text.put("holdCause", holdCause?.rawValue)
     text.put("holdWhy", holdWhy)
@@ -125,7 +126,7 @@ extension SessionRecord {
     var unknown: [String] = []
     let known: Set = [
       "session", "role", "generation", "authority", "prepared", "preparedAuthority", "copyID", "stage",
-      "initialSynchronizationAt", "swings", "receipt", "holdCause", "holdWhy", "inconsistentSince",
+      "initialSynchronizationAt", "swings", "standInSince", "receipt", "holdCause", "holdWhy", "inconsistentSince",
     ]
     for (key, value) in try RecordText.parse(bytes, title: Self.title) {
       if known.contains(key) {
@@ -149,6 +150,7 @@ extension SessionRecord {
     initialSynchronizationAt = values["initialSynchronizationAt"].flatMap(Double.init).map(
       WallTime.init(secondsSince1970:))
     swings = values["swings"].flatMap { Int($0) } ?? 0
+    standInSince = values["standInSince"].flatMap(Double.init).map(WallTime.init(secondsSince1970:))
     receiptDigest = values["receipt"]
     holdCause = values["holdCause"].flatMap(HoldCause.init(rawValue:))
     holdWhy = values["holdWhy"]

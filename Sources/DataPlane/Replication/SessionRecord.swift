@@ -43,6 +43,8 @@ package struct SessionRecord: Sendable, Equatable {
   /// (source)
   package var initialSynchronizationAt: WallTime?
   package var swings: Int
+  /// (source) Since when authority is the stand-in's; nil where it isn't, and in records of agents that didn't note it.
+  package var standInSince: WallTime?
   package var receiptDigest: String?
   package var holdCause: HoldCause?
   package var holdWhy: String?

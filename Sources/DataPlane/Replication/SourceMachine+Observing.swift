@@ -11,7 +11,8 @@ extension SourceMachine {
         counters.dirtyBytes = volume.dirtyBytes
         counters.equalBytes = volume.equalBytes
         return counters
-      }, swings: swings, lastSwingPauseSeconds: lastSwingPauseSeconds, longestPauseSeconds: longestPauseSeconds,
+      }, swings: swings, lastSwingPauseSeconds: lastSwingPauseSeconds,
+      standInSince: authority == .standIn ? standInSince : nil, longestPauseSeconds: longestPauseSeconds,
       confirmBy: confirmBy.map { wallTime(of: $0) }, isSwingConfirmed: isSwingConfirmed,
       initialSynchronizationAt: initialSynchronizationAt, receiptDigest: receiptDigest, comparedBytes: comparedBytes,
       requestsInFlight: slotOfRequest.count, trackLost: trackLost, lastError: lastError, swingGivenUp: swingGivenUp)

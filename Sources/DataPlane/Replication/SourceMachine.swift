@@ -111,6 +111,8 @@ package struct SourceMachine: Sendable {
   var confirmBy: MonotonicTime?
   var isSwingConfirmed = false
   var lastSwingPauseSeconds: Double?
+  /// When the record that gives authority to the stand-in was last written; means something only while it has it.
+  var standInSince: WallTime?
   var longestPauseSeconds = 0.0
   var isHostFenced = false
   var fenceRetryAt: MonotonicTime?
@@ -158,6 +160,7 @@ package struct SourceMachine: Sendable {
     copyID = record?.copyID ?? 0
     initialSynchronizationAt = record?.initialSynchronizationAt
     swings = record?.swings ?? 0
+    standInSince = record?.standInSince
     receiptDigest = record?.receiptDigest
     unknownLines = record?.unknown ?? []
     volumes = configuration.volumes.enumerated().map { index, volume in
@@ -293,7 +296,10 @@ package struct SourceMachine: Sendable {
     case .commit(let authority):
       record.generation = highestGeneration
       record.authority = authority
-      if authority == .standIn { record.stage = SourceStage.standIn.rawValue }
+      if authority == .standIn {
+        record.stage = SourceStage.standIn.rawValue
+        standInSince = wall
+      }
       if authority == .destination { record.stage = SourceStage.fenced.rawValue }
     case .fallBack:
       highestGeneration = highestGeneration.next
@@ -306,6 +312,7 @@ package struct SourceMachine: Sendable {
     record.copyID = copyID
     record.initialSynchronizationAt = initialSynchronizationAt
     record.swings = swings
+    record.standInSince = record.authority == .standIn ? standInSince : nil
     record.receiptDigest = receiptDigest
     record.unknown = unknownLines
     storeRevision += 1

@@ -74,6 +74,8 @@ package struct SourceObservation: Sendable, Equatable {
   package var volumes: [SourceVolumeObservation]
   package var swings: Int
   package var lastSwingPauseSeconds: Double?
+  /// Since when authority is the stand-in's; nil where it isn't, or nobody noted it.
+  package var standInSince: WallTime?
   package var longestPauseSeconds: Double
   package var confirmBy: WallTime?
   package var isSwingConfirmed: Bool
