@@ -5,6 +5,7 @@ import MigrationModel
 import Planning
 import Reconciling
 import Synchronization
+import TestSupport
 import Testing
 
 /// Whom real runs in the simulated world tell of what.

@@ -4,6 +4,7 @@ import MigrationModel
 import Planning
 import Reconciling
 import Synchronization
+import TestSupport
 import Testing
 
 /// Waves as whoever applies sees them.

@@ -176,6 +176,8 @@ package struct NoticeBoard: Sendable {
         .approvalNeeded, entry, cause: "finalized \(entry.configurationDigest)", message, waiting.advice)
     case .saved:
       return notice(.approvalNeeded, entry, cause: "saved \(entry.configurationDigest)", message, waiting.advice)
+    case .guardrail, .unreviewed:
+      return notice(.approvalNeeded, entry, cause: "denied \(entry.configurationDigest)", message, waiting.advice)
     case .hold(let hold): return held(entry.migration, hold)
     case .window(let opensAt):
       let windows = plan.migrations[entry.migration]?.cutover.windows ?? []
@@ -183,7 +185,8 @@ package struct NoticeBoard: Sendable {
       return notice(
         .windowMissed, entry, cause: opensAt.map(rendered) ?? "never",
         message + (opensAt.map { ", next opening \(rendered($0))" } ?? ", and none will open"), waiting.advice)
-    case .confirmation, .moves: return nil
+    // What earlier migrations do decides.
+    case .confirmation, .moves, .wave: return nil
     }
   }
 
