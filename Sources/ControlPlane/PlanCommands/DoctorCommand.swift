@@ -43,7 +43,7 @@ package struct DoctorCommand: AsyncParsableCommand {
       checks += Self.cloudChecks(opened.plan, observation)
       let changes = diff(opened.plan, observation, options: opened.planning())
       checks += Self.migrationChecks(changes)
-      checks += await RecordChecks.checks(document.plan, environment: ProcessInfo.processInfo.environment)
+      checks += await RecordChecks.checks(opened.document.plan, environment: ProcessInfo.processInfo.environment)
       console.write(format == .json ? renderChecksJSON(checks) : renderChecks(checks, style: console.style))
       if checks.contains(where: { $0.result == .failed || $0.result == .unknown }) { throw ExitCode(1) }
     }
