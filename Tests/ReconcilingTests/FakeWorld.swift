@@ -204,6 +204,8 @@ struct WorldState {
       let source = agents.values.compactMap { $0.sessions[FakeAgent.Key(session: session.seen.session, role: .source)] }
       if source.first?.seen.stage != .fenced { violate("release before the fence") }
       session.seen.stage = .released
+      // As the agent's: it is released by the committed generation, and hooks behind the fence are told apart by that.
+      session.seen.generation = source.first?.seen.generation ?? session.seen.generation
     case .retire:
       guard session.seen.role == .destination || stage == .fenced else { throw wrong() }
       expectHooks([.mount, .startApplication, .healthCheck], session, "retire")
