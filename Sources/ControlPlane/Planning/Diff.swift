@@ -62,8 +62,8 @@ package func diff(_ plan: MigrationPlan, _ observation: Observation, options: Pl
     entries.append(builder.build())
     if !plan.waves.isEmpty { facts[migration.name] = builder.facts }
   }
-  options.reviewed?.hold(&entries)
   WaveDiff(plan, observation, options, facts).hold(&entries)
+  options.reviewed?.hold(&entries)
   for limits in [plan.guardrails, options.guardrails].compactMap({ $0 }) {
     GuardrailDiff(plan: plan, limits: limits, options: options, observation: observation).hold(&entries)
   }

@@ -10,18 +10,12 @@ extension MigrationDiff {
   /// without its agent.
   mutating func startAgents() {
     for host in Set([migration.source, migration.destination]).sorted() {
-      guard mayHideSession(host == migration.source ? facts.source : facts.destination) else { continue }
+      guard facts.mayHideSession(host == migration.source ? facts.source : facts.destination) else { continue }
       if result.changes.contains(where: { $0.action == .deployAgent(host) }) { continue }
       add(
         .deployAgent(host), towards: .prepared, "start the agent on \(host)", why: "it doesn't run",
         precondition: "host \(host) answers", .reversible)
     }
-  }
-
-  /// Whether an agent that doesn't run may hold the migration's session.
-  func mayHideSession(_ host: HostObservation?) -> Bool {
-    guard let state = host?.state, state.agentDigest != nil, !state.agentRunning else { return false }
-    return host?.tombstone(facts.session)?.phase != .retired
   }
 
   mutating func deploy() {
@@ -381,7 +375,7 @@ extension MigrationDiff {
     let roles = [Role.source, .destination].filter { role in
       let isKnown = reached == .reached(.finalized) || reached == .pastFence || reached.isTombstoned
       let session = role == .source ? facts.sourceSession : facts.destinationSession
-      return !isKnown || session != nil || mayHideSession(role == .source ? facts.source : facts.destination)
+      return !isKnown || session != nil || facts.mayHideSession(role == .source ? facts.source : facts.destination)
     }
     if !roles.isEmpty { archive() }
     for role in roles {

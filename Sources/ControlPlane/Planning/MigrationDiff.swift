@@ -48,7 +48,7 @@ struct MigrationDiff {
     if let lastBack { return lastBack + 1 }
     return result.changes.prefix { change in
       guard case .deployAgent(let host) = change.action else { return false }
-      return mayHideSession(host == migration.source ? facts.source : facts.destination)
+      return facts.mayHideSession(host == migration.source ? facts.source : facts.destination)
     }.count
   }
 

@@ -114,6 +114,12 @@ package struct MigrationFacts: Sendable {
     return unseen
   }
 
+  /// Whether an agent that doesn't run may hold the migration's session.
+  func mayHideSession(_ host: HostObservation?) -> Bool {
+    guard let state = host?.state, state.agentDigest != nil, !state.agentRunning else { return false }
+    return host?.tombstone(session)?.phase != .retired
+  }
+
   package func reached(digest: DigestFunction) -> PhaseReached {
     if taggedPhase == .retired { return .tombstoned(.retired) }
     if sourceSession == nil, destinationSession == nil {
@@ -124,7 +130,10 @@ package struct MigrationFacts: Sendable {
         return .tombstoned(phase)
       }
       guard unseenHosts.isEmpty else { return taggedPhase == .finalized ? .tombstoned(.finalized) : .unknown }
-      if let tombstone, tombstone.phase >= .finalized { return .tombstoned(tombstone.phase) }
+      // So does the source's where the destination's agent died before its own session was deleted.
+      if let tombstone, tombstone.phase >= .finalized {
+        return .tombstoned(mayHideSession(destination) ? .finalized : tombstone.phase)
+      }
     }
     if !unseenHosts.isEmpty, taggedPhase == nil { return .unknown }
     if isPastFence { return isFinalizeComplete(digest: digest) ? .reached(.finalized) : .pastFence }
