@@ -45,7 +45,7 @@ run_limited() {
 # counted NAME LOG: sets ok, bad and away to what the log says.
 counted() {
   case $1 in
-    unit)
+    unit | simulation)
       # "Test run with 123 tests in 12 suites passed after 1.2 seconds." and the same with "failed … with 2 issues".
       ok=$(sed -nE 's/.*Test run with ([0-9]+) tests?.*/\1/p' "$2" | tail -1)
       bad=$(grep -E '^✘ Test .* failed after' "$2" | grep -vc '^✘ Test run ')

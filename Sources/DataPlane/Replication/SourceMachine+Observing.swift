@@ -6,9 +6,10 @@ extension SourceMachine {
   package func observation(at now: MonotonicTime) -> SourceObservation {
     SourceObservation(
       stage: stage, authority: authority, generation: generation, health: health(at: now), isConnected: link != nil,
-      volumes: volumes.map { volume in
+      volumes: volumes.enumerated().map { index, volume in
         var counters = volume.counters
-        counters.dirtyBytes = volume.dirtyBytes
+        // What is on its way isn't there yet; what was written again meanwhile is not counted beyond the volume.
+        counters.dirtyBytes = min(volume.dirtyBytes + bytesOnTheirWay(ofVolume: index), volume.sizeBytes)
         counters.equalBytes = volume.equalBytes
         return counters
       }, swings: swings, lastSwingPauseSeconds: lastSwingPauseSeconds,
@@ -16,6 +17,12 @@ extension SourceMachine {
       confirmBy: confirmBy.map { wallTime(of: $0) }, isSwingConfirmed: isSwingConfirmed,
       initialSynchronizationAt: initialSynchronizationAt, receiptDigest: receiptDigest, comparedBytes: comparedBytes,
       requestsInFlight: slotOfRequest.count, trackLost: trackLost, lastError: lastError, swingGivenUp: swingGivenUp)
+  }
+
+  private func bytesOnTheirWay(ofVolume index: Int) -> UInt64 {
+    transfers.reduce(0) { sum, transfer in
+      transfer.volume == index && transfer.state != .claimed && !transfer.isAbandoned ? sum + transfer.movedBytes : sum
+    }
   }
 
   /// Whether the block is certainly equal on both copies: not dirty, nothing in flight, covered by a flush. For checks;
