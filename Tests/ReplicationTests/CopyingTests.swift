@@ -42,11 +42,12 @@ import Testing
     bench.tell(.command(.resync, id: 3))
     let copy = bench.copies.first
     #expect(copy != nil)
-    #expect(bench.observed.volumes[0].dirtyBytes == 0, "in flight before the read is done")
+    #expect(bench.observed.volumes[0].dirtyBytes == 4096, "on its way is not there")
     #expect(!bench.isSettled(0))
     bench.tell(.copyRead(transfer: copy?.transfer ?? 0, .ok, isZero: false))
     let sent = bench.takeSent { if case .write(_, _, _, _, .copy) = $0 { true } else { false } }
     if let sent { bench.answer(sent) }
+    #expect(bench.observed.volumes[0].dirtyBytes == 0, "answered")
     #expect(!bench.isSettled(0), "answered, not flushed")
     let flush = bench.takeSent { $0 == .flush(volume: nil) }
     #expect(flush != nil)
@@ -86,7 +87,7 @@ import Testing
     bench.tell(.command(.resync, id: 4))
     bench.advance(0.1)
     #expect(bench.copies.count == 1, "one in flight")
-    #expect(bench.observed.volumes[0].dirtyBytes == 4096)
+    #expect(bench.observed.volumes[0].dirtyBytes == 8192, "one on its way, and dirty again")
   }
 
   @Test func theFirstWriteToAnExtentWaitsForItsIntentAndOthersShareTheStore() {
