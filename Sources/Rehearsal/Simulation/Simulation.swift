@@ -205,8 +205,8 @@ extension SimulatedWorld {
     report.faults["bit rot mended", default: 0] += 1
   }
 
-  /// From wherever chaos left it: the application goes on at the source, on what it wrote, and the destination is given up.
-  mutating func cancel() throws(SimulationFailure) {
+  /// No more faults by chance: everything runs, and the tap is open.
+  private mutating func settleDown() throws(SimulationFailure) {
     isCalm = true
     if bypass == .wanted { bypass = .none }
     hurry()
@@ -214,6 +214,11 @@ extension SimulatedWorld {
     if destination == nil { startDestination() }
     try until("a connection") { $0.source?.observation(at: $0.clock).isConnected ?? false }
     tellSource(.command(.openTap, id: 0))
+  }
+
+  /// From wherever chaos left it: the application goes on at the source, on what it wrote, and the destination is given up.
+  mutating func cancel() throws(SimulationFailure) {
+    try settleDown()
     try command(.cancel, until: .cancelled)
     try until("the cancelled destination") {
       $0.destination?.stage == .cancelled
@@ -250,13 +255,7 @@ extension SimulatedWorld {
   }
 
   mutating func calm() throws(SimulationFailure) {
-    isCalm = true
-    if bypass == .wanted { bypass = .none }
-    hurry()
-    if source == nil { startSource() }
-    if destination == nil { startDestination() }
-    try until("a connection") { $0.source?.observation(at: $0.clock).isConnected ?? false }
-    tellSource(.command(.openTap, id: 0))
+    try settleDown()
     if source?.stage == .prepared { tellSource(.command(.synchronize, id: 0)) }
     try until("the end of initial synchronization") {
       $0.source?.stage == .tracking || $0.source?.stage == .standIn || $0.source?.stage == .swinging
