@@ -60,7 +60,7 @@ extension ActionPerformer {
     let outcome = try await gateways.hosts.run(
       check.run, on: try host(hostName), timeoutSeconds: check.timeoutSeconds)
     let action = Action.checkWave(name, hostName)
-    if !outcome.output.isEmpty { await record(JournalEntry(.stepOutput, action, message: outcome.output)) }
+    if !outcome.output.isEmpty { await services.record(JournalEntry(.stepOutput, action, message: outcome.output)) }
     guard outcome.exitCode != 0 else { return }
     let how =
       outcome.exitCode.map { "ended with exit code \($0)" } ?? "did not end within \(Int(check.timeoutSeconds)) s"
@@ -70,15 +70,5 @@ extension ActionPerformer {
       message: "the health check of wave \(name) on \(hostName) \(how)"
         + (lines.isEmpty ? "" : ": \(lines.suffix(Self.shownCharacters))"),
       advice: "mend what it found, then apply again; the next wave waits until it succeeds", disposition: .terminal)
-  }
-
-  private func record(_ entry: JournalEntry) async {
-    var entry = entry
-    entry.at = services.time.wallNow()
-    do throws(StateStoreError) {
-      try await services.journal.append(entry.line())
-    } catch {
-      services.report(.note("the journal can't be written (\(ApplyCode.journalFailed)): \(error.message)"))
-    }
   }
 }

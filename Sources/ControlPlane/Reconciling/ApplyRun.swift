@@ -66,7 +66,7 @@ package final class ApplyRun: Sendable {
       case .upTo(let seconds): start.adding(seconds: seconds)
       case .untilReached: nil
       }
-    await record(JournalEntry(.runStarted, message: options.holder))
+    await services.record(JournalEntry(.runStarted, message: options.holder))
     var progress = Progress()
     var changes = difference(await observed(first, observer, pool, round: 1), progress)
     for round in 1...limits.rounds {
@@ -75,7 +75,7 @@ package final class ApplyRun: Sendable {
       let graph = schedule(eligible, plan: plan)
       guard !graph.nodes.isEmpty, !isInterrupted else { break }
       progress.begun.begin(eligible)
-      await record(JournalEntry(.roundStarted, attempt: round))
+      await services.record(JournalEntry(.roundStarted, attempt: round))
       let before = progress.stepsDone
       await execute(graph, performer, waitUntil: waitUntil, &progress)
       // Whoever wants it stopped at once doesn't wait for another look at the world.
@@ -86,7 +86,7 @@ package final class ApplyRun: Sendable {
     }
     await pool.closeAll()
     let summary = summarize(changes, progress, seconds: services.time.monotonicNow().seconds(since: start))
-    await record(JournalEntry(.runEnded, message: "exit \(summary.exitCode)"))
+    await services.record(JournalEntry(.runEnded, message: "exit \(summary.exitCode)"))
     services.report(.finished(summary))
     return summary
   }
@@ -116,17 +116,6 @@ package final class ApplyRun: Sendable {
     return rest
   }
 
-  private func record(_ entry: JournalEntry) async {
-    var entry = entry
-    entry.at = services.time.wallNow()
-    do throws(StateStoreError) {
-      try await services.journal.append(entry.line())
-    } catch {
-      // The journal is a record, not a source: a full disk here must not stop a cutover half-way.
-      services.report(.note("the journal can't be written (\(ApplyCode.journalFailed)): \(error.message)"))
-    }
-  }
-
   // MARK: One round
 
   private func execute(
@@ -143,7 +132,7 @@ package final class ApplyRun: Sendable {
       for await event in events {
         for effect in reconciler.handle(event, at: services.time.monotonicNow()) {
           switch effect {
-          case .record(let entry): await record(entry)
+          case .record(let entry): await services.record(entry)
           case .report(let event): services.report(event)
           case .perform(let node, let action):
             group.addTask { sender.yield(await Self.outcome(of: action, node: node, performer)) }

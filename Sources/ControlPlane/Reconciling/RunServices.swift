@@ -26,3 +26,17 @@ package struct RunServices: Sendable {
     self.report = report
   }
 }
+
+extension RunServices {
+  /// Appends the entry to the run's journal, with the time of now. The journal is a record, not a source: a full disk here
+  /// is said, and must not stop a cutover half-way.
+  func record(_ entry: JournalEntry) async {
+    var entry = entry
+    entry.at = time.wallNow()
+    do throws(StateStoreError) {
+      try await journal.append(entry.line())
+    } catch {
+      report(.note("the journal can't be written (\(ApplyCode.journalFailed)): \(error.message)"))
+    }
+  }
+}
