@@ -169,6 +169,26 @@ private let fileSystemPrograms = TapRig.hasPrograms(
     }
   }
 
+  @Test("a device that is ready only after its holder was killed goes away again") func attachedTooLate() async throws {
+    try await withRig { rig in
+      func attach(for holder: Int32) throws -> ChildResult {
+        try PosixChildProcesses().run(
+          ChildCommand(
+            executable: TapRig.harness, arguments: ["holder", "--attach-loop", rig.file, "512", "\(holder)"],
+            environment: [:], timeoutSeconds: 60))
+      }
+      let late = try attach(for: 1)
+      #expect(late.ending == .exited(1))
+      #expect(String(decoding: late.output, as: UTF8.self).contains("process 1, which wanted /dev/loop"))
+      #expect(try rig.remains() == [])
+      let inTime = try attach(for: getpid())
+      let device = LoopDevice(path: String(decoding: inTime.output, as: UTF8.self).filter { !$0.isNewline })
+      #expect(device.backingPath() == rig.file, "it stays when the helper has ended")
+      try device.detach()
+      #expect(try rig.remains() == [])
+    }
+  }
+
   @Test("discarding and zeroing the device zeroes it", .enabled(if: TapRig.hasPrograms("/usr/sbin/blkdiscard")))
   func discard() async throws {
     try await withRig { rig in

@@ -199,26 +199,31 @@ left_behind() {
 lab_stop() {
   [ -d "$LAB" ] || return 0
   local pid mount device
-  # File systems first, then the devices under them while the FUSE mounts still say whose they are, then those mounts.
+  # File systems first. Then everybody, since who lives may attach another device. Then the devices, while the FUSE mounts
+  # under them still say whose they are, then those mounts.
   for pid in $(ours_of application); do kill -TERM "$pid" 2>/dev/null; done
   grep -F " $LAB/" /proc/self/mounts | grep -v ' fuse' | cut -d' ' -f2 | tac | while read -r mount; do
     umount "$mount" 2>/dev/null || umount -l "$mount" 2>/dev/null
   done
+  for pid in $(ours) ${EMULATOR:-}; do kill -TERM "$pid" 2>/dev/null; done
+  wait_for_ours
+  for pid in $(ours) ${EMULATOR:-}; do kill -KILL "$pid" 2>/dev/null; done
+  wait_for_ours
+  wait "${EMULATOR:-}" 2>/dev/null
+  EMULATOR=
   losetup -a 2>/dev/null | grep -F "$LAB/" | cut -d: -f1 | while read -r device; do losetup -d "$device"; done
-  for pid in $(ours); do kill -TERM "$pid" 2>/dev/null; done
-  [ -n "${EMULATOR:-}" ] && kill -TERM "$EMULATOR" 2>/dev/null
-  for _ in $(seq 30); do
-    [ -z "$(ours)" ] && break
-    sleep 0.1
-  done
   grep -F " $LAB/" /proc/self/mounts | cut -d' ' -f2 | tac | while read -r mount; do
     umount "$mount" 2>/dev/null || umount -l "$mount" 2>/dev/null || fusermount3 -uz "$mount" 2>/dev/null
   done
-  for pid in $(ours); do kill -KILL "$pid" 2>/dev/null; done
-  [ -n "${EMULATOR:-}" ] && kill -KILL "$EMULATOR" 2>/dev/null
-  wait "${EMULATOR:-}" 2>/dev/null
-  EMULATOR=
   return 0
+}
+
+# wait_for_ours: three seconds at most, for processes that were told to end.
+wait_for_ours() {
+  for _ in $(seq 30); do
+    [ -z "$(ours)" ] && return
+    sleep 0.1
+  done
 }
 
 lab_remove() {

@@ -12,7 +12,8 @@ package struct LoopDevice: Sendable, Equatable {
   package init(path: String) { self.path = path }
 
   /// Attaches the first free loop device to `backing` (Linux 5.8). `usesDirectIO` keeps a second copy of the data out
-  /// of the page cache; where the backing file can't do it, the kernel falls back: see `usesDirectIO()`.
+  /// of the page cache; where the backing file can't do it, the kernel falls back: see `usesDirectIO()`. A process that
+  /// is killed in here, even while the kernel keeps it waiting, leaves no device.
   package static func attach(
     backing: String, blockBytes: UInt32 = 512, usesDirectIO: Bool = true, isReadOnly: Bool = false
   ) throws(SystemError) -> LoopDevice {
@@ -27,6 +28,7 @@ package struct LoopDevice: Sendable, Equatable {
       // Somebody else took the number first.
       if result == -Int(EBUSY) { continue }
       _ = try check(result, "attach \(path) to \(backing)")
+      _ = try check(cmc_loop_keep(device.number), "keep \(path) attached to \(backing)")
       return LoopDevice(path: path)
     }
     throw SystemError("attach a loop device to \(backing)", errorNumber: EBUSY)

@@ -32,6 +32,8 @@ package enum ProcessSetup {
 
   package static var effectiveUserID: UInt32 { geteuid() }
   package static var processID: Int32 { getpid() }
+  /// Another one's as soon as the parent is gone.
+  package static var parentProcessID: Int32 { getppid() }
 
   package static func hostName() throws(SystemError) -> String {
     let (result, name) = withUnsafeTemporaryAllocation(of: CChar.self, capacity: 256) { buffer in

@@ -518,15 +518,24 @@ static inline int cmc_cpu_has_aes(void) { return 0; }
 
 // ---- loop devices ----------------------------------------------------------------------------------------------
 static inline long cmc_loop_free_number(int control) { CMC_RETRY(ioctl(control, LOOP_CTL_GET_FREE)); }
+/// The device goes away with its last close, until cmc_loop_keep.
 static inline long cmc_loop_configure(int loop, int backing, uint32_t block_bytes, int direct, int read_only,
                                       const char *name) {
   struct loop_config configuration;
   memset(&configuration, 0, sizeof configuration);
   configuration.fd = (uint32_t)backing;
   configuration.block_size = block_bytes;
-  configuration.info.lo_flags = (direct ? LO_FLAGS_DIRECT_IO : 0) | (read_only ? LO_FLAGS_READ_ONLY : 0);
+  configuration.info.lo_flags =
+      LO_FLAGS_AUTOCLEAR | (direct ? LO_FLAGS_DIRECT_IO : 0) | (read_only ? LO_FLAGS_READ_ONLY : 0);
   snprintf((char *)configuration.info.lo_file_name, LO_NAME_SIZE, "%s", name);
   CMC_RETRY(ioctl(loop, LOOP_CONFIGURE, &configuration));
+}
+static inline long cmc_loop_keep(int loop) {
+  struct loop_info64 information;
+  memset(&information, 0, sizeof information);
+  if (ioctl(loop, LOOP_GET_STATUS64, &information) < 0) return -errno;
+  information.lo_flags &= ~(uint32_t)LO_FLAGS_AUTOCLEAR;
+  CMC_RETRY(ioctl(loop, LOOP_SET_STATUS64, &information));
 }
 static inline long cmc_loop_clear(int loop) { CMC_RETRY(ioctl(loop, LOOP_CLR_FD, 0)); }
 static inline long cmc_loop_refresh_size(int loop) { CMC_RETRY(ioctl(loop, LOOP_SET_CAPACITY, 0)); }

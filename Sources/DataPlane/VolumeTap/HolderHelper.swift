@@ -32,10 +32,19 @@ enum HolderHelper {
 
   // MARK: in the child
 
-  static func attachLoop(file: String, blockBytes: String) -> Int32 {
-    guard let bytes = UInt32(blockBytes) else { return 2 }
+  /// `holder`: the process that asked. The kernel may keep this helper waiting for long; a device that is ready after
+  /// its holder was killed, and its remains were cleaned, would be nobody's, so it goes away again. A holder that dies
+  /// after the look had its device by then: whoever cleans finds it.
+  static func attachLoop(file: String, blockBytes: String, holder: String) -> Int32 {
+    guard let bytes = UInt32(blockBytes), let holder = Int32(holder) else { return 2 }
     do throws(SystemError) {
-      print(try LoopDevice.attach(backing: file, blockBytes: bytes).path)
+      let loop = try LoopDevice.attach(backing: file, blockBytes: bytes)
+      guard ProcessSetup.parentProcessID == holder else {
+        try loop.detach()
+        print("process \(holder), which wanted \(loop.path), is gone; it is detached again")
+        return 1
+      }
+      print(loop.path)
       return 0
     } catch {
       print(error)
@@ -46,22 +55,25 @@ enum HolderHelper {
   static func release(directory: String, device: String) -> Int32 {
     guard let directory = HolderDirectory(existing: directory) else { return 2 }
     do throws(SystemError) {
-      let loop = LoopDevice(path: device)
-      if loop.backingPath() == directory.filePath {
-        if let users = try users(of: device) {
+      let devices = try directory.loopDevices(recorded: device)
+      for loop in devices {
+        if let users = try users(of: loop.path) {
           print(users)
           return inUseExitCode
         }
-        try loop.detach()
-        var looks = openerLooks
-        while loop.backingPath() == directory.filePath, looks > 0 {
-          pauseThread(milliseconds: 100)
-          looks -= 1
-        }
-        guard loop.backingPath() != directory.filePath else {
-          print("\(device) was opened by somebody just now; it goes away with the last close; detach again then")
-          return inUseExitCode
-        }
+      }
+      for loop in devices { try loop.detach() }
+      var looks = openerLooks
+      while try !directory.loopDevices(recorded: device).isEmpty, looks > 0 {
+        pauseThread(milliseconds: 100)
+        looks -= 1
+      }
+      // The file system under a device that stays is not taken away: it would be the last that says whose it is.
+      let left = try directory.loopDevices(recorded: device)
+      guard left.isEmpty else {
+        let names = left.map(\.path).joined(separator: ", ")
+        print("\(names) was opened by somebody just now; it goes away with the last close; detach again then")
+        return inUseExitCode
       }
       while try directory.isMounted() { try Mounting.unmount(directory.mountPoint, lazily: true) }
       return 0

@@ -10,8 +10,8 @@ package enum HolderProcess {
   /// [--logical-block BYTES]`; the other forms are the holder's own helpers.
   package static func run(arguments: [String]) -> Int32 {
     switch arguments.first {
-    case "--attach-loop" where arguments.count == 3:
-      return HolderHelper.attachLoop(file: arguments[1], blockBytes: arguments[2])
+    case "--attach-loop" where arguments.count == 4:
+      return HolderHelper.attachLoop(file: arguments[1], blockBytes: arguments[2], holder: arguments[3])
     case "--release" where arguments.count == 3:
       return HolderHelper.release(directory: arguments[1], device: arguments[2])
     default: break
@@ -95,7 +95,9 @@ package enum HolderProcess {
       } catch {
         throw TapError(.systemFailed, error.description)
       }
-      let device = try HolderHelper.run(["--attach-loop", directory.filePath, "\(blockBytes)"])
+      let device = try HolderHelper.run([
+        "--attach-loop", directory.filePath, "\(blockBytes)", "\(ProcessSetup.processID)",
+      ])
       let record = try write(settings, directory, device, first.sizeBytes)
       log.say("\(device) holds export \(settings.exportName) of \(settings.agentSocket), \(first.sizeBytes) bytes")
       try HolderControlSocket(listener: listener, directory: directory, record: record, link: link, log: log).serve()

@@ -236,10 +236,9 @@ host_tree() {
 host_loops() { host_run "$1" sh -c 'for l in /var/lib/cmcplan/tap/*/*; do [ -L "$l" ] && readlink "$l"; done' 2>/dev/null; }
 
 net_remove() {
-  local host device
+  local host device devices=()
   for host in "$LAB"/hosts/*/; do
-    host=$(basename "$host")
-    for device in $(host_loops "$host"); do losetup -d "$device" 2>/dev/null; done
+    for device in $(host_loops "$(basename "$host")"); do devices+=("$device"); done
   done
   [ -n "${EMULATOR:-}" ] && kill -TERM "$EMULATOR" 2>/dev/null
   for host in "$LAB"/hosts/*/; do
@@ -247,6 +246,12 @@ net_remove() {
     umount -l "$host/root" 2>/dev/null
   done
   wait "${EMULATOR:-}" 2>/dev/null
+  # Now that nobody lives who would attach another.
+  for device in "${devices[@]}"; do
+    case $(cat "/sys/block/${device#/dev/}/loop/backing_file" 2>/dev/null) in
+      */volume) losetup -d "$device" ;;
+    esac
+  done
   umount -l "$LAB/hosts" 2>/dev/null
   rm -rf "$LAB"
 }
