@@ -244,6 +244,30 @@ import Testing
     #expect(bench.world.state.withLock { $0.diskCreations.values.allSatisfy { $0 == 1 } })
   }
 
+  @Test func aLeaseOfARunThatIsGoneIsTakenOverThoughItsAgentIsStartedOnlyNow() throws {
+    let bench = Bench(samplePlan(.synchronized))
+    #expect(bench.apply(samplePlan(.synchronized))?.exitCode == 0)
+    let plan = samplePlan(.cmotion)
+    let session = SessionID(plan: plan.metadata.id, migration: MigrationName("m0"))
+    let now = bench.loop.wallNow()
+    bench.world.state.withLock { state in
+      state.agents[HostName("h0")]?.isRunning = false
+      state.agents[HostName("h0")]?.leases[session] = Lease(
+        session: session, holder: "bob, gone", fencingNumber: 1, acquiredAt: now, expiresAt: now.adding(seconds: 3000))
+    }
+    func apply(isGone: Bool) -> ApplySummary? {
+      let run = bench.run(
+        plan,
+        ApplyOptions(wait: .untilReached, isGone: { isGone && $0 == "bob, gone" }, holder: "ann@host, run 2"))
+      return bench.loop.run { await run.run() }
+    }
+    #expect(apply(isGone: false)?.failures.map(\.error.code) == [ApplyCode.leaseHeld])
+    bench.world.state.withLock { $0.agents[HostName("h0")]?.isRunning = false }
+    let summary = apply(isGone: true)
+    #expect(summary?.exitCode == 0, brief(summary))
+    #expect(bench.world.state.withLock { $0.agents[HostName("h0")]?.leases[session] } == nil)
+  }
+
   @Test func anInterruptParksWhatRunsAndGivesTheLeaseBack() {
     let plan = samplePlan(.synchronized)
     let bench = Bench(plan)

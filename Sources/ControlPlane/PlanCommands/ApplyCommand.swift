@@ -76,7 +76,7 @@ package struct ApplyCommand: AsyncParsableCommand {
         plan: document.plan, gateways: world.gateways,
         options: ApplyOptions(
           parallelism: parallelism, wait: policy, only: selected, overwrite: overwrite,
-          stealLease: stealLease || LeaseHolder.areAllDead(in: first, selected: selected, now: now), maxMoves: maxMoves,
+          stealLease: stealLease, isGone: LeaseHolder.isDead, maxMoves: maxMoves,
           guardrails: options.guardrails, reviewed: saved.map { ReviewedSteps($0.content.changes) },
           holder: LeaseHolder.describe(who: world.who, runID: journal.runID)),
         services: world.services)

@@ -1,8 +1,5 @@
-import AgentProtocol
-import BlockModel
 import Foundation
 import LinuxPlatform
-import Planning
 
 /// Who holds a lease, in words that also tell another cmcplan on the same machine whether that process still lives:
 /// "root@vm, run R, process PID.START@MACHINE". A killed apply leaves its leases behind; the next one on this machine
@@ -14,17 +11,8 @@ enum LeaseHolder {
     return "\(who), run \(runID), process \(processID).\(start)@\(machine)"
   }
 
-  /// Whether leases of others stand in the way, and all of them are of processes of this machine that are gone.
-  static func areAllDead(in observation: Observation, selected: Set<MigrationName>?, now: WallTime) -> Bool {
-    let plan = observation.plan
-    let sessions = selected.map { names in Set(names.map { SessionID(plan: plan, migration: $0) }) }
-    let leases = observation.hosts.values.flatMap { $0.agent?.leases ?? [] }
-      .filter { $0.expiresAt > now && (sessions?.contains($0.session) ?? true) }
-    return !leases.isEmpty && leases.allSatisfy { isDead($0.holder) }
-  }
-
-  /// False where that can't be told from here.
-  static func isDead(_ holder: String) -> Bool {
+  /// Whether the process that described itself so is gone; false where that can't be told from here.
+  @Sendable static func isDead(_ holder: String) -> Bool {
     guard let mark = holder.range(of: ", process ", options: .backwards) else { return false }
     let parts = holder[mark.upperBound...].split(separator: "@")
     guard parts.count == 2, parts[1] == machine else { return false }

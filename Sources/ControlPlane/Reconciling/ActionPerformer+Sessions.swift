@@ -254,20 +254,20 @@ extension ActionPerformer {
   func acquireLease(_ migration: Migration, by chosen: [HostName]? = nil) async throws(GatewayError) {
     let hosts: [HostName]
     if let chosen { hosts = chosen } else { hosts = try await lessors(migration) }
-    let seen = try await highestFencingNumber(migration, hosts)
+    var seen = try await leasesSeen(migration, hosts)
     let clock = UInt64(max(0, services.time.wallNow().secondsSince1970 * 1000))
     var failure: GatewayError?
     for step in Self.fencingSteps {
-      let number = max(seen + 1, clock) + step
+      let number = max(seen.highestNumber + 1, clock) + step
       do throws(GatewayError) {
-        try await acquire(migration, number, hosts)
+        try await acquire(migration, number, hosts, steal: seen.steal)
         await leases.set(HeldLeases.Held(number: number, hosts: hosts), of: migration.name)
         return
       } catch {
         if case .retry = error.disposition { throw error }
         failure = error
         // Another holder came first (this throws, and names it), or the number was too small: try a larger one.
-        _ = try await highestFencingNumber(migration, hosts)
+        seen = try await leasesSeen(migration, hosts)
       }
     }
     if let failure { throw failure }
@@ -285,15 +285,24 @@ extension ActionPerformer {
     return [migration.source, migration.destination]
   }
 
-  /// The highest that either agent shows; throws where another holder's lease runs.
-  private func highestFencingNumber(_ migration: Migration, _ hosts: [HostName]) async throws(GatewayError) -> UInt64 {
+  /// The highest number that either agent shows, and whether to take the lease from whom it shows; throws where another
+  /// holder's lease runs, unless that holder is known to be gone. Looked at here, not when the run began: an agent that
+  /// the run itself started shows only now what it remembers.
+  private func leasesSeen(
+    _ migration: Migration, _ hosts: [HostName]
+  ) async throws(GatewayError) -> (highestNumber: UInt64, steal: Bool) {
     let id = session(migration)
     let now = services.time.wallNow()
     var highest: UInt64 = 0
+    var steal = options.stealLease
     for host in hosts {
       for lease in try await pool.observation(of: host).leases where lease.session == id {
         highest = max(highest, lease.fencingNumber)
         guard lease.holder != options.holder, lease.expiresAt > now, !options.stealLease else { continue }
+        if options.isGone(lease.holder) {
+          steal = true
+          continue
+        }
         throw GatewayError(
           code: ApplyCode.leaseHeld,
           message: "\(lease.holder) works on \(migration.name) since \(rendered(lease.acquiredAt)) (lease on \(host))",
@@ -302,16 +311,16 @@ extension ActionPerformer {
           disposition: .needsOperator)
       }
     }
-    return highest
+    return (highest, steal)
   }
 
   private func acquire(
-    _ migration: Migration, _ number: UInt64, _ hosts: [HostName]
+    _ migration: Migration, _ number: UInt64, _ hosts: [HostName], steal: Bool
   ) async throws(GatewayError) {
     var given: [HostName] = []
     do throws(GatewayError) {
       for host in hosts {
-        try await askLease(migration, number, of: host, steal: options.stealLease)
+        try await askLease(migration, number, of: host, steal: steal)
         given.append(host)
       }
     } catch {

@@ -118,6 +118,8 @@ package struct ApplyOptions: Sendable {
   package var only: Set<MigrationName>?
   package var overwrite: Set<VolumeKey>
   package var stealLease: Bool
+  /// Whether the holder of a lease, as it described itself, is certainly gone: its lease is taken over at once.
+  package var isGone: @Sendable (String) -> Bool
   /// At most so many migrations are moved by this run; nil: all.
   package var maxMoves: Int?
   /// Of a guardrails file.
@@ -128,7 +130,7 @@ package struct ApplyOptions: Sendable {
   package var holder: String
   package init(
     parallelism: Int = 10, wait: WaitPolicy = .no, only: Set<MigrationName>? = nil, overwrite: Set<VolumeKey> = [],
-    stealLease: Bool = false, maxMoves: Int? = nil, guardrails: GuardrailLimits? = nil,
+    stealLease: Bool = false, isGone: @escaping @Sendable (String) -> Bool = { _ in false }, maxMoves: Int? = nil, guardrails: GuardrailLimits? = nil,
     reviewed: ReviewedSteps? = nil, holder: String
   ) {
     self.parallelism = max(1, parallelism)
@@ -136,6 +138,7 @@ package struct ApplyOptions: Sendable {
     self.only = only
     self.overwrite = overwrite
     self.stealLease = stealLease
+    self.isGone = isGone
     self.maxMoves = maxMoves
     self.guardrails = guardrails
     self.reviewed = reviewed
