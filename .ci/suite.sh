@@ -11,13 +11,17 @@ running=
 # How long a suite has, once it was told to end, to clean up after itself.
 GRACE_SECONDS=${GRACE_SECONDS:-60}
 
-# interrupted: ends the suite that runs, and what it started, before it ends this script.
+# Suites that run beside each other: many wait more than they compute.
+LANES=${LANES:-2}
+# The processes of `beside`, and the suite of each.
+declare -A lanes=()
+
+# interrupted: ends the suites that run, and what they started, before it ends this script.
 interrupted() {
+  local process
   trap '' INT TERM
-  if [ -n "$running" ]; then
-    kill -TERM "$running" 2>/dev/null
-    wait "$running"
-  fi
+  for process in ${running:-} "${!lanes[@]}"; do kill -TERM "$process" 2>/dev/null; done
+  for process in ${running:-} "${!lanes[@]}"; do wait "$process"; done
   exit 143
 }
 trap interrupted INT TERM
@@ -88,6 +92,38 @@ suite() {
   fi
   echo "── $name: $ok passed, $bad failed, $away skipped in $(($(date +%s) - started)) s"
 }
+
+# beside SECONDS NAME COMMAND…: the same, while others run too. What it says is shown when it has ended.
+beside() {
+  [ ${#lanes[@]} -lt "$LANES" ] || one_lane_ends
+  rm -f "$logs/$2.counts"
+  (
+    trap interrupted INT TERM
+    lanes=() passed=0 failed=0 skipped=0 broken=() untested=()
+    suite "$@" >"$logs/$2.said" 2>&1
+    echo "$passed $failed $skipped ${#broken[@]} ${#untested[@]}" >"$logs/$2.counts"
+  ) &
+  lanes[$!]=$2
+}
+
+# one_lane_ends: waits for one of them, shows it and adds its counts.
+one_lane_ends() {
+  local process name ok bad away broke untried
+  wait -n -p process "${!lanes[@]}"
+  name=${lanes[$process]}
+  unset "lanes[$process]"
+  cat "$logs/$name.said"
+  # One that left no counts was killed.
+  read -r ok bad away broke untried 2>/dev/null <"$logs/$name.counts" || { ok=0 bad=1 away=0 broke=1 untried=0; }
+  passed=$((passed + ok))
+  failed=$((failed + bad))
+  skipped=$((skipped + away))
+  if [ "$broke" -ne 0 ]; then broken+=("$name"); fi
+  if [ "$untried" -ne 0 ]; then untested+=("$name"); fi
+}
+
+# all_lanes_end: waits for the rest.
+all_lanes_end() { while [ ${#lanes[@]} -gt 0 ]; do one_lane_ends; done; }
 
 # totals: which suites failed or were skipped as a whole, and the sum of all. Succeeds where nothing failed.
 totals() {
