@@ -1,13 +1,16 @@
+import BlockModel
 import Diagnostics
 import Foundation
 import MigrationModel
 import PlanReading
 import Planning
+import Reconciling
 import Rendering
 import Testing
 
 /// Each directory of `cases/planning` holds a `plan.yaml`, in `world.txt` what there is (see `WorldScript`), and what
 /// `plan` says of the two, in `expected.txt` for people and in `expected.json` for programs.
+/// Where there is a `journal.jsonl`, the run that left it, `report` is held against `report.md` and `report.tf` too.
 /// UPDATE_GOLDEN=1 writes what is said now; read the difference before committing it.
 @Suite struct PlanningCases {
   static let directory = URL(filePath: #filePath).deletingLastPathComponent().appending(path: "cases/planning")
@@ -34,13 +37,35 @@ import Testing
     #expect(renderMarkdown(changes).utf8.count < 60_000)
   }
 
+  static let reported = names.filter {
+    FileManager.default.fileExists(atPath: directory.appending(path: "\($0)/journal.jsonl").path)
+  }
+
+  @Test(arguments: reported) func reportsAsExpected(_ name: String) throws {
+    let (plan, observation, now) = try Self.world(name)
+    let journal = try Data(contentsOf: Self.directory.appending(path: "\(name)/journal.jsonl"))
+    let entries = try journal.split(separator: UInt8(ascii: "\n")).map {
+      try JSONDecoder().decode(JournalEntry.self, from: Data($0))
+    }
+    let blocks = report(
+      of: plan, observation, runs: [RunRecord(name: "20261123T040000Z-1", entries: entries)],
+      options: PlanningOptions(now: now, digest: goldenDigest))
+    try Self.hold(renderMarkdown(blocks), against: name, "report.md")
+    try Self.hold(renderTerraform(plan, observation), against: name, "report.tf")
+  }
+
   static func changes(_ name: String) throws -> ChangeSet {
+    let (plan, observation, now) = try world(name)
+    return diff(plan, observation, options: PlanningOptions(now: now, digest: goldenDigest))
+  }
+
+  private static func world(_ name: String) throws -> (MigrationPlan, Observation, now: WallTime) {
     let bytes = [UInt8](try Data(contentsOf: directory.appending(path: "\(name)/plan.yaml")))
     let (plan, diagnostics) = PlanReader.read(bytes: bytes, file: "plan.yaml")
     let read = try #require(plan, "\(diagnostics)")
     let world = String(decoding: try Data(contentsOf: directory.appending(path: "\(name)/world.txt")), as: UTF8.self)
     let (observation, now) = try WorldScript.read(world, for: read)
-    return diff(read, observation, options: PlanningOptions(now: now, digest: goldenDigest))
+    return (read, observation, now)
   }
 
   private static func hold(_ text: String, against name: String, _ file: String) throws {

@@ -13,7 +13,7 @@ import Planning
 ///     machine vm absent|zone=1              clouds azure fails_to_answer
 ///     disk erp/data size=10 state=finalized at=2026-11-22T04:00:00Z sku=… zone=1 iops=3000 rate=125 detached owner=other elsewhere
 ///     session erp standIn half=source dirty=5 (GiB) health=… hold=paused,ann,why approved=ann confirmed since=…
-///     tombstone erp retired                 stray gone prepared         straydisk gone/data
+///     tombstone erp retired receipt=…       stray gone prepared         straydisk gone/data
 struct WorldScript {
   private(set) var now = WallTime(secondsSince1970: 1_795_406_400)
   private let plan: MigrationPlan
@@ -263,7 +263,7 @@ struct WorldScript {
       observation.hosts[migration.host(role)]?.state?.tombstones.append(
         Tombstone(
           session: SessionID(plan: plan.metadata.id, migration: name), role: role, phase: phase, generation: .initial,
-          receiptDigest: nil, at: now))
+          receiptDigest: facts["receipt"], at: now))
     }
   }
 

@@ -19,35 +19,50 @@ package struct HistoryCommand: AsyncParsableCommand {
   package func run() async throws {
     try await reportingFailures { console in
       let document = try PlanDocument.load(plan, console: console, isEmergency: true)
-      let directory = "\(document.directory)/.cmcplan/runs"
-      let names = ((try? FileManager.default.contentsOfDirectory(atPath: directory)) ?? []).sorted()
+      let records = RunRecords(beside: document)
       guard let wanted = run else {
-        let runs = names.suffix(max(0, limit)).map { (name: $0, entries: Self.entries(directory, $0, console)) }
+        let runs = records.names.suffix(max(0, limit)).map { records.read($0, console) }
         console.write(renderRuns(runs, style: console.style))
         return
       }
-      guard let name = wanted == "last" ? names.last : names.first(where: { $0 == wanted }) else {
+      guard let name = wanted == "last" ? records.names.last : records.names.first(where: { $0 == wanted }) else {
         throw CommandFailure("there is no journal of run \(wanted)", advice: "cmcplan history lists those there are")
       }
-      console.write(renderRun(name, Self.entries(directory, name, console), style: console.style))
+      console.write(renderRun(records.read(name, console), style: console.style))
     }
   }
+}
 
+/// The journals beside a plan.
+struct RunRecords {
   /// So much of a journal is read, in bytes: a run that watches for months writes without end.
   private static let journalLimitBytes = 64 << 20
 
+  private let directory: String
+  /// The oldest first.
+  let names: [String]
+
+  init(beside document: PlanDocument) {
+    directory = RunJournal.directory(beside: document)
+    names = ((try? FileManager.default.contentsOfDirectory(atPath: directory)) ?? []).sorted()
+  }
+
+  /// The newest runs, the oldest of them first.
+  func all(_ console: Console, limit: Int = 1000) -> [RunRecord] { names.suffix(limit).map { read($0, console) } }
+
   /// What can be read of a journal: a run that was killed may have left half a line at its end.
-  private static func entries(_ directory: String, _ run: String, _ console: Console) -> [JournalEntry] {
+  func read(_ run: String, _ console: Console) -> RunRecord {
     let path = "\(directory)/\(run)/journal.jsonl"
     guard let journal = FileHandle(forReadingAtPath: path),
-      let bytes = try? PlanFiles.read(journal, upTo: journalLimitBytes + 1)
-    else { return [] }
-    if bytes.count > journalLimitBytes {
-      console.complain("note: of \(path) only the first \(journalLimitBytes >> 20) MiB are shown\n")
+      let bytes = try? PlanFiles.read(journal, upTo: Self.journalLimitBytes + 1)
+    else { return RunRecord(name: run, entries: []) }
+    if bytes.count > Self.journalLimitBytes {
+      console.complain("note: of \(path) only the first \(Self.journalLimitBytes >> 20) MiB are shown\n")
     }
     let decoder = JSONDecoder()
-    return Data(bytes.prefix(journalLimitBytes)).split(separator: UInt8(ascii: "\n")).compactMap {
+    let entries = Data(bytes.prefix(Self.journalLimitBytes)).split(separator: UInt8(ascii: "\n")).compactMap {
       try? decoder.decode(JournalEntry.self, from: Data($0))
     }
+    return RunRecord(name: run, entries: entries)
   }
 }

@@ -5,12 +5,12 @@ package import Planning
 /// For a pull request: warnings first, a table, folded details, always under `limitBytes`.
 package func renderMarkdown(_ changes: ChangeSet) -> String {
   let limitBytes = 60_000
-  var text = "## cmcplan: \(escaped(changes.planName))\n\n\(escaped(summaryLine(changes)))\n\n"
+  var text = "## cmcplan: \(markdownEscaped(changes.planName))\n\n\(markdownEscaped(summaryLine(changes)))\n\n"
   var remarks = changes.allDiagnostics.filter { $0.severity != .note }.map { diagnostic in
-    "- **\(diagnostic.severity.rawValue) \(diagnostic.code)** \(escaped(diagnostic.message))\n"
+    "- **\(diagnostic.severity.rawValue) \(diagnostic.code)** \(markdownEscaped(diagnostic.message))\n"
   }
   for entry in changes.migrations where entry.changes.contains(where: { $0.reversibility == .oneWay }) {
-    remarks.append("- **one-way**: \(escaped(entry.migration.text)) → \(entry.target.rawValue)\n")
+    remarks.append("- **one-way**: \(markdownEscaped(entry.migration.text)) → \(entry.target.rawValue)\n")
   }
   for (index, remark) in remarks.enumerated() {
     guard text.utf8.count + remark.utf8.count < limitBytes / 4 else {
@@ -23,18 +23,18 @@ package func renderMarkdown(_ changes: ChangeSet) -> String {
   for entry in changes.migrations {
     let waits = entry.waiting.map(waitingText).joined(separator: "; ")
     text +=
-      "| \(escaped(entry.migration.text)) | \(entry.reached.word) | \(entry.target.rawValue) | \(entry.changes.count) | \(escaped(waits)) |\n"
+      "| \(markdownEscaped(entry.migration.text)) | \(entry.reached.word) | \(entry.target.rawValue) | \(entry.changes.count) | \(markdownEscaped(waits)) |\n"
     if text.utf8.count > limitBytes / 2 {
       text += "\n…and more; see the text or JSON output.\n"
       return text
     }
   }
   for entry in changes.migrations where !entry.changes.isEmpty {
-    var details = "\n<details><summary>\(escaped(entry.migration.text))</summary>\n\n"
+    var details = "\n<details><summary>\(markdownEscaped(entry.migration.text))</summary>\n\n"
     for change in entry.changes {
-      details += "- `\(symbol(of: change))` \(escaped(change.summary)): \(escaped(change.why))"
+      details += "- `\(symbol(of: change))` \(markdownEscaped(change.summary)): \(markdownEscaped(change.why))"
       let price = priceText(change)
-      details += price.isEmpty ? "\n" : " (\(escaped(price)))\n"
+      details += price.isEmpty ? "\n" : " (\(markdownEscaped(price)))\n"
     }
     details += "\n</details>\n"
     guard text.utf8.count + details.utf8.count < limitBytes else {
@@ -44,19 +44,4 @@ package func renderMarkdown(_ changes: ChangeSet) -> String {
     text += details
   }
   return text
-}
-
-/// Nothing in a name or a message may become markup.
-private func escaped(_ text: String) -> String {
-  var result = ""
-  for character in safe(text) {
-    switch character {
-    case "<": result += "&lt;"
-    case ">": result += "&gt;"
-    case "&": result += "&amp;"
-    case "|", "*", "_", "`", "[", "]", "#", "\\": result += "\\\(character)"
-    default: result.append(character)
-    }
-  }
-  return result
 }

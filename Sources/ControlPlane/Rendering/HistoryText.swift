@@ -1,16 +1,17 @@
 import BlockModel
 import Planning
-package import Reconciling
+import Reconciling
 
 /// A table of runs: when, who, how many steps, how it ended.
-package func renderRuns(_ runs: [(name: String, entries: [JournalEntry])], style: TextStyle) -> String {
+package func renderRuns(_ runs: [RunRecord], style: TextStyle) -> String {
   guard !runs.isEmpty else { return "no run left a journal here\n" }
   var rows = [["RUN", "BEGAN", "STEPS", "FAILED", "ENDED"]]
-  for (name, entries) in runs {
+  for run in runs {
+    let entries = run.entries
     let ended = entries.last { $0.kind == .runEnded }?.message
     let interrupted = entries.contains { $0.kind == .interrupted }
     rows.append([
-      safe(name), entries.first?.at.map(rendered) ?? "-", String(entries.count { $0.kind == .stepSucceeded }),
+      safe(run.name), entries.first?.at.map(rendered) ?? "-", String(entries.count { $0.kind == .stepSucceeded }),
       String(entries.count { $0.kind == .stepFailed }),
       (ended.map(safe) ?? "did not end: killed, or still at work") + (interrupted ? ", interrupted" : ""),
     ])
@@ -19,9 +20,9 @@ package func renderRuns(_ runs: [(name: String, entries: [JournalEntry])], style
 }
 
 /// One run, step by step.
-package func renderRun(_ name: String, _ entries: [JournalEntry], style: TextStyle) -> String {
-  var text = style.paint("Run \(safe(name))", .bold) + "\n"
-  for entry in entries {
+package func renderRun(_ run: RunRecord, style: TextStyle) -> String {
+  var text = style.paint("Run \(safe(run.name))", .bold) + "\n"
+  for entry in run.entries {
     let at = entry.at.map(rendered) ?? ""
     var line = word(entry)
     if let step = entry.step { line += " \(step)" }

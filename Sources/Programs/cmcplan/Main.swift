@@ -10,8 +10,9 @@ struct Main: AsyncParsableCommand {
     version: VersionCommand.version,
     subcommands: [
       InitCommand.self, ValidateCommand.self, FmtCommand.self, SchemaCommand.self, PlanCommand.self, ShowCommand.self,
-      ApplyCommand.self, StatusCommand.self, ReadyCommand.self, HistoryCommand.self, ApproveCommand.self,
-      ConfirmCommand.self, PauseCommand.self, ResumeCommand.self, RevertCommand.self, ObserveCommand.self,
+      ApplyCommand.self, StatusCommand.self, ReadyCommand.self, HistoryCommand.self, ReportCommand.self,
+      ApproveCommand.self, ConfirmCommand.self, PauseCommand.self, ResumeCommand.self, RevertCommand.self,
+      ObserveCommand.self,
       AgentCommand.self, DiscoverCommand.self, DoctorCommand.self, EmulatorCommand.self, VersionCommand.self,
     ])
 }
