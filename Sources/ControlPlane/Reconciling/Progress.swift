@@ -130,8 +130,8 @@ package struct ApplyOptions: Sendable {
   package var holder: String
   package init(
     parallelism: Int = 10, wait: WaitPolicy = .no, only: Set<MigrationName>? = nil, overwrite: Set<VolumeKey> = [],
-    stealLease: Bool = false, isGone: @escaping @Sendable (String) -> Bool = { _ in false }, maxMoves: Int? = nil, guardrails: GuardrailLimits? = nil,
-    reviewed: ReviewedSteps? = nil, holder: String
+    stealLease: Bool = false, isGone: @escaping @Sendable (String) -> Bool = { _ in false }, maxMoves: Int? = nil,
+    guardrails: GuardrailLimits? = nil, reviewed: ReviewedSteps? = nil, holder: String
   ) {
     self.parallelism = max(1, parallelism)
     self.wait = wait
