@@ -52,17 +52,22 @@ struct RunRecords {
 
   /// What can be read of a journal: a run that was killed may have left half a line at its end.
   func read(_ run: String, _ console: Console) -> RunRecord {
-    let path = "\(directory)/\(run)/journal.jsonl"
-    guard let journal = FileHandle(forReadingAtPath: path),
-      let bytes = try? PlanFiles.read(journal, upTo: Self.journalLimitBytes + 1)
-    else { return RunRecord(name: run, entries: []) }
-    if bytes.count > Self.journalLimitBytes {
-      console.complain("note: of \(path) only the first \(Self.journalLimitBytes >> 20) MiB are shown\n")
-    }
     let decoder = JSONDecoder()
-    let entries = Data(bytes.prefix(Self.journalLimitBytes)).split(separator: UInt8(ascii: "\n")).compactMap {
+    let entries = Data(bytes(run, console) ?? []).split(separator: UInt8(ascii: "\n")).compactMap {
       try? decoder.decode(JournalEntry.self, from: Data($0))
     }
     return RunRecord(name: run, entries: entries)
+  }
+
+  /// The journal's beginning, up to the limit; nil where it can't be read.
+  func bytes(_ run: String, _ console: Console) -> [UInt8]? {
+    let path = "\(directory)/\(run)/journal.jsonl"
+    guard let journal = FileHandle(forReadingAtPath: path),
+      let bytes = try? PlanFiles.read(journal, upTo: Self.journalLimitBytes + 1)
+    else { return nil }
+    if bytes.count > Self.journalLimitBytes {
+      console.complain("note: of \(path) only the first \(Self.journalLimitBytes >> 20) MiB are read\n")
+    }
+    return Array(bytes.prefix(Self.journalLimitBytes))
   }
 }

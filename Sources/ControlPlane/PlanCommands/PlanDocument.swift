@@ -91,6 +91,13 @@ struct PlanDocumentReading {
   let files: [String]
   private let sources: [String: [UInt8]]
 
+  /// Everything that was read, in the order and with the option by which it is given.
+  var inputs: [(option: String, file: String, bytes: [UInt8])] {
+    let others = sources.filter { !files.contains($0.key) }.sorted { $0.key < $1.key }
+    return files.map { ("file", $0, sources[$0] ?? []) }
+      + others.map { (PlanReader.isGuardrails($0.value) ? "guardrails" : "variables", $0.key, $0.value) }
+  }
+
   init(_ options: PlanFileOptions, isEmergency: Bool = false) throws {
     let found = try PlanFiles.find(options.file)
     var sources: [String: [UInt8]] = [:]

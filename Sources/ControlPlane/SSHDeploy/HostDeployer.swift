@@ -84,6 +84,17 @@ package final class HostDeployer: HostGateway {
     try await hello(transport(to: host), host).gateway
   }
 
+  /// Less than what a child of ours may print.
+  private static let logEndBytes = 512 << 10
+
+  /// The end of the agent's log, whether it runs or not; empty where there is none.
+  package func agentLog(of host: Host) async throws(GatewayError) -> [UInt8] {
+    Array(
+      try await run(
+        HostScripts.logEnd, ["\(Self.logEndBytes)"], on: transport(to: host), host, what: "read the agent's log"
+      ).utf8)
+  }
+
   package func resolve(_ name: String, on host: Host) async throws(GatewayError) -> String {
     let output = try await run(
       HostScripts.resolve, [name], on: transport(to: host), host, what: "resolve \(name)",

@@ -60,6 +60,13 @@ enum HostScripts {
     exit 0
     """#
 
+  /// Prints the last $2 bytes of the agent's log; nothing where there is none.
+  static let logEnd = #"""
+    tail -c "$2" "$1/agent.log" 2>/dev/null && exit 0
+    journalctl -u cmcagent -n 5000 --no-pager -o short-iso 2>/dev/null | tail -c "$2"
+    exit 0
+    """#
+
   /// Prints the numeric addresses of name $2 as this host sees them, best first.
   static let resolve = #"""
     getent ahosts "$2" | cut -d' ' -f1 | head -n 8
