@@ -115,6 +115,28 @@ import Testing
     #expect(bench.observed.volumes[0].copiedBytes == 12 << 20)
   }
 
+  @Test func zeroesThatRottedAreWrittenAgainThoughTheDestinationWasZeroOnce() throws {
+    let bench = SourceBench()
+    bench.tell(.linkOffered(link: 1, bench.hello(isKnownZero: true)))
+    bench.tell(.command(.synchronize, id: 1))
+    bench.settle(isZero: true)
+    #expect(bench.machine.stage == .tracking)
+    #expect(bench.takeSent { if case .writeZeroes = $0 { true } else { false } } == nil, "they are there already")
+    bench.differences = 1
+    verify(bench, repairs: true)
+    var rewritten: UInt64 = 0
+    for _ in 0..<100 {
+      for effect in bench.effects {
+        guard case .send(_, _, let frame, _) = effect, case .writeZeroes(_, let range, _, .copy) = frame.message else {
+          continue
+        }
+        rewritten += range.length
+      }
+      bench.settle(isZero: true, rounds: 1)
+    }
+    #expect(rewritten == 4 << 20)
+  }
+
   @Test func inStandInARepairWaitsForTheRevert() throws {
     let bench = SourceBench.standIn()
     bench.differences = 1

@@ -261,7 +261,10 @@ extension SourceMachine {
     volumes[volume].changed.insert(extents)
     _ = volumes[volume].intent.require(extents)
     storeIntents(of: volume, into: &effects)
-    markDirty(volume, volumes[volume].blocks(ofExtents: extents))
+    let blocks = volumes[volume].blocks(ofExtents: extents)
+    // What was zero there may be what rotted: zeroes have to be written again too.
+    volumes[volume].knownZero?.remove(blocks)
+    markDirty(volume, blocks)
   }
 
   // MARK: seen
