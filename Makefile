@@ -53,8 +53,12 @@ soak: build ## Ten minutes of kill -9 of either agent under random writes: SOAK_
 sim: ## Replay one seed of the simulation: make sim SEED=7
 	@SWIFT_DETERMINISTIC_HASHING=1 SIM_SEED=$(SEED) $(SWIFT_TEST) --filter 'ReplicationSimulation|ReconcilerSimulation|JointSimulation'
 
-fuzz: setup ## Feed the plan reader with odd bytes until it breaks: make fuzz [SECONDS=600]
-	@Tests/Fuzz/run $(or $(SECONDS),0)
+soak-sim: ## Simulate replication in 100,000 seeds, at low priority: SIM_SEEDS=… SIM_FIRST=…
+	@SWIFT_DETERMINISTIC_HASHING=1 SIM_SEEDS=$${SIM_SEEDS:-100000} SIM_LEAST=$${SIM_SEEDS:-100000} \
+	  nice -n 19 $(SWIFT_TEST) --filter ReplicationSimulation
+
+fuzz: setup ## Feed a reader with odd bytes until it breaks: make fuzz [TARGET=plan|link|frame] [SECONDS=600]
+	@Tests/Fuzz/run $(or $(SECONDS),0) $(or $(TARGET),plan)
 
 fmt: ## Format the sources
 	@$(FORMAT) --in-place --parallel --configuration .swift-format -r $(SOURCES)
@@ -65,4 +69,4 @@ lint: ## Check the format of the sources
 clean: ## Remove what was built
 	@rm -rf .build .build-static .build-fuzz $(PRODUCT)
 
-.PHONY: help setup build static demo test test-full test-az test-vm bench soak sim fuzz fmt lint clean
+.PHONY: help setup build static demo test test-full test-az test-vm bench soak sim soak-sim fuzz fmt lint clean

@@ -43,49 +43,6 @@ struct LeaseBookTests {
   }
 }
 
-@Suite("How fast the copier may go")
-struct RateGovernorTests {
-  private func time(_ seconds: Double) -> MonotonicTime { MonotonicTime(nanoseconds: 1).adding(seconds: seconds) }
-
-  @Test("A network limit is granted in whole transfers and kept over time; without limits nothing is said")
-  func networkLimit() {
-    let limits = RateLimits(share: nil, networkLimitBytesPerSecond: 10_000_000)
-    var governor = RateGovernor(limits: limits, transferBytes: 512 << 10, now: time(0))
-    var granted: UInt64 = 0
-    for tick in 1...100 {
-      guard case .grant(let bytes) = governor.tick(deliveredBytes: granted, now: time(Double(tick) / 10)) else {
-        Issue.record("there is a limit")
-        return
-      }
-      #expect(bytes % UInt64(512 << 10) == 0)
-      granted += bytes
-    }
-    #expect((95_000_000...100_000_000).contains(granted))
-    governor.change(limits: RateLimits(share: nil, networkLimitBytesPerSecond: nil))
-    #expect(governor.tick(deliveredBytes: granted, now: time(11)) == .unlimited)
-  }
-
-  @Test("A share is of what the link was seen to deliver")
-  func share() {
-    var governor = RateGovernor(
-      limits: RateLimits(share: 0.5, networkLimitBytesPerSecond: nil), transferBytes: 512 << 10, now: time(0))
-    var total: UInt64 = 0
-    for tick in 1...5 {
-      total += 10_000_000
-      _ = governor.tick(deliveredBytes: total, now: time(Double(tick) / 10))
-    }
-    var granted: UInt64 = 0
-    for tick in 6...25 {
-      if case .grant(let bytes) = governor.tick(deliveredBytes: total + granted, now: time(Double(tick) / 10)) {
-        granted += bytes
-      } else {
-        Issue.record("the capacity is known")
-      }
-    }
-    #expect((90_000_000...110_000_000).contains(granted), "half of 100 MB/s for 2 s: \(granted)")
-  }
-}
-
 @Suite("The program's arguments")
 struct AgentArgumentsTests {
   @Test("Commands are read with either form of a value")

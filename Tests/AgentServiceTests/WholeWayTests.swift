@@ -119,6 +119,62 @@ struct WholeWayTests {
     #expect(journal.contains("differ at [4194304, +4194304) though nothing was written there"))
   }
 
+  @Test("Who asks is told of a bit that flipped on either disk, with a receipt of what is equal, and has it repaired")
+  func verification() throws {
+    var settings = PairSettings()
+    let (source, destination) = try pair(&settings)
+    try source.command(.openTap, .source)
+    try source.command(.synchronize, .source)
+    try source.waitUntilSynchronized()
+    func verified(_ scope: VerificationScope, repairs: Bool) throws -> VerificationReport {
+      let begun = try source.call(VerifyCall(session: settings.session, scope: scope, repairs: repairs)).verification
+      let seen = try source.wait(for: "the end of a verification") { $0.verification?.endedAt != nil }
+      let report = try #require(seen.verification)
+      #expect(report.startedAt == begun?.startedAt)
+      return report
+    }
+    let clean = try verified(.all, repairs: false)
+    #expect(clean.isClean && clean.differenceCount == 0 && clean.totalBytes == UInt64(settings.sizeBytes))
+    let receipt = try #require(clean.receipt)
+    let text = try Files.readText(receipt.path)
+    #expect(text.hasPrefix("cmcplan-receipt 1\n") && text.contains("root=\(clean.volumes.first?.root ?? "?")"))
+    #expect(receipt.comparedBytes == UInt64(settings.sizeBytes))
+
+    let places: [(LocalAgent, UInt64)] = [(source, 9 << 20 + 77), (destination, 5 << 20 + 4321)]
+    for (agent, place) in places {
+      let disk = try FileBlockDevice(path: "\(agent.root.path)/disk")
+      let byte = try agent.root.contents("disk", sizeBytes: settings.sizeBytes)[Int(place)]
+      try withUnsafeBytes(of: byte ^ 0x10) { try disk.write(at: place, from: $0, durable: true) }
+      disk.close()
+    }
+    let told = try verified(.all, repairs: false)
+    #expect(!told.isClean && told.differences.map(\.outcome) == [.found, .found])
+    #expect(told.differences.map(\.offset).sorted() == [4 << 20, 8 << 20])
+    #expect(told.receipt?.comparedBytes == UInt64(settings.sizeBytes - 8 << 20))
+    let different = try destination.root.contents("disk", sizeBytes: settings.sizeBytes)
+    let own = try source.root.contents("disk", sizeBytes: settings.sizeBytes)
+    #expect(own[1 << 20..<22 << 20] != different[1 << 20..<22 << 20], "it is left as it is")
+
+    let mended = try verified(.changed, repairs: true)
+    #expect(mended.isClean && mended.differences.map(\.outcome) == [.repaired, .repaired])
+    #expect(mended.totalBytes == 8 << 20, "what differed counts as changed")
+    let here = try source.root.contents("disk", sizeBytes: settings.sizeBytes)
+    let there = try destination.root.contents("disk", sizeBytes: settings.sizeBytes)
+    #expect(here[1 << 20..<22 << 20] == there[1 << 20..<22 << 20])
+
+    _ = try source.call(
+      SetHoldCall(
+        session: settings.session,
+        hold: Hold(cause: .paused, who: "ann", why: "freeze", at: WallTime(secondsSince1970: 1))))
+    let refusal = #expect(throws: AgentFault.self) { _ = try verified(.all, repairs: true) }
+    #expect(refusal?.code == .refused)
+    #expect(try verified(.all, repairs: false).isClean, "looking is always allowed")
+    let wrong = #expect(throws: AgentFault.self) {
+      try destination.call(VerifyCall(session: settings.session, scope: .all, repairs: false))
+    }
+    #expect(wrong?.code == .badRequest)
+  }
+
   @Test("After a restart of either agent the tap is there again, on its path, and replication goes on")
   func restarts() throws {
     var settings = PairSettings()

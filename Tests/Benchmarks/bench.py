@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Speed beside named peers, in one run, as ratios: `make bench`, or `bench.py PART…` of: copy sparse resync verify resources tap.
+"""Speed beside named peers, in one run, as ratios: `make bench`, or `bench.py PART…` of: copy sparse resync verify resources tap
+iqos fair.
 
 Two agents copy a volume of incompressible data over TLS on loopback, next to nbdcopy between two nbdkit servers over TLS and
 to a bare loop that only pushes as many bytes through OpenSSL; then the other parts of replication, and fio through the tap,
@@ -19,6 +20,9 @@ MIB = int(os.environ.get("BENCH_MIB", "1024"))
 RUNS = int(os.environ.get("BENCH_RUNS", "3"))
 SECONDS = int(os.environ.get("BENCH_SECONDS", "4"))
 LIMIT_SECONDS = 300
+# Of the limited link, in bits a second, and sessions that share a pair.
+LINK_BITS = int(os.environ.get("BENCH_LINK_BITS", "400000000"))
+SESSIONS = 64
 
 
 def blank(path, size):
@@ -312,13 +316,100 @@ def bench_tap(directory, source_file, size):
                   f"{iops['ours'] / iops['kit']:16.2f}{p99['ours'] / p99['kit']:15.2f}")
 
 
+@contextlib.contextmanager
+def slow_link():
+    """A network name space whose loopback lets through LINK_BITS a second."""
+    name = f"cmcb-{os.getpid()}"
+    subprocess.run(["ip", "netns", "add", name], check=True)
+    try:
+        inside = ["ip", "netns", "exec", name]
+        # Larger packets than a wire's would be more than the bucket holds.
+        subprocess.run([*inside, "ip", "link", "set", "lo", "up", "mtu", "1500"], check=True)
+        subprocess.run([*inside, "tc", "qdisc", "add", "dev", "lo", "root", "tbf", "rate", str(LINK_BITS), "burst", "256k",
+                        "latency", "50ms"], check=True)
+        yield inside
+    finally:
+        subprocess.run(["ip", "netns", "del", name], check=True)
+
+
+def bench_iqos(directory, source_file, size):
+    """What each level takes of a link that is limited, and by how much any five seconds are off."""
+    if os.geteuid() != 0 or shutil.which("tc") is None:
+        return print("\n(iQoS on a limited link: needs root and tc)")
+    with slow_link() as inside:
+        subprocess.run([*inside, sys.executable, os.path.abspath(__file__), "iqos-inside"], check=True)
+
+
+def bench_iqos_inside(directory, source_file, size):
+    window, measured, every = 5.0, 12.0, 0.1
+    print(f"\niQoS on a link of {LINK_BITS // 10**6} Mbit/s, {measured:.0f} s each")
+    print(f"  {'':12}{'MB/s':>8}{'of relentless':>16}{'worst 5 s':>12}")
+    full = None
+    for name, share in (("relentless", None), ("aggressive", 0.75), ("moderate", 0.5), ("minimum", 0.25)):
+        with agents(directory, source_file, size) as (source, _):
+            limits = {} if share is None else {"share": share}
+            configure_limits(source, limits)
+            source.command("synchronize")
+            source.wait("some data", lambda s: s["volumes"][0]["wireBytes"] > 0, LIMIT_SECONDS)
+            time.sleep(1)
+            samples, start = [], time.monotonic()
+            while time.monotonic() < start + measured:
+                samples.append((time.monotonic(), source.observe()["volumes"][0]["wireBytes"]))
+                time.sleep(every)
+        rate = (samples[-1][1] - samples[0][1]) / (samples[-1][0] - samples[0][0])
+        full = full or rate
+        wanted = full * (share or 1)
+        worst = 0
+        for at, total in samples:
+            last = next(((t, b) for t, b in samples if t >= at + window), None)
+            if last:
+                worst = max(worst, abs((last[1] - total) / (last[0] - at) / wanted - 1))
+        print(f"  {name:12}{rate / 1e6:8.1f}{100 * rate / full:14.1f} %{100 * worst:10.1f} %")
+
+
+def configure_limits(source, limits):
+    configuration = dict(source.observe()["configuration"], limits=limits)
+    source.call("configureSession", fencingNumber=1, configuration=configuration)
+
+
+def bench_fair(directory, source_file, size):
+    """Sessions that share one pair of agents: Jain's index of what each had when the first was done."""
+    piece = max(16, MIB // SESSIONS) << 20
+    with pair(AGENT, directory) as (source, destination):
+        names = [f"pair/m{n}" for n in range(SESSIONS)]
+        for number, name in enumerate(names):
+            with open(f"{directory}/s/disk{number}", "wb") as f, open(source_file, "rb") as data:
+                f.write(data.read(piece))
+            holes(f"{directory}/d/disk{number}", piece)
+            configure(source, destination, [("v", f"disk{number}", piece)], session=name)
+            source.command("openTap", session=name)
+        for name in names:
+            source.command("synchronize", session=name)
+        until = time.time() + LIMIT_SECONDS
+        best = None
+        while time.time() < until:
+            found = [s["volumes"][0]["wireBytes"] for s in source.call("observe")["sessions"]]
+            # Of the middle: at the end those that are done get nothing more.
+            if best is None and sum(found) >= piece * SESSIONS / 2:
+                best = found
+            if all(s["stage"] == "tracking" for s in source.call("observe")["sessions"]):
+                break
+            time.sleep(0.005)
+        else:
+            sys.exit("bench: the sessions did not end")
+    jain = sum(best) ** 2 / (SESSIONS * sum(b * b for b in best))
+    print(f"\n{SESSIONS} sessions of {piece >> 20} MiB on one pair, half way: Jain's index {jain:.3f}, "
+          f"the least has {min(best) / (sum(best) / SESSIONS):.2f} of the mean")
+
+
 PARTS = {"copy": bench_copy, "sparse": bench_sparse, "resync": bench_resync, "verify": bench_verify,
-         "resources": bench_resources, "tap": bench_tap}
+         "resources": bench_resources, "tap": bench_tap, "iqos": bench_iqos, "fair": bench_fair}
+HIDDEN = {"iqos-inside": bench_iqos_inside}
 
 
 def main():
     parts = sys.argv[1:] or list(PARTS)
-    if not set(parts) <= set(PARTS):
+    if not set(parts) <= set(PARTS | HIDDEN):
         sys.exit(f"bench: the parts are {' '.join(PARTS)}")
     if not os.access(AGENT, os.X_OK):
         sys.exit("bench: .build-product/cmcagent is missing: run make build")
@@ -333,7 +424,7 @@ def main():
         os.mkdir(f"{directory}/tls")
         certificates(f"{directory}/tls")
         for part in parts:
-            PARTS[part](directory, source_file, size)
+            (PARTS | HIDDEN)[part](directory, source_file, size)
     except AgentError as error:
         sys.exit(f"bench: {error}")
     finally:

@@ -1,4 +1,5 @@
 import BlockModel
+import Glibc
 import LinuxPlatform
 import Seams
 import Testing
@@ -107,6 +108,19 @@ import Testing
     let inside = try device.allocation(of: ByteRange(offset: (2 << 20) + 4096, length: 4096))
     #expect(inside == [AllocationExtent(range: ByteRange(offset: (2 << 20) + 4096, length: 4096), isZero: false)])
     #expect(try device.allocation(of: ByteRange(offset: 8 << 20, length: 0)).isEmpty)
+  }
+
+  @Test func whatAFileThatShrankDoesNotHaveIsNoZeroes() throws {
+    let device = try FileBlockDevice.create(path: scratch("disk"), sizeBytes: 8 << 20)
+    #expect(truncate(scratch("disk"), 2 << 20) == 0)
+    #expect(try device.endOfZeroes(from: 0, to: 2 << 20) == 2 << 20, "what is left may be told")
+    for start in [UInt64(0), 1 << 20, 2 << 20, 3 << 20] {
+      #expect {
+        try device.endOfZeroes(from: start, to: 4 << 20)
+      } throws: { error in
+        isError(error, .readFailed) && "\(error)".contains("has shrunk to 2097152 bytes")
+      }
+    }
   }
 
   @Test func aReadOnlyDeviceRefusesWrites() throws {

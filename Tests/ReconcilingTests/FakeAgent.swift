@@ -8,8 +8,45 @@ struct FakeSession {
   var ends: Double?
   /// No observation tells it: a closed tap keeps its socket.
   var isTapOpen = false
+  /// The copies differ there, and nobody wrote it.
+  var rotten: [ExtentDifference] = []
+  var verificationEnds: Double?
+  /// The agent is started anew while it compares.
+  var losesVerification = false
+  static let verificationSeconds = 30.0
+
+  mutating func verify(_ call: VerifyCall, at now: Double) throws(AgentFault) {
+    guard seen.stage == .tracking || seen.stage == .standIn else {
+      throw AgentFault(.wrongStage, "volumes are compared once they are synchronized")
+    }
+    if call.repairs, seen.hold != nil { throw AgentFault(.refused, "\(call.session) is held") }
+    if let running = seen.verification, running.endedAt == nil { return }
+    let bytes = seen.volumes.reduce(0) { $0 + $1.sizeBytes }
+    seen.verification = VerificationReport(
+      scope: call.scope, repairs: call.repairs, startedAt: WallTime(secondsSince1970: now), totalBytes: bytes,
+      remainingBytes: bytes)
+    verificationEnds = now + Self.verificationSeconds
+  }
+
+  private mutating func settleVerification(at now: Double) {
+    if losesVerification, let ends = verificationEnds, now > ends - Self.verificationSeconds { seen.verification = nil }
+    guard let ends = verificationEnds, ends <= now, var report = seen.verification else { return }
+    verificationEnds = nil
+    report.endedAt = WallTime(secondsSince1970: ends)
+    report.remainingBytes = 0
+    report.differenceCount = rotten.count
+    report.openCount = report.repairs ? 0 : rotten.count
+    report.differences = rotten.map { difference in
+      var told = difference
+      told.outcome = report.repairs ? .repaired : .found
+      return told
+    }
+    if report.repairs { rotten = [] }
+    seen.verification = report
+  }
 
   mutating func settle(at now: Double) {
+    settleVerification(at: now)
     guard let ends, ends <= now else { return }
     self.ends = nil
     switch seen.stage {

@@ -100,6 +100,14 @@ struct FakeAgentGateway: AgentGateway {
       let lease = try agent.acquire(call, at: wall)
       state.agents[host] = agent
       return lease
+    case let call as VerifyCall:
+      guard var session = agent.sessions[FakeAgent.Key(session: call.session, role: .source)] else {
+        throw AgentFault(.unknownSession, "\(call.session) isn't known here")
+      }
+      try session.verify(call, at: now)
+      agent.sessions[FakeAgent.Key(session: call.session, role: .source)] = session
+      state.agents[host] = agent
+      return session.seen
     case let call as ReleaseLeaseCall:
       if agent.leases[call.session]?.fencingNumber == call.fencingNumber { agent.leases[call.session] = nil }
       state.agents[host] = agent

@@ -163,7 +163,7 @@ extension WorldState {
     case .stopSynchronizing: try ask(.stopSynchronizing, &joint)
     case .swing: try ask(.swing, &joint)
     case .resync: try ask(.resync, &joint)
-    case .verify: try ask(.verify, &joint)
+    case .verify: try ask(.verify(VerificationRequest(scope: .all, repairs: true)), &joint)
     case .confirmSwing: try ask(.confirmSwing, &joint)
     case .revert:
       try ask(.revert, &joint)

@@ -102,6 +102,71 @@ import Testing
     }
   }
 
+  // MARK: Verification
+
+  @Test func allThatIsSynchronizedIsComparedAndWhatIsNotIsSaid() {
+    let (bench, plan) = mixedBench()
+    change(bench, "h1", .source, of: "m1") { session in
+      session.rotten = [ExtentDifference(volume: VolumeName("data"), offset: 0, length: 4096, outcome: .found)]
+    }
+    let operations = bench.operations(plan)
+    let results = bench.loop.run { await operations.verify([], scope: .all, repairs: false) } ?? []
+    #expect(results.map(\.migration.text) == ["m0", "m1", "m2"])
+    #expect(results[0].report?.isClean == true, "in stand-in too: \(results[0])")
+    #expect(results[1].report?.isClean == false && results[1].report?.differences.map(\.outcome) == [.found])
+    #expect(results[1].error == nil && results[1].skipped == nil)
+    #expect(results[2].report == nil && (results[2].error != nil || results[2].skipped != nil), "it has no agent")
+    let repaired = bench.loop.run {
+      await operations.verify([MigrationName("m1")], scope: .changed, repairs: true)
+    }
+    #expect(repaired?.first?.report?.isClean == true)
+    #expect(repaired?.first?.report?.differences.map(\.outcome) == [.repaired])
+    #expect(repaired?.first?.report?.scope == .changed)
+  }
+
+  @Test func aVerificationNeedsNoLeaseAndIsWatchedOnNotBegunAnew() {
+    let plan = samplePlan(.synchronized)
+    let bench = Bench(plan)
+    #expect(bench.apply(plan)?.exitCode == 0)
+    let operations = bench.operations(plan)
+    _ = bench.loop.run { await operations.verify([MigrationName("m0")], scope: .all, repairs: false) }
+    let ends = bench.loop.wallNow().secondsSince1970 + 10
+    change(bench, "h0", .source) { session in
+      // Somebody began one just now, and stopped watching.
+      session.seen.verification = VerificationReport(
+        scope: .all, repairs: false, startedAt: WallTime(secondsSince1970: 5), totalBytes: 8, remainingBytes: 4)
+      session.verificationEnds = ends
+    }
+    let results = bench.loop.run { await operations.verify([MigrationName("m0")], scope: .all, repairs: false) }
+    #expect(results?.first?.report?.startedAt == WallTime(secondsSince1970: 5))
+    let leases = bench.world.state.withLock { $0.agents[HostName("h0")]?.leases }
+    #expect(leases?.isEmpty == true)
+  }
+
+  @Test func aHeldSessionIsComparedAndNotRepaired() {
+    let plan = samplePlan(.synchronized)
+    let bench = Bench(plan)
+    #expect(bench.apply(plan)?.exitCode == 0)
+    let operations = bench.operations(plan)
+    _ = result(bench) { () async throws(GatewayError) in try await operations.pause(MigrationName("m0"), why: "freeze")
+    }
+    let name = MigrationName("m0")
+    #expect(
+      bench.loop.run { await operations.verify([name], scope: .all, repairs: false) }?.first?.report?.isClean == true)
+    #expect(bench.loop.run { await operations.verify([name], scope: .all, repairs: true) }?.first?.error != nil)
+  }
+
+  @Test func anAgentThatWasStartedAnewLostTheVerificationAndThatIsSaid() {
+    let plan = samplePlan(.synchronized)
+    let bench = Bench(plan)
+    #expect(bench.apply(plan)?.exitCode == 0)
+    change(bench, "h0", .source) { $0.losesVerification = true }
+    let operations = bench.operations(plan)
+    let results = bench.loop.run { await operations.verify([MigrationName("m0")], scope: .all, repairs: false) }
+    #expect(results?.first?.error?.code == ApplyCode.verificationLost)
+    #expect(results?.first?.error?.advice == "cmcplan verify m0")
+  }
+
   // MARK: Holds
 
   @Test func resumeAllClearsPausesAndLeavesWhatARevertHolds() {

@@ -141,6 +141,46 @@ import Testing
     #expect(back == "erp-db  80 %  0 B/s  (the source grew dirty)\n", "no rate, no time left; backwards with a word")
   }
 
+  @Test func aVerificationTellsHowFarItIsAndWhatItIsThatDiffers() {
+    var seen = session(100, rate: 0, eta: nil)
+    seen.stage = .tracking
+    seen.health = .tracking(lagBytes: 0, lagSeconds: 0)
+    var report = VerificationReport(
+      scope: .all, repairs: false, startedAt: time, totalBytes: 64 << 20, remainingBytes: 16 << 20)
+    report.differenceCount = 1
+    report.openCount = 1
+    report.differences = [
+      ExtentDifference(volume: VolumeName("da\u{1b}ta"), offset: 4 << 20, length: 4 << 20, outcome: .found)
+    ]
+    seen.verification = report
+    var lines = ProgressRenderer(format: .text, style: .plain)
+    let line = lines.render(.replication(erp, source: seen, destination: nil), at: MonotonicTime(nanoseconds: 0))
+    #expect(line == "erp-db  75 % compared  1 extent differed\n")
+    seen.health = .stalled(why: "the link is down")
+    var bars = ProgressRenderer(format: .text, style: TextStyle(colours: false, width: 120, live: true))
+    let bar = bars.render(.replication(erp, source: seen, destination: nil), at: MonotonicTime(nanoseconds: 0))
+    #expect(bar.contains("[##################------] 75 % compared") && bar.contains("the link is down"))
+    #expect(bars.clear() == "\u{1b}[1A\u{1b}[J", "the bars make room for what came of it")
+
+    report.remainingBytes = 0
+    report.endedAt = WallTime(secondsSince1970: time.secondsSince1970 + 3)
+    report.receipt = ReceiptSummary(digest: "abc", verify: "full", comparedBytes: 60 << 20, at: time, path: "/r/v")
+    report.volumes = [VerificationReport.Volume(name: VolumeName("data"), comparedBytes: 60 << 20, root: "0f")]
+    var result = VerificationResult(migration: erp, source: HostName("h"))
+    result.report = report
+    #expect(
+      renderVerification([result], style: TextStyle(colours: false, width: 200, live: false)) == """
+        erp-db: 64 MiB compared in 3 s: 1 extent differed, 1 still differ or can't be read
+          volume da\\u{1b}ta: the copies differ at [4194304, +4194304) though nothing was written there: left as it is
+          = cmcplan verify erp-db --repair copies them again from the side with authority; so do cMotion and finalize
+          volume data: 60 MiB equal, root 0f
+          receipt on h: /r/v (SHA-256 abc)
+
+        """)
+    let json = renderVerificationJSON([result])
+    #expect(json.contains(#""outcome":"found""#) && json.contains(#""result":"differs""#) && json.hasSuffix("}\n"))
+  }
+
   @Test func barsAreDrawnOverAndWhatIsDoneStays() {
     let style = TextStyle(colours: false, width: 60, live: true)
     var bars = ProgressRenderer(format: .text, style: style)

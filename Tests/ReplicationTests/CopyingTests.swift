@@ -306,12 +306,12 @@ import Testing
   @Test func aComparisonIsRepaidInFull() {
     let bench = SourceBench.tracking()
     var digests: Int { bench.effects.count { if case .digestLocal = $0 { true } else { false } } }
-    bench.tell(.copyBudget(.grant(bytes: 4096)))
-    bench.tell(.command(.verify, id: 3))
+    bench.tell(.comparisonBudget(.grant(bytes: 4096)))
+    bench.tell(.command(.verify(VerificationRequest(scope: .all, repairs: true)), id: 3))
     #expect(digests == 1, "an extent of 4 MiB begins with any budget in hand")
-    for _ in 0..<3 { bench.tell(.copyBudget(.grant(bytes: 1 << 20))) }
+    for _ in 0..<3 { bench.tell(.comparisonBudget(.grant(bytes: 1 << 20))) }
     #expect(digests == 1, "and is repaid before the next")
-    bench.tell(.copyBudget(.grant(bytes: 1 << 20)))
+    bench.tell(.comparisonBudget(.grant(bytes: 1 << 20)))
     #expect(digests == 2)
   }
 

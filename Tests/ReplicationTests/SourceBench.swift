@@ -102,6 +102,7 @@ final class SourceBench {
         case .digestLocal(let id, _, _):
           tell(.localDigest(id: id, ExtentDigest([UInt8](repeating: differences > 0 ? 9 : 1, count: 32))))
           differences = max(0, differences - 1)
+        case .keepVerification: tell(.verificationKept(isKept: true))
         case .makeReceipt: tell(.receiptStored(digest: "abc"))
         case .fenceHost: tell(.hostFenced(isFenced: true))
         case .send(let id, _, let frame, _) where id == link:

@@ -77,7 +77,7 @@ import Testing
     bench.settle()
     #expect(bench.observed.stage == .tracking && bench.observed.volumes[0].dirtyBytes == 0)
 
-    bench.tell(.command(.verify, id: 2))
+    bench.tell(.command(.verify(VerificationRequest(scope: .all, repairs: true)), id: 2))
     let compared = bench.take { if case .digestLocal(let id, _, _) = $0 { id } else { nil } }
     bench.tell(.untracked(why: "bypassed again"))
     if let compared, let digest = ExtentDigest([UInt8](repeating: 1, count: 32)) {

@@ -95,7 +95,17 @@ extension FileBlockDevice {
     try checkRange(ByteRange(from: offset, to: end), "look at")
     if isBlockDevice { return offset }
     // Where the next hole begins is never asked: on tmpfs that costs a walk over all the data before it.
-    return min(try seek(offset, CMC_SEEK_DATA) ?? end, end)
+    if let data = try seek(offset, CMC_SEEK_DATA) { return min(data, end) }
+    // Past the end of a file there is no data either; but who says that it is zero there would have it lost.
+    var facts = cmc_file_facts()
+    let result = cmc_fstat(descriptor.number, &facts)
+    guard result >= 0 else { throw deviceError(.readFailed, "look at", Int32(-result)) }
+    guard facts.size_bytes >= end else {
+      throw BlockDeviceError(
+        .readFailed,
+        "\(label) has shrunk to \(facts.size_bytes) bytes, and \(end) were to be read; give it its size again")
+    }
+    return end
   }
 
   /// Nil where there is no more data. A file system without the call answers that all is data.

@@ -221,6 +221,9 @@ final class Progress: Sendable {
     draw { renderer in renderer.render(event, at: time.monotonicNow()) }
   }
 
+  /// Takes the lines of what runs off the terminal again.
+  func clear() { draw { $0.clear() } }
+
   private func draw(_ body: (inout ProgressRenderer) -> String) {
     renderer.withLock { renderer in
       if console.style.live, let size = Terminal.size(of: .output) {

@@ -58,6 +58,7 @@ package enum ApplyCode {
   package static let hookPlaceholder = "CMC6031"
   package static let waveCheckFailed = "CMC6032"
   package static let timedOut = "CMC6040"
+  package static let verificationLost = "CMC6041"
   package static let agentReports = "CMC6041"
   package static let journalFailed = "CMC6050"
   package static let archiveFailed = "CMC6060"

@@ -60,6 +60,13 @@ package struct ProgressRenderer: Sendable {
     return draw(under: [], at: now)
   }
 
+  /// Takes away the lines that are drawn over.
+  package mutating func clear() -> String {
+    running = [:]
+    bars = [:]
+    return format == .text && style.live ? draw(under: [], at: MonotonicTime(nanoseconds: 0)) : ""
+  }
+
   private mutating func draw(under lines: [String], at now: MonotonicTime) -> String {
     let erase = liveLines == 0 ? "" : "\u{1b}[\(liveLines)A\u{1b}[J"
     let block = liveBlock(at: now)
@@ -134,12 +141,7 @@ package struct ProgressRenderer: Sendable {
   private func line(_ migration: MigrationName, _ session: SessionObservation, _ bar: Bar) -> String {
     var text = "\(migration)  "
     if case .synchronizing(let percent, let rate, let eta) = session.health {
-      if style.live {
-        let filled = min(Self.barColumns, max(0, Int(saturating: Double(Self.barColumns) * percent / 100)))
-        text += "[" + String(repeating: "#", count: filled)
-        text += String(repeating: "-", count: Self.barColumns - filled) + "] "
-      }
-      text += "\(percentText(percent))  \(Quantity.rate(rate))"
+      text += drawn(percent) + "\(percentText(percent))  \(Quantity.rate(rate))"
       // A rate of zero has no ETA.
       if let eta, rate > 0 { text += "  \(Quantity.duration(eta)) left" }
       let dirty = session.volumes.reduce(UInt64(0)) { $0 + $1.dirtyBytes }
@@ -147,7 +149,24 @@ package struct ProgressRenderer: Sendable {
       if bar.grewDirty { text += "  (the source grew dirty)" }
       return text
     }
+    if let verification = session.verification, verification.endedAt == nil,
+      session.stage == .tracking || session.stage == .standIn
+    {
+      let left = Double(verification.remainingBytes) / Double(max(1, verification.totalBytes))
+      text += drawn(100 * (1 - left)) + "\(percentText(100 * (1 - left))) compared"
+      if verification.differenceCount > 0 {
+        text += "  \(Quantity.count(verification.differenceCount, "extent")) differed"
+      }
+      if case .tracking = session.health { return text }
+      text += "  "
+    }
     return text + "\(session.stage.rawValue), \(safe(healthText(session.health)))"
+  }
+
+  private func drawn(_ percent: Double) -> String {
+    guard style.live else { return "" }
+    let filled = min(Self.barColumns, max(0, Int(saturating: Double(Self.barColumns) * percent / 100)))
+    return "[" + String(repeating: "#", count: filled) + String(repeating: "-", count: Self.barColumns - filled) + "] "
   }
 
   private func liveBlock(at now: MonotonicTime) -> [String] {

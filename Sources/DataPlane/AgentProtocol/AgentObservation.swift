@@ -245,6 +245,8 @@ package struct SessionObservation: Codable, Sendable, Equatable {
   package var standInSince: WallTime?
   package var initialSynchronizationAt: WallTime?
   package var receipt: ReceiptSummary?
+  /// (source) Nil where none was asked for since the agent started, and from agents that don't tell it.
+  package var verification: VerificationReport?
   /// The last failure that the session could not mend by itself; nil once it could.
   package var lastError: AgentFault?
   /// Hooks that this agent ran for the session, by run id. The orchestrator tells from them what is still to do.

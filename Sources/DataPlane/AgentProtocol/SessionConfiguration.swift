@@ -86,4 +86,6 @@ package struct RateLimits: Codable, Sendable, Equatable {
     self.share = share
     self.networkLimitBytesPerSecond = networkLimitBytesPerSecond
   }
+  /// Of what doesn't cross the network.
+  package var withoutNetwork: RateLimits { RateLimits(share: share, networkLimitBytesPerSecond: nil) }
 }

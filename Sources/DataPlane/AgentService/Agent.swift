@@ -282,6 +282,14 @@ package final class Agent: AgentCalls {
     return after
   }
 
+  package func verify(_ call: VerifyCall) throws(AgentFault) -> SessionObservation {
+    let session = try find(call.session)
+    // Looking is always allowed; what repairs moves data.
+    if call.repairs, let hold = session.observation().hold { throw Self.held(hold, call.session) }
+    try session.verify(call.scope, repairs: call.repairs)
+    return session.observation()
+  }
+
   /// What is left to say of a session that was retired and is gone: whoever asks again did not get the first answer.
   private func retired(_ id: SessionID, _ role: Role) throws(AgentFault) -> SessionObservation? {
     let isHere = sessions.withLock { $0.running[id] != nil || $0.failed[id] != nil }

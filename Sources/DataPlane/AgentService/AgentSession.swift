@@ -9,6 +9,8 @@ package protocol AgentSession: AnyObject, Sendable {
   func observation() -> SessionObservation
   /// Carries a command out, or starts it where it takes long. The same again finds its work done.
   func perform(_ command: SessionCommand) throws(AgentFault)
+  /// Begins to compare both copies; only the source's half can.
+  func verify(_ scope: VerificationScope, repairs: Bool) throws(AgentFault)
   /// Whether nothing of the session exists but its configuration, and this one needs other devices: then it is made
   /// anew. Throws `.refused` for what may not change.
   func mustBeRemade(for configuration: SessionConfiguration) throws(AgentFault) -> Bool

@@ -9,6 +9,7 @@ package protocol AgentCalls: Sendable {
   func releaseLease(_ call: ReleaseLeaseCall) throws(AgentFault) -> Done
   func configureSession(_ call: ConfigureSessionCall) throws(AgentFault) -> SessionObservation
   func command(_ call: SessionCommandCall) throws(AgentFault) -> SessionObservation
+  func verify(_ call: VerifyCall) throws(AgentFault) -> SessionObservation
   func setHold(_ call: SetHoldCall) throws(AgentFault) -> Done
   func storeApproval(_ call: StoreApprovalCall) throws(AgentFault) -> Done
   func runHook(_ call: RunHookCall) throws(AgentFault) -> HookOutcome
@@ -26,7 +27,7 @@ package struct CallTable: Sendable {
   package static func isSlow(method: String) -> Bool {
     [
       RunHookCall.method, InspectDevicesCall.method, SessionCommandCall.method, ConfigureSessionCall.method,
-      ReadEvidenceCall.method,
+      ReadEvidenceCall.method, VerifyCall.method,
     ].contains(method)
   }
 
@@ -40,6 +41,7 @@ package struct CallTable: Sendable {
     case ReleaseLeaseCall.method: reply(line, head) { call throws(AgentFault) in try calls.releaseLease(call) }
     case ConfigureSessionCall.method: reply(line, head) { call throws(AgentFault) in try calls.configureSession(call) }
     case SessionCommandCall.method: reply(line, head) { call throws(AgentFault) in try calls.command(call) }
+    case VerifyCall.method: reply(line, head) { call throws(AgentFault) in try calls.verify(call) }
     case SetHoldCall.method: reply(line, head) { call throws(AgentFault) in try calls.setHold(call) }
     case StoreApprovalCall.method: reply(line, head) { call throws(AgentFault) in try calls.storeApproval(call) }
     case RunHookCall.method: reply(line, head) { call throws(AgentFault) in try calls.runHook(call) }

@@ -52,7 +52,7 @@ package struct HookEntry: Codable, Sendable, Equatable {
 }
 
 /// The agent's durable memory: sessions, leases, hook runs and tombstones, each a small JSON file that is replaced
-/// atomically. Methods block on the disk; one caller at a time (the agent's lock sees to it).
+/// atomically and carries a checksum. Methods block on the disk; one caller at a time (the agent's lock sees to it).
 package struct Catalogue: Sendable {
   package let state: any StateStore
   package let tombstoneFiles: any StateStore
@@ -209,7 +209,8 @@ package struct Catalogue: Sendable {
     }
     guard let bytes else { return nil }
     do {
-      return try JSONDecoder().decode(Value.self, from: Data(bytes))
+      guard let json = CheckedText.opened(bytes) else { throw AgentFault(.failed, "its checksum is another") }
+      return try JSONDecoder().decode(Value.self, from: Data(json))
     } catch {
       throw AgentFault(
         .failed, "the agent's file \(path) can't be understood; restore it, or move it away to give up what it holds")
@@ -221,7 +222,7 @@ package struct Catalogue: Sendable {
     encoder.outputFormatting = [.sortedKeys, .prettyPrinted, .withoutEscapingSlashes]
     let bytes: [UInt8]
     do {
-      bytes = [UInt8](try encoder.encode(value)) + [10]
+      bytes = CheckedText.sealed([UInt8](try encoder.encode(value)) + [10])
     } catch {
       throw AgentFault(.failed, "\(path) can't be written as JSON")
     }

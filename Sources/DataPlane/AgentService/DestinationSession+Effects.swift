@@ -135,6 +135,10 @@ extension DestinationSession {
     }
   }
 
+  func verify(_ scope: VerificationScope, repairs: Bool) throws(AgentFault) {
+    throw AgentFault(.badRequest, "\(session): verify is for the source's agent; this is the destination's")
+  }
+
   private func ask(_ command: DestinationCommand) throws(AgentFault) {
     let id = state.withLock { state in
       defer { state.nextID += 1 }

@@ -2,90 +2,99 @@ package import AgentProtocol
 package import BlockModel
 package import Replication
 
-/// How much of the link the copier may take, and what it measured of it. Pure: the caller passes the time.
+/// How much of what there is migration may take (iQoS). Pure: the caller passes the time.
 ///
-/// Capacity is the highest delivery rate of the last `windowSeconds` (what the destination answered, not what a socket
-/// took in), without samples in which this governor was the limit. The rate allowed is `share × capacity`, and never
-/// above `networkLimitBytesPerSecond`. While no sample is that young, at the beginning and then once a window, the share
-/// does not limit for one sample: that measures the capacity anew, and what it took too much is repaid afterwards.
+/// Capacity is what was moved in the last `windowSeconds` while something was on its way (`BusyMeter`), so production's own
+/// load is taken off it and no probe is needed: whatever is granted goes out in bursts, and a burst goes as fast as there
+/// is room. The rate allowed is `share × capacity`, and never above `networkLimitBytesPerSecond`.
 package struct RateGovernor: Sendable {
   /// Least that a share ever yields: a floor too low would mean days, not politeness.
   package static let floorBytesPerSecond = 4.0 * 1024 * 1024
-  package static let windowSeconds = 30.0
-  package static let sampleSeconds = 0.5
+  package static let windowSeconds = 5.0
+  /// So long a capacity holds where nothing was moved since.
+  package static let memorySeconds = 30.0
+  /// Most that may be in hand and not used, of the rate; more would be a burst that a share of five seconds shows.
+  package static let savedSeconds = 0.2
+  /// A tick that came late grants no more than this.
+  package static let lateSeconds = 0.5
+  /// A burst of fewer pieces says nothing of the capacity.
+  package static let burstUnits = 2.0
+  /// What is granted to find a capacity of which nothing is known yet; repaid.
+  package static let firstUnits = 4.0
+
   /// Grants are multiples of one transfer, because a copier with any budget left sends a whole one.
   private let unitBytes: Double
-  private var carried = 0.0
-
   private var limits: RateLimits
   private var last: MonotonicTime
-  private var samples: [(at: MonotonicTime, rate: Double)] = []
-  private var sampleStart: MonotonicTime
-  private var sampleFrom: UInt64 = 0
-  private var sampleWasLimited = false
-  private var lastTotal: UInt64 = 0
-  private var lastRate: Double?
-  /// Bytes that a measuring took beyond the share, to be withheld from grants.
-  private var debt = 0.0
+  private var carried = 0.0
+  private var owed = 0.0
+  private var wasLimited = false
+  private var seen = PaceObservation()
+  private var samples: [(at: MonotonicTime, bytes: Double, seconds: Double)] = []
+  private var known: (at: MonotonicTime, bytesPerSecond: Double)?
 
   package init(limits: RateLimits, transferBytes: Int, now: MonotonicTime) {
     self.limits = limits
     unitBytes = Double(max(1, transferBytes))
     last = now
-    sampleStart = now
   }
 
   package mutating func change(limits: RateLimits) {
     self.limits = limits
-    debt = 0
     carried = 0
-    lastRate = nil
+    owed = 0
   }
 
-  /// Called every tick with all that the destination has answered so far; what the copier is to be told, if anything.
-  package mutating func tick(deliveredBytes total: UInt64, now: MonotonicTime) -> CopyBudget {
-    let elapsed = now.seconds(since: last)
+  /// Called every tick; what the machine is to be told, nil where nothing changes.
+  package mutating func tick(_ pace: PaceObservation, now: MonotonicTime) -> CopyBudget? {
+    let elapsed = min(now.seconds(since: last), Self.lateSeconds)
     last = now
-    let delivered = Double(total &- min(lastTotal, total))
-    lastTotal = total
-    sample(total, now)
-    guard let rate = allowedBytesPerSecond(now: now) else {
-      // Measuring: counted against the share that held before.
-      if limits.share != nil, let lastRate { debt += max(0, delivered - lastRate * elapsed) }
-      return .unlimited
+    sample(pace, now)
+    guard limits.share != nil || limits.networkLimitBytesPerSecond != nil else {
+      defer { wasLimited = false }
+      return wasLimited ? .unlimited : nil
     }
-    if limits.share != nil, !samples.isEmpty { lastRate = rate }
-    sampleWasLimited = true
-    // A tick that came late grants no more than a moment's worth.
-    let grant = rate * min(elapsed, Self.sampleSeconds)
-    let repaid = min(debt, grant * 0.5)
-    debt -= repaid
-    carried += grant - repaid
+    wasLimited = true
+    let rate = allowedBytesPerSecond(now)
+    carried += rate * elapsed
+    // What nobody used is not saved up.
+    let most = max(rate * Self.savedSeconds, 2 * Self.burstUnits * unitBytes)
+    carried = min(carried, max(0, most - Double(max(0, pace.budgetBytes ?? 0))))
     let whole = (carried / unitBytes).rounded(.down) * unitBytes
+    guard whole >= Self.burstUnits * unitBytes else { return .grant(bytes: 0) }
     carried -= whole
     return .grant(bytes: UInt64(whole))
   }
 
-  private func allowedBytesPerSecond(now: MonotonicTime) -> Double? {
-    var allowed = limits.networkLimitBytesPerSecond.map { Double($0) }
-    let young = samples.filter { now.seconds(since: $0.at) <= Self.windowSeconds }
-    if let share = limits.share, let capacity = young.map(\.rate).max() {
-      allowed = min(allowed ?? .infinity, max(Self.floorBytesPerSecond, share * capacity))
+  /// Of the link or the disks, as they are now; nil where nothing was moved for long.
+  package var capacityBytesPerSecond: Double? { known?.bytesPerSecond }
+
+  private mutating func allowedBytesPerSecond(_ now: MonotonicTime) -> Double {
+    let network = limits.networkLimitBytesPerSecond.map { Double($0) } ?? .infinity
+    guard let share = limits.share else { return network }
+    guard let capacity = known?.bytesPerSecond else {
+      if owed == 0 {
+        owed = Self.firstUnits * unitBytes
+        carried = owed
+      }
+      return min(network, Self.floorBytesPerSecond)
     }
-    return allowed
+    carried -= owed
+    owed = 0
+    return min(network, max(Self.floorBytesPerSecond, share * capacity))
   }
 
-  private mutating func sample(_ total: UInt64, _ now: MonotonicTime) {
-    let elapsed = now.seconds(since: sampleStart)
-    guard elapsed >= Self.sampleSeconds else { return }
+  private mutating func sample(_ pace: PaceObservation, _ now: MonotonicTime) {
+    let bytes = Double(pace.busyBytes &- min(seen.busyBytes, pace.busyBytes))
+    let seconds = max(0, pace.busySeconds - seen.busySeconds)
+    seen = pace
     samples.removeAll { now.seconds(since: $0.at) > Self.windowSeconds }
-    let rate = Double(total &- min(sampleFrom, total)) / elapsed
-    // An idle or broken stretch says nothing about the link.
-    if elapsed < 4 * Self.sampleSeconds, !sampleWasLimited, rate > Self.floorBytesPerSecond {
-      samples.append((now, rate))
+    if bytes > 0, seconds > 0 { samples.append((now, bytes, seconds)) }
+    let busy = samples.reduce(0) { $0 + $1.seconds }
+    if busy > 0 {
+      known = (now, samples.reduce(0) { $0 + $1.bytes } / busy)
+    } else if let found = known, now.seconds(since: found.at) > Self.memorySeconds {
+      known = nil
     }
-    sampleStart = now
-    sampleFrom = total
-    sampleWasLimited = false
   }
 }

@@ -17,7 +17,7 @@ extension SourceSession {
       case .stopSynchronizing: try ask(.stopSynchronizing)
       case .openTap: try openTap()
       case .resync: try ask(.resync)
-      case .verify: try ask(.verify)
+      case .verify: try ask(.verify(VerificationRequest(scope: .all, repairs: true)))
       case .swing: try ask(.swing)
       case .revert: try ask(.revert)
       case .confirmSwing: try ask(.confirmSwing)
@@ -156,6 +156,7 @@ extension SourceSession {
       machine.confirmWithinSeconds = new.confirmWithinSeconds
       state.machine.reconfigure(machine)
       state.governor.change(limits: new.limits)
+      state.comparing.change(limits: new.limits.withoutNetwork)
     }
     taps.change(volumes: new.volumes)
     journal.append("reconfigured", new.configurationDigest)

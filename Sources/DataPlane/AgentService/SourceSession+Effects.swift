@@ -46,8 +46,8 @@ extension SourceSession {
       if let link = state.links[number] { work.append(.refuse(link, status, why: why)) }
     case .linkEstablished(let number): state.links[number]?.markEstablished()
     case .closeLink(let number, let why): state.links[number]?.close(why: why)
-    case .readForCopy, .storeIntent, .store, .flushLocal, .digestLocal, .makeReceipt, .fenceHost, .commandAnswer,
-      .hold, .stageChanged, .journal:
+    case .readForCopy, .storeIntent, .store, .flushLocal, .digestLocal, .makeReceipt, .keepVerification, .fenceHost,
+      .commandAnswer, .hold, .stageChanged, .journal:
       work.append(.effect(effect))
     }
   }
@@ -133,6 +133,7 @@ extension SourceSession {
         post(.localDigest(id: id, DeviceDigest.extent(range, of: volumes[Int(volume)].device)))
       }
     case .makeReceipt(let draft): submit(local) { [self] in makeReceipt(draft) }
+    case .keepVerification(let draft): submit(local) { [self] in keepVerification(draft) }
     case .fenceHost: submit(local) { [self] in fenceHost() }
     case .commandAnswer(let id, let answer): commandAnswers.change { $0[id] = answer }
     case .hold(let cause, let why): keepHold(cause, why)
@@ -272,6 +273,7 @@ enum SourceFiles {
     "\(intentDirectory(session, volume))/\(page)"
   }
   static func receipt(_ session: SessionID) -> String { "\(Catalogue.directory(of: session))/receipt" }
+  static func verification(_ session: SessionID) -> String { "\(Catalogue.directory(of: session))/verification" }
 }
 
 extension IOStatus {

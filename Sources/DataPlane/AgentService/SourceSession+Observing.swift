@@ -8,7 +8,7 @@ internal import Seams
 extension SourceSession {
   func observation() -> SessionObservation {
     let now = resources.time.monotonicNow()
-    let (seen, entry) = state.withLock { ($0.machine.observation(at: now), $0.entry) }
+    let (seen, entry, kept) = state.withLock { ($0.machine.observation(at: now), $0.entry, $0.keptVerification) }
     var answer = SessionObservation(
       configuration: entry.configuration, stage: SessionStage(rawValue: seen.stage.rawValue) ?? .prepared,
       authority: Authority(seen.authority), generation: seen.generation, health: ReplicationHealth(seen.health),
@@ -38,6 +38,7 @@ extension SourceSession {
     answer.initialSynchronizationAt = seen.initialSynchronizationAt
     // The summary is written before the machine believes the receipt, and outlives one that a new write made void.
     if seen.receiptDigest != nil, entry.receipt?.digest == seen.receiptDigest { answer.receipt = entry.receipt }
+    answer.verification = seen.verification.map { VerificationReport($0, kept) }
     if let why = seen.lastError {
       answer.lastError = AgentFault(.failed, why)
     } else if !seen.isConnected, let trouble {

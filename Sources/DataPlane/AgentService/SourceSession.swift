@@ -21,7 +21,9 @@ final class SourceSession: AgentSession, LinkOwner {
     var transfers: [UInt64: PooledBuffer] = [:]
     var links: [UInt64: Link] = [:]
     var governor: RateGovernor
-    var wasLimited = false
+    /// Comparing reads both disks and leaves the link alone: it has a capacity of its own, and no network limit.
+    var comparing: RateGovernor
+    var keptVerification: KeptVerification?
     var nextID: UInt64 = 1
     var receiptPath: String?
     /// Why the last link ended or could not be had.
@@ -100,7 +102,9 @@ final class SourceSession: AgentSession, LinkOwner {
     state = Monitor(
       State(
         machine: machine, entry: entry,
-        governor: RateGovernor(limits: configuration.limits, transferBytes: limits.transferBytes, now: now)))
+        governor: RateGovernor(limits: configuration.limits, transferBytes: limits.transferBytes, now: now),
+        comparing: RateGovernor(
+          limits: configuration.limits.withoutNetwork, transferBytes: limits.transferBytes, now: now)))
     let journal = journal
     do throws(SystemError) {
       writer = try StateWriter(store: resources.catalogue.state) { journal.append("stateNotStored", $0.message) }
@@ -233,7 +237,7 @@ final class SourceSession: AgentSession, LinkOwner {
     state.withLock { $0.isStarting = true }
     post(.start(wall: wall))
     state.withLock { $0.isStarting = false }
-    if let budget = nextBudget() { post(.copyBudget(budget)) }
+    postBudgets()
     if state.withLock({ $0.entry.tapIsOpen }) {
       reopenTap()
     } else if wasClosed {
@@ -259,23 +263,20 @@ final class SourceSession: AgentSession, LinkOwner {
       }
       for link in stale { link.close(why: "the peer did not finish the handshake in time") }
       post(.tick)
-      if let budget = nextBudget() { post(.copyBudget(budget)) }
+      postBudgets()
     }
   }
 
-  private func nextBudget() -> CopyBudget? {
+  private func postBudgets() {
     let now = resources.time.monotonicNow()
-    return state.withLock { state in
-      let delivered = state.machine.observation(at: now).volumes.reduce(0) { $0 + $1.wireBytes + $1.comparedBytes }
-      let budget = state.governor.tick(deliveredBytes: delivered, now: now)
-      if case .unlimited = budget {
-        guard state.wasLimited else { return nil }
-        state.wasLimited = false
-      } else {
-        state.wasLimited = true
-      }
-      return budget
+    let (copying, comparing) = state.withLock { state in
+      let seen = state.machine.observation(at: now)
+      return (
+        state.governor.tick(seen.copyPace, now: now), state.comparing.tick(seen.comparisonPace, now: now)
+      )
     }
+    if let copying { post(.copyBudget(copying)) }
+    if let comparing { post(.comparisonBudget(comparing)) }
   }
 
   func clearHost() { taps.remove() }

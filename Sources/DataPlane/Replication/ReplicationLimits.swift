@@ -6,6 +6,8 @@ package struct ReplicationLimits: Sendable, Equatable {
   package var copyWindowBytes = 16 << 20
   /// The same in number: after small random writes they are small.
   package var transfers = 256
+  /// Most of a budget that is ever in hand; what a governor saves up is less.
+  package var budgetBytes: UInt64 = 1 << 30
   /// Where zeroes were seen, so much is asked for at once.
   package var zeroRunBytes: UInt64 = 64 << 20
   /// The copier flushes the destination at the latest after so many bytes or seconds.

@@ -225,16 +225,19 @@ package enum Receipt {
     line("verify=\(draft.verify.rawValue)")
     line("at=\(draft.at.secondsSince1970)")
     for volume in draft.volumes {
-      var leaves: [UInt8] = []
-      leaves.reserveCapacity(volume.digests.count * ExtentDigest.byteCount)
-      for digest in volume.digests {
-        leaves += digest?.array ?? [UInt8](repeating: 0, count: ExtentDigest.byteCount)
-      }
       line(
         "volume=\(volume.name) size=\(volume.sizeBytes) extent=\(volume.extentBytes) "
-          + "compared=\(volume.comparedBytes) root=\(sha256(leaves))")
+          + "compared=\(volume.comparedBytes) root=\(root(of: volume.digests, sha256: sha256))")
       for (index, digest) in volume.digests.enumerated() { if let digest { line("\(index) \(digest)") } }
     }
     return out
+  }
+
+  /// The SHA-256 of all extents' digests, 32 zero bytes for one that was not compared.
+  package static func root(of digests: [ExtentDigest?], sha256: ([UInt8]) -> ExtentDigest) -> ExtentDigest {
+    var leaves: [UInt8] = []
+    leaves.reserveCapacity(digests.count * ExtentDigest.byteCount)
+    for digest in digests { leaves += digest?.array ?? [UInt8](repeating: 0, count: ExtentDigest.byteCount) }
+    return sha256(leaves)
   }
 }

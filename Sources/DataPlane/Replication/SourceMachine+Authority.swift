@@ -209,7 +209,7 @@ extension SourceMachine {
       effects.append(.closeLink(link: id, why: why))
       link = nil
       disconnectedSince = wall
-      comparisons = []
+      dropComparisons()
       abandonTransfers(into: &effects)
     }
     forgetMirroring()
@@ -309,7 +309,7 @@ extension SourceMachine {
       if stage == .tracking && pass == nil { startPass() }
       pump(into: &effects)
       return stage == .prepared ? .refused(why: "nothing is synchronized yet; synchronize first") : .accepted
-    case .verify: return verify(into: &effects)
+    case .verify(let request): return verify(request, into: &effects)
     case .swing: return swing(into: &effects)
     case .revert: return revert(to: .tracking, into: &effects)
     case .confirmSwing:
@@ -358,6 +358,7 @@ extension SourceMachine {
       pass = nil
       swingCheckpoint = nil
       swingGivenUp = nil
+      markLeftDifferent(into: &effects)
       effects.append(.journal("swing: draining \(volumes.reduce(0) { $0 + $1.dirtyBytes }) bytes"))
       setStage(.swinging, into: &effects)
       pump(into: &effects)
@@ -377,7 +378,7 @@ extension SourceMachine {
     }
     if barrier != nil { abortBarrier("revert was asked for", into: &effects) }
     if stage == .swinging { abortSwing("revert was asked for", into: &effects) }
-    comparisons = []
+    dropComparisons()
     isReceiptPending = false
     guard authority == .standIn else {
       if next == .cancelled {
@@ -404,7 +405,7 @@ extension SourceMachine {
     switch stage {
     case .tapClosed, .proving, .proven:
       if barrier != nil { return .refused(why: "authority is just moving; try again") }
-      comparisons = []
+      dropComparisons()
       isReceiptPending = false
       receiptDigest = nil
       let open: SourceStage = initialSynchronizationAt == nil ? .synchronizing : .tracking

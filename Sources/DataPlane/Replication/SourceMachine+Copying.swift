@@ -27,6 +27,8 @@ struct Transfer: Sendable {
   var unanswered: UInt16 = 0
   /// Why a piece could not be written. The blocks stay taken until all pieces are answered.
   var failure: String?
+  /// What of it crossed the wire as data, once it is answered.
+  var wireBytes: UInt64 = 0
   /// Its link is gone and its blocks are dirty again; only its read is waited for.
   var isAbandoned = false
 
@@ -56,33 +58,6 @@ struct Pass: Sendable {
   var endsWithCheckpoint: UInt64?
 }
 
-/// Bytes a second, smoothed over some five seconds.
-struct RateMeter: Sendable {
-  private var bytes: UInt64 = 0
-  private var since: MonotonicTime?
-  private(set) var bytesPerSecond = 0.0
-  private(set) var lastProgressAt: MonotonicTime?
-
-  mutating func add(_ count: UInt64, at now: MonotonicTime) {
-    bytes += count
-    lastProgressAt = now
-  }
-  mutating func tick(_ now: MonotonicTime) {
-    guard let start = since else {
-      since = now
-      return
-    }
-    let elapsed = now.seconds(since: start)
-    guard elapsed >= 0.5 else { return }
-    let weight = min(1, elapsed / 5)
-    let current = Double(bytes) / elapsed
-    bytesPerSecond = bytesPerSecond == 0 ? current : bytesPerSecond + weight * (current - bytesPerSecond)
-    if bytesPerSecond < 1 { bytesPerSecond = 0 }
-    bytes = 0
-    since = now
-  }
-}
-
 extension SourceMachine {
   // MARK: when to copy
 
@@ -105,12 +80,7 @@ extension SourceMachine {
   }
 
   mutating func changeBudget(_ change: CopyBudget, into effects: inout [SourceEffect]) {
-    switch change {
-    case .unlimited: budget = nil
-    case .grant(let bytes):
-      let most = Int64(limits.copyWindowBytes)
-      budget = min((budget ?? 0) + Int64(min(bytes, UInt64(limits.copyWindowBytes))), most)
-    }
+    budget = change.added(to: budget, limits)
     pump(into: &effects)
   }
 
@@ -121,7 +91,7 @@ extension SourceMachine {
 
   /// What turned out to need nothing of the link.
   private mutating func refund(_ bytes: UInt64) {
-    budget = budget.map { min($0 + Int64(bytes), Int64(limits.copyWindowBytes)) }
+    if budget != nil { budget = CopyBudget.grant(bytes: bytes).added(to: budget, limits) }
   }
 
   /// Starts what may start: claimed and new transfers, the end of a drain, comparisons.
@@ -209,6 +179,7 @@ extension SourceMachine {
       if isMirroring || requests[lock.slot].remoteParts != 0 { return }
     }
     transfers[index].state = .reading
+    copyMeter.begin(at: now)
     var range = transfer.range
     if transfer.blocks.count == 1 {
       let block = transfer.blocks.lowerBound
@@ -273,7 +244,7 @@ extension SourceMachine {
     if isZero { refund(transfer.charge) }
     if isZero, let zero = volumes[transfer.volume].knownZero, zero.containsAll(transfer.blocks) {
       // There already. It was never written, so there is nothing for a flush to cover.
-      account(transfer, wireBytes: 0)
+      account(index, wireBytes: 0)
       endTransfer(index, into: &effects)
       pump(into: &effects)
       return
@@ -315,13 +286,15 @@ extension SourceMachine {
       return
     }
     appendUnflushed(transfer.volume, transfer.blocks)
-    account(transfer, wireBytes: transfer.isZero ? 0 : transfer.movedBytes)
+    account(index, wireBytes: transfer.isZero ? 0 : transfer.movedBytes)
     endTransfer(index, into: &effects)
     considerCheckpoint(into: &effects)
     pump(into: &effects)
   }
 
-  private mutating func account(_ transfer: Transfer, wireBytes: UInt64) {
+  private mutating func account(_ index: Int, wireBytes: UInt64) {
+    transfers[index].wireBytes = wireBytes
+    let transfer = transfers[index]
     volumes[transfer.volume].counters.copiedBytes += transfer.movedBytes
     volumes[transfer.volume].counters.wireBytes += wireBytes
     bytesSinceCheckpoint += wireBytes
@@ -334,7 +307,10 @@ extension SourceMachine {
     windowBytes -= Int(transfer.charge)
     transfers.swapAt(index, transfers.count - 1)
     transfers.removeLast()
-    if transfer.state != .claimed { effects.append(.releaseTransfer(transfer.id)) }
+    if transfer.state != .claimed {
+      copyMeter.end(transfer.wireBytes, at: now)
+      effects.append(.releaseTransfer(transfer.id))
+    }
     if !waiting.isEmpty { startWaiting(into: &effects) }
     if barrier != nil && transfers.isEmpty { advanceBarrier(into: &effects) }
   }
@@ -505,6 +481,7 @@ extension SourceMachine {
       position = extent + 1
       if volumes[index].intent.recent.contains(extent) || volumes[index].intent.earlier.contains(extent) { continue }
       if busy.contains(extent) { continue }
+      if isLeftDifferent(index, extent) { continue }
       if volumes[index].dirty.blocks.containsAny(volumes[index].blocks(ofExtents: extent..<extent + 1)) { continue }
       volumes[index].intent.clear(extent)
     }

@@ -37,7 +37,8 @@ package enum SourceCommand: Sendable, Equatable {
   case synchronize
   case stopSynchronizing
   case resync
-  case verify
+  /// Compares anew, with the application running; a verification that runs is given up for it.
+  case verify(VerificationRequest)
   case swing
   case revert
   case confirmSwing
@@ -87,6 +88,8 @@ package enum SourceEvent: Sendable {
   case localDigest(id: UInt64, ExtentDigest?)
   /// Answer to `.makeReceipt`: the receipt is durable, and this is its SHA-256 in hex; nil where it couldn't be stored.
   case receiptStored(digest: String?)
+  /// Answer to `.keepVerification`.
+  case verificationKept(isKept: Bool)
   /// Answer to `.fenceHost`.
   case hostFenced(isFenced: Bool)
   /// The driver connected and wants to send a hello: answered with `.sendHello` or `.closeLink`.
@@ -100,17 +103,28 @@ package enum SourceEvent: Sendable {
   /// A frame other than hello. Its payload stays in the lane's buffer until this `handle`'s effects are performed.
   case message(link: UInt64, H2HFrame)
   case copyBudget(CopyBudget)
+  case comparisonBudget(CopyBudget)
   /// The application's writes went past the tap, or may have, and may still: all of every volume may differ (DESIGN §8.11).
   case untracked(why: String)
   /// From before this event on every write comes through the tap, or nobody can write at all.
   case tracked
 }
 
-/// How much the copier and online verification may move (iQoS). Mirrored writes are never held back.
+/// How much the copier may send, or online comparing may read (iQoS). Mirrored writes are never held back.
 package enum CopyBudget: Sendable, Equatable {
   case unlimited
-  /// From now on limited: adds so many bytes, up to one transfer window in hand; what was taken too much is repaid first.
+  /// From now on limited: adds so many bytes, up to `ReplicationLimits.budgetBytes` in hand; what was taken too much is
+  /// repaid first.
   case grant(bytes: UInt64)
+
+  /// What is in hand after this change; nil: no limit.
+  func added(to budget: Int64?, _ limits: ReplicationLimits) -> Int64? {
+    switch self {
+    case .unlimited: return nil
+    case .grant(let bytes):
+      return min((budget ?? 0) + Int64(min(bytes, limits.budgetBytes)), Int64(limits.budgetBytes))
+    }
+  }
 }
 
 /// Which connection of the link carries a frame. The driver may map `application` onto either of the others.
@@ -162,6 +176,8 @@ package enum SourceEffect: Sendable {
   case digestLocal(id: UInt64, volume: UInt16, range: ByteRange)
   /// Complete the receipt with its digests, store it durably; answered with `.receiptStored`.
   case makeReceipt(ReceiptDraft)
+  /// The same for what a verification found equal, in a file of its own; answered with `.verificationKept`.
+  case keepVerification(ReceiptDraft)
   /// Make the host refuse the source for good (idempotent; again at every start); answered with `.hostFenced`.
   case fenceHost
   case sendHello(link: UInt64, HelloState)

@@ -116,6 +116,7 @@ extension SourceMachine {
       markDirty(index, 0..<volumes[index].blockCount)
       storeIntents(of: index, into: &effects)
     }
+    forgetLeftDifferent()
     if pass != nil { startPass() }
     adoptCopyIfMarked(into: &effects)
   }
@@ -135,7 +136,7 @@ extension SourceMachine {
     link = nil
     disconnectedSince = wall
     effects.append(.journal("link lost: \(why)"))
-    comparisons = []
+    dropComparisons()
     forgetMirroring()
     abandonTransfers(into: &effects)
     if authority == .standIn {

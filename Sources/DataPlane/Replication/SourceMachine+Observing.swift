@@ -16,7 +16,17 @@ extension SourceMachine {
       standInSince: authority == .standIn ? standInSince : nil, longestPauseSeconds: longestPauseSeconds,
       confirmBy: confirmBy.map { wallTime(of: $0) }, isSwingConfirmed: isSwingConfirmed,
       initialSynchronizationAt: initialSynchronizationAt, receiptDigest: receiptDigest, comparedBytes: comparedBytes,
-      requestsInFlight: slotOfRequest.count, trackLost: trackLost, lastError: lastError, swingGivenUp: swingGivenUp)
+      requestsInFlight: slotOfRequest.count, trackLost: trackLost, lastError: lastError, swingGivenUp: swingGivenUp,
+      verification: verificationObservation, copyPace: pace(copyMeter, budget),
+      comparisonPace: pace(comparisonMeter, comparisonBudget))
+  }
+
+  private func pace(_ meter: BusyMeter, _ budget: Int64?) -> PaceObservation {
+    var pace = PaceObservation()
+    pace.busyBytes = meter.bytes
+    pace.busySeconds = meter.seconds
+    pace.budgetBytes = budget
+    return pace
   }
 
   private func bytesOnTheirWay(ofVolume index: Int) -> UInt64 {

@@ -28,12 +28,18 @@ extension SourceMachine {
     comparisonCounter += 1
     let id = WireID.comparison | comparisonCounter
     comparisons.append(Comparison(id: id, volume: volume, extent: extent))
+    comparisonMeter.begin(at: now)
     let range = volumes[volume].bytes(ofExtent: extent)
     effects.append(.digestLocal(id: id, volume: UInt16(volume), range: range))
     effects.append(
       .send(
         link: link.id, .bulk,
         H2HFrame(requestID: id, message: .digestRequest(volume: UInt16(volume), ranges: [range])), .none))
+  }
+
+  mutating func dropComparisons() {
+    comparisons = []
+    comparisonMeter.reset()
   }
 
   private func isComparing(_ volume: Int, _ extent: Int) -> Bool {
@@ -44,23 +50,25 @@ extension SourceMachine {
 
   /// Compares quiet extents ahead of the proof, a few at a time, so that only late ones are read in the pause.
   mutating func compareWhileIdle(into effects: inout [SourceEffect]) {
-    guard configuration.verify == .full || isVerificationAsked, link != nil, fallback == nil, barrier == nil,
-      pass == nil, trackLost == nil, hasBudget,
+    advanceVerification(into: &effects)
+    let isAsked = verification?.isRunning ?? false
+    guard configuration.verify == .full || isAsked, link != nil, fallback == nil, barrier == nil,
+      pass == nil, trackLost == nil, hasComparisonBudget,
       !isVerificationIdle, stage == .standIn || (stage == .tracking && initialSynchronizationAt != nil)
     else { return }
     if let retry = verificationRetryAt {
       guard now >= retry else { return }
       verificationRetryAt = nil
     }
+    if isAsked { return comparePending(into: &effects) }
     var examined = 0
     let total = volumes.reduce(0) { $0 + $1.extentCount }
-    while comparisons.count < limits.verificationWindow, hasBudget {
-      guard examined < min(1024, total) else {
+    while comparisons.count < limits.verificationWindow, hasComparisonBudget {
+      guard examined < min(Self.examinedLimit, total) else {
         // Nothing found for a while: look again later, not at every event.
         verificationRetryAt = now.adding(seconds: limits.retrySeconds)
         if volumes.allSatisfy({ $0.verified.setCount == $0.extentCount }) {
           isVerificationIdle = true
-          isVerificationAsked = false
         }
         return
       }
@@ -72,24 +80,42 @@ extension SourceMachine {
       }
       verifyCursor.extent += 1
       guard isQuiet(volume, extent) else { continue }
-      charge(volumes[volume].bytes(ofExtent: extent).length)
+      chargeComparison(volumes[volume].bytes(ofExtent: extent).length)
       compare(volume, extent, into: &effects)
     }
   }
 
-  /// All extents anew, while the application runs: what was found equal once may have rotted since.
-  mutating func verify(into effects: inout [SourceEffect]) -> CommandAnswer {
-    guard initialSynchronizationAt != nil, stage == .tracking || stage == .standIn else {
-      return .refused(why: "volumes are compared once they are synchronized; the session is at \(stage.rawValue)")
+  /// Extents looked at in one event for one to compare.
+  private static var examinedLimit: Int { 1024 }
+
+  /// What a verification wants comes before all else. What is busy now is looked at again a little later.
+  private mutating func comparePending(into effects: inout [SourceEffect]) {
+    var examined = 0
+    let total = verification?.pending.reduce(0) { $0 + $1.setCount } ?? 0
+    while comparisons.count < limits.verificationWindow, hasComparisonBudget {
+      guard examined < min(Self.examinedLimit, total), let (volume, extent) = nextPending() else {
+        verificationRetryAt = now.adding(seconds: limits.retrySeconds)
+        return
+      }
+      examined += 1
+      verifyCursor = (volume, extent + 1)
+      guard isQuiet(volume, extent) else { continue }
+      chargeComparison(volumes[volume].bytes(ofExtent: extent).length)
+      compare(volume, extent, into: &effects)
     }
-    for index in volumes.indices { volumes[index].verified.removeAll() }
-    for index in comparisons.indices { comparisons[index].isSpoiled = true }
-    verifyCursor = (0, 0)
-    isVerificationIdle = false
-    isVerificationAsked = true
-    verificationRetryAt = nil
+  }
+
+  // Comparing reads both disks and leaves the link alone, so it has a budget of its own.
+
+  mutating func changeComparisonBudget(_ change: CopyBudget, into effects: inout [SourceEffect]) {
+    comparisonBudget = change.added(to: comparisonBudget, limits)
     pump(into: &effects)
-    return .accepted
+  }
+
+  private var hasComparisonBudget: Bool { comparisonBudget.map { $0 > 0 } ?? true }
+
+  private mutating func chargeComparison(_ bytes: UInt64) {
+    comparisonBudget = comparisonBudget.map { $0 - Int64(bytes) }
   }
 
   private func isQuiet(_ volume: Int, _ extent: Int) -> Bool {
@@ -97,6 +123,7 @@ extension SourceMachine {
     if state.verified.contains(extent) || state.intent.recent.contains(extent) || isComparing(volume, extent) {
       return false
     }
+    if isLeftDifferent(volume, extent) { return false }
     if state.dirty.blocks.containsAny(state.blocks(ofExtents: extent..<extent + 1)) { return false }
     let range = state.bytes(ofExtent: extent)
     for lock in locks where lock.isWrite && lock.volume == volume && lock.start < range.end && range.offset < lock.end {
@@ -117,6 +144,7 @@ extension SourceMachine {
       repairs = [:]
       receiptDigest = nil
       isReceiptPending = false
+      markLeftDifferent(into: &effects)
       setStage(.proving, into: &effects)
       wantsCheckpoint = true
       considerCheckpoint(into: &effects)
@@ -163,13 +191,18 @@ extension SourceMachine {
 
   private mutating func makeReceipt(into effects: inout [SourceEffect]) {
     isReceiptPending = true
-    comparedBytes = 0
+    let draft = receiptDraft(configuration.verify)
+    comparedBytes = draft.volumes.reduce(0) { $0 + $1.comparedBytes }
+    effects.append(.makeReceipt(draft))
+  }
+
+  /// What is known to be equal now.
+  func receiptDraft(_ mode: VerifyMode) -> ReceiptDraft {
     var drafts: [ReceiptDraft.Volume] = []
     for volume in volumes {
       let compared =
         volume.verified.setCount == volume.extentCount
         ? volume.sizeBytes : UInt64(volume.verified.setCount) * volume.intent.extentBytes
-      comparedBytes += min(compared, volume.sizeBytes)
       let digests = (0..<volume.extentCount).map { extent in
         volume.verified.contains(extent) && extent < volume.digests.count ? volume.digests[extent] : nil
       }
@@ -178,11 +211,8 @@ extension SourceMachine {
           name: volume.name, sizeBytes: volume.sizeBytes, extentBytes: volume.intent.extentBytes,
           comparedBytes: min(compared, volume.sizeBytes), digests: digests))
     }
-    effects.append(
-      .makeReceipt(
-        ReceiptDraft(
-          session: configuration.session, generation: generation, verify: configuration.verify, at: wall,
-          volumes: drafts)))
+    return ReceiptDraft(
+      session: configuration.session, generation: generation, verify: mode, at: wall, volumes: drafts)
   }
 
   mutating func receiptStored(_ digest: String?, into effects: inout [SourceEffect]) {
@@ -236,6 +266,7 @@ extension SourceMachine {
         }
         volumes[volume].digests[extent] = local
         volumes[volume].verified.insert(extent..<extent + 1)
+        noteEqual(volume, extent)
       } else {
         mismatch(volume, extent, into: &effects)
       }
@@ -250,13 +281,17 @@ extension SourceMachine {
     let why = "volume \(volumes[volume].name): the copies differ at \(range) though nothing was written there"
     effects.append(.journal(why))
     lastError = why
-    volumes[volume].changed.insert(extent..<extent + 1)
-    _ = volumes[volume].intent.require(extent..<extent + 1)
-    storeIntents(of: volume, into: &effects)
-    markDirty(volume, volumes[volume].blocks(ofExtents: extent..<extent + 1))
+    if isOnlyTold(volume, extent) {
+      // Not to be forgotten in a crash either: it would be found again, but who knows when.
+      volumes[volume].changed.insert(extent..<extent + 1)
+      _ = volumes[volume].intent.require(extent..<extent + 1)
+      return storeIntents(of: volume, into: &effects)
+    }
+    markRotten(volume, extent..<extent + 1, into: &effects)
     if stage == .tracking && pass == nil { startPass() }
     let key = UInt64(volume) << 32 | UInt64(extent)
     repairs[key, default: 0] += 1
+    noteRepair(volume, extent, times: repairs[key, default: 0])
     if stage == .proving, repairs[key, default: 0] > Self.repairLimit {
       lastError = why + ", again after it was copied \(Self.repairLimit) times; look at both disks"
       setStage(.tapClosed, into: &effects)
@@ -264,6 +299,11 @@ extension SourceMachine {
   }
 
   private mutating func endComparison(_ index: Int, failure: String?, into effects: inout [SourceEffect]) {
+    if failure != nil, !comparisons[index].isSpoiled {
+      noteUnreadable(comparisons[index].volume, comparisons[index].extent)
+    }
+    let bytes = volumes[comparisons[index].volume].bytes(ofExtent: comparisons[index].extent).length
+    comparisonMeter.end(failure == nil ? bytes : 0, at: now)
     comparisons.swapAt(index, comparisons.count - 1)
     comparisons.removeLast()
     if let failure {
@@ -271,7 +311,7 @@ extension SourceMachine {
       effects.append(.journal(failure))
       verificationRetryAt = now.adding(seconds: limits.retrySeconds)
       if stage == .proving {
-        comparisons = []
+        dropComparisons()
         setStage(.tapClosed, into: &effects)
       }
     }

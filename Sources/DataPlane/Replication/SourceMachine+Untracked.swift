@@ -22,6 +22,7 @@ extension SourceMachine {
       if initialSynchronizationAt != nil { volumes[index].changed.insert(0..<volumes[index].extentCount) }
       markDirty(index, 0..<volumes[index].blockCount)
     }
+    forgetLeftDifferent()
     for index in comparisons.indices { comparisons[index].isSpoiled = true }
     repairs = [:]
     receiptDigest = nil

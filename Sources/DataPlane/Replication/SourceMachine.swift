@@ -4,7 +4,7 @@ import H2HProtocol
 /// The source's half of a session: decides, and does no I/O. One lock around `handle` serializes its events.
 ///
 /// Parts: +Application (the tap's requests), +Copying (copier and checkpoints), +Link, +Authority (swing, revert, fall
-/// back, fence), +Commands, +Proof, +Observing.
+/// back, fence), +Commands, +Proof, +Verification, +Observing.
 package struct SourceMachine: Sendable {
   package internal(set) var configuration: SourceConfiguration
   package internal(set) var stage: SourceStage = .prepared
@@ -89,6 +89,7 @@ package struct SourceMachine: Sendable {
   var copyRetryAt: MonotonicTime?
   var nextVolume = 0
   var rate = RateMeter()
+  var copyMeter = BusyMeter(countsFirst: false)
   var dirtySince: MonotonicTime?
 
   // Checkpoints.
@@ -127,8 +128,11 @@ package struct SourceMachine: Sendable {
   var comparedBytes: UInt64 = 0
   var verifyCursor: (volume: Int, extent: Int) = (0, 0)
   var isVerificationIdle = false
-  /// Asked for by a command, whatever the configuration says of proofs.
-  var isVerificationAsked = false
+  /// The one that a command asked for, whatever the configuration says of proofs.
+  var verification: Verification?
+  /// As `budget`, of what is read to be compared.
+  var comparisonBudget: Int64?
+  var comparisonMeter = BusyMeter(countsFirst: true)
   var isReceiptPending = false
   var verificationRetryAt: MonotonicTime?
   /// Times that an extent (volume, extent) was found different since the proof began.
@@ -216,12 +220,14 @@ package struct SourceMachine: Sendable {
     case .localFlushed(let id, let isFlushed): localFlushed(id, isFlushed, into: &effects)
     case .localDigest(let id, let digest): localDigest(id, digest, into: &effects)
     case .receiptStored(let digest): receiptStored(digest, into: &effects)
+    case .verificationKept(let isKept): verificationKept(isKept, into: &effects)
     case .hostFenced(let isFenced): hostFenced(isFenced, into: &effects)
     case .linkOpening(let link): linkOffered(link, nil, into: &effects)
     case .linkOffered(let link, let state): linkOffered(link, state, into: &effects)
     case .linkUp(let link, let state): linkUp(link, state, into: &effects)
     case .linkDown(let link, let why): linkDown(link, why, into: &effects)
     case .copyBudget(let change): changeBudget(change, into: &effects)
+    case .comparisonBudget(let change): changeComparisonBudget(change, into: &effects)
     case .untracked(let why): lostTrack(why, into: &effects)
     case .tracked: regainedTrack(into: &effects)
     case .application, .localDone, .message, .copyRead, .intentStored, .tick: break
@@ -355,6 +361,7 @@ package struct SourceMachine: Sendable {
     if stage == .tracking, pass == nil, let due = nextPassAt, now >= due { startPass() }
     considerCheckpoint(into: &effects)
     pump(into: &effects)
+    advanceVerification(into: &effects)
     if isHostFenced { announceFence(into: &effects) } else if stage == .fenced { retryHostFence(into: &effects) }
   }
 }
@@ -414,6 +421,11 @@ struct VolumeState: Sendable {
   func bytes(ofExtent extent: Int) -> ByteRange {
     ByteRange(
       from: UInt64(extent) * intent.extentBytes, to: min(UInt64(extent + 1) * intent.extentBytes, sizeBytes))
+  }
+  func bytes(ofExtents extents: Range<Int>) -> ByteRange {
+    ByteRange(
+      from: UInt64(extents.lowerBound) * intent.extentBytes,
+      to: min(UInt64(extents.upperBound) * intent.extentBytes, sizeBytes))
   }
   func blocks(ofExtents extents: Range<Int>) -> Range<Int> {
     let perExtent = Int(intent.extentBytes / blockBytes)

@@ -90,4 +90,8 @@ package struct SourceObservation: Sendable, Equatable {
   package var lastError: String?
   /// Why the last swing was given up; nil once another begins. Copying, which goes on at once, doesn't make it untrue.
   package var swingGivenUp: String?
+  /// The verification that runs, or the last one since the machine started.
+  package var verification: VerificationObservation?
+  package var copyPace: PaceObservation
+  package var comparisonPace: PaceObservation
 }

@@ -31,6 +31,7 @@ extension SimulatedWorld {
     case .flushLocal(let checkpoint): work.append(.flushLocal(checkpoint: checkpoint))
     case .digestLocal(let id, let volume, let range):
       work.append(.digest(id: id, volume: Int(volume), range))
+    case .keepVerification: work.append(.tellSource(.verificationKept(isKept: true)))
     case .makeReceipt(let draft):
       let text = Receipt.text(draft) { Self.digest($0.map(UInt64.init)) }
       work.append(.tellSource(.receiptStored(digest: "\(Self.digest(text.map(UInt64.init)))")))

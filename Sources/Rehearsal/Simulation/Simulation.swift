@@ -83,7 +83,8 @@ extension SimulatedWorld {
   private mutating func command() {
     let commands: [SourceCommand] = [
       .synchronize, .synchronize, .synchronize, .swing, .swing, .swing, .revert, .resync, .confirmSwing, .closeTap,
-      .openTap, .openTap, .prove, .verify, .stopSynchronizing,
+      .openTap, .openTap, .prove, .verify(VerificationRequest(scope: .all, repairs: true)),
+      .verify(VerificationRequest(scope: .changed, repairs: false)), .stopSynchronizing,
     ]
     let command = commands[chance.below(commands.count)]
     if command == .closeTap || command == .prove { sealAgain() }
@@ -194,7 +195,7 @@ extension SimulatedWorld {
     guard source.isSettled(volume: volume, block: block) else { return }
     disks[1][volume].rot(cell)
     rotten = (volume, cell)
-    tellSource(.command(.verify, id: 0))
+    tellSource(.command(.verify(VerificationRequest(scope: .all, repairs: true)), id: 0))
     try until("the repair of a cell that rotted") {
       $0.disks[0][volume].current[cell] == $0.disks[1][volume].current[cell]
         && $0.source?.isSettled(volume: volume, block: block) ?? false

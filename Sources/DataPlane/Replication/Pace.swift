@@ -1,0 +1,72 @@
+package import BlockModel
+
+/// What a governor needs to know of copying, or of comparing.
+package struct PaceObservation: Sendable, Equatable {
+  /// Moved while something was on its way all the time, and in how much time.
+  package var busyBytes: UInt64 = 0
+  package var busySeconds = 0.0
+  /// Granted and not used; below zero what is to be repaid. Nil where nothing limits.
+  package var budgetBytes: Int64?
+  package init() {}
+}
+
+/// How fast things go while any of them is on its way, whatever the pauses between.
+package struct BusyMeter: Sendable {
+  package private(set) var bytes: UInt64 = 0
+  package private(set) var seconds = 0.0
+  private var onTheirWay = 0
+  private var mark: MonotonicTime?
+  /// Of what crosses a link the first of a burst says how long the way is, not how wide: its time doesn't count.
+  private let countsFirst: Bool
+
+  package init(countsFirst: Bool) { self.countsFirst = countsFirst }
+
+  package mutating func begin(at now: MonotonicTime) {
+    if onTheirWay == 0, countsFirst { mark = now }
+    onTheirWay += 1
+  }
+
+  /// `moved`: 0 where it said nothing of the speed (zeroes, a failure).
+  package mutating func end(_ moved: UInt64, at now: MonotonicTime) {
+    guard onTheirWay > 0 else { return }
+    if moved > 0, let mark {
+      bytes += moved
+      seconds += now.seconds(since: mark)
+    }
+    onTheirWay -= 1
+    mark = onTheirWay > 0 ? now : nil
+  }
+
+  /// Whatever was on its way is given up.
+  package mutating func reset() {
+    onTheirWay = 0
+    mark = nil
+  }
+}
+
+/// Bytes a second, smoothed over some five seconds.
+struct RateMeter: Sendable {
+  private var bytes: UInt64 = 0
+  private var since: MonotonicTime?
+  private(set) var bytesPerSecond = 0.0
+  private(set) var lastProgressAt: MonotonicTime?
+
+  mutating func add(_ count: UInt64, at now: MonotonicTime) {
+    bytes += count
+    lastProgressAt = now
+  }
+  mutating func tick(_ now: MonotonicTime) {
+    guard let start = since else {
+      since = now
+      return
+    }
+    let elapsed = now.seconds(since: start)
+    guard elapsed >= 0.5 else { return }
+    let weight = min(1, elapsed / 5)
+    let current = Double(bytes) / elapsed
+    bytesPerSecond = bytesPerSecond == 0 ? current : bytesPerSecond + weight * (current - bytesPerSecond)
+    if bytesPerSecond < 1 { bytesPerSecond = 0 }
+    bytes = 0
+    since = now
+  }
+}
