@@ -47,6 +47,25 @@ import Testing
       waits.all.map(\.description) == ["waiting for Azure: 1200 s (throttled by the service, to read disk 'data')"])
   }
 
+  @Test func theEmptyBucketIsNamedToTheOperator() async throws {
+    let body = #"""
+      {"code":"OperationNotAllowed","message":"too many",
+       "details":[{"code":"TooManyRequests","target":"CreateUpdateDisks3Min","message":"m"}]}
+      """#
+    let waits = Waits()
+    let (gateway, _, pauses) = try World.scripted(
+      [
+        ScriptedTransport.token, ScriptedTransport.answer(429, body, [("Retry-After", "40")]),
+        ScriptedTransport.answer(200, Self.disk),
+      ], waits: waits)
+    _ = try await gateway.disk("data")
+    #expect(pauses.seconds == [40])
+    #expect(
+      waits.all.map(\.description) == [
+        "waiting for Azure: 40 s (throttled by the service: CreateUpdateDisks3Min bucket empty, to read disk 'data')"
+      ])
+  }
+
   @Test func throttlingBeyondTheDeadlineIsGivenBackToTheCaller() async throws {
     let step = ScriptedTransport.answer(
       429, #"{"error":{"code":"TooManyRequests","message":"m"}}"#, [("Retry-After", "9000")])

@@ -21,6 +21,22 @@ import Testing
     return HostChecks.checks(host, facts, machine: nil, isSource: true).first { $0.what == what }
   }
 
+  @Test func aVirtualMachineThatNamesNoLUNsIsToldHow() {
+    func luns(_ machine: String?, _ named: Bool?) -> Check? {
+      let host = Host(
+        name: HostName("vm"), address: "192.0.2.1", reach: .local(root: "/"), azureVirtualMachine: machine,
+        position: nil)
+      var facts = HostFacts(root: "/var/lib/cmcplan")
+      facts.namesLUNs = named
+      return HostChecks.checks(host, facts, machine: nil, isSource: false).first { $0.what == "luns" }
+    }
+    #expect(luns("vm", true)?.result == .ok)
+    #expect(luns("vm", false)?.result == .failed)
+    #expect(luns("vm", false)?.advice.contains("azure-vm-utils") == true)
+    #expect(luns("vm", nil) == nil)
+    #expect(luns(nil, false) == nil)
+  }
+
   @Test(arguments: [
     (["kernel-nbd"], Check.Result.ok), (["kernel-nbd", "device-mapper"], .ok), (["fuse-loop"], .ok),
     (["device-mapper"], .warning), ([], .warning),

@@ -27,8 +27,11 @@ struct ARMConnection: Sendable {
   struct Exchange: Sendable {
     let response: HTTPResponse
     let clientRequestID: String
+    let clockAheadSeconds: Double?
 
-    func fault() -> ARMFault { ARMFault(response, clientRequestID: clientRequestID) }
+    func fault() -> ARMFault {
+      ARMFault(response, clientRequestID: clientRequestID, clockAheadSeconds: clockAheadSeconds)
+    }
     var isSuccess: Bool { (200...299).contains(response.status) }
   }
 
@@ -58,7 +61,8 @@ struct ARMConnection: Sendable {
       let buckets = ThrottleBucket.buckets(method, path: URLText.path(of: url), operationOf: nil)
       let response = try await sender.send(
         request, buckets: buckets, safe: safe, deadline: deadline, while: action)
-      return (Exchange(response: response, clientRequestID: id), token)
+      let ahead = ClockSkew.aheadSeconds(response, now: services.time.wallNow())
+      return (Exchange(response: response, clientRequestID: id, clockAheadSeconds: ahead), token)
     } catch {
       var error = error
       if error.code != AzureFaultCode.cancelled { error.message += " [client request \(id)]" }

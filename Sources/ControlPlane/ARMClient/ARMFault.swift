@@ -44,6 +44,8 @@ package struct ARMFault: Sendable, Equatable {
   package var requestID: String?
   package var clientRequestID: String?
   package var retryAfterSeconds: Double?
+  /// How far this machine's clock is ahead of the service's, as the answer's date says.
+  package var clockAheadSeconds: Double?
 
   static let messageLimit = 1000
 
@@ -60,11 +62,12 @@ package struct ARMFault: Sendable, Equatable {
     self.retryAfterSeconds = retryAfterSeconds
   }
 
-  init(_ response: HTTPResponse, clientRequestID: String?) {
+  init(_ response: HTTPResponse, clientRequestID: String?, clockAheadSeconds: Double? = nil) {
     self.init(
       status: response.status, error: ARMErrorBody.read(response.body),
       requestID: response.header("x-ms-request-id") ?? response.header("x-ms-correlation-request-id"),
       clientRequestID: clientRequestID, retryAfterSeconds: RetryAfter.seconds(response))
+    self.clockAheadSeconds = clockAheadSeconds
   }
 
   func has(_ code: String) -> Bool { allCodes.contains { $0.caseInsensitiveCompare(code) == .orderedSame } }
@@ -91,51 +94,9 @@ package struct ARMFault: Sendable, Equatable {
     text += ": \(message)"
     let ids = [requestID.map { "request \($0)" }, clientRequestID.map { "client request \($0)" }].compactMap { $0 }
     if !ids.isEmpty { text += " [\(ids.joined(separator: ", "))]" }
-    let (faultCode, advice, disposition) = meaning
-    return GatewayError(code: faultCode, message: text, advice: advice, disposition: disposition)
-  }
-
-  private var meaning: (code: String, advice: String, disposition: Disposition) {
-    if isThrottling {
-      return (
-        AzureFaultCode.throttled, "the subscription's request limit is used up; run again later",
-        .retry(afterSeconds: retryAfterSeconds ?? 60)
-      )
-    }
-    switch status {
-    case 401:
-      return (
-        AzureFaultCode.signInRefused, "check the integration's tenant and credential, and this machine's clock",
-        .needsOperator
-      )
-    case 403:
-      return (
-        AzureFaultCode.forbidden,
-        "give the credential's principal a role on the resource group that allows this action", .needsOperator
-      )
-    case 404:
-      return (
-        AzureFaultCode.resourceMissing, "check subscription, resource group and name in the plan", .needsOperator
-      )
-    case 408, 500...599:
-      return (AzureFaultCode.refused, "run again; what is done already is found again", .retry(afterSeconds: 30))
-    case 200:
-      return (AzureFaultCode.operationFailed, "mend what the message names, then run again", .needsOperator)
-    default:
-      if has("ConflictingUserInput") {
-        return (
-          AzureFaultCode.diskElsewhere, "detach the disk from the other machine first, or name another disk",
-          .needsOperator
-        )
-      }
-      if message.contains("maximum number of data disks") {
-        return (AzureFaultCode.noFreeLUN, "choose a larger machine size or detach what isn't used", .needsOperator)
-      }
-      if isContention {
-        return (AzureFaultCode.attachContended, "another operation is running; run again", .retry(afterSeconds: 15))
-      }
-      return (AzureFaultCode.refused, "mend what the message names in the plan", .needsOperator)
-    }
+    let meaning = meaning
+    return GatewayError(
+      code: meaning.code, message: text, advice: meaning.advice, disposition: meaning.disposition, field: meaning.field)
   }
 }
 

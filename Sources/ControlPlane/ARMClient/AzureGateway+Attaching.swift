@@ -63,7 +63,7 @@ extension AzureGateway {
       throw GatewayError(
         code: AzureFaultCode.noFreeLUN,
         message: "could not \(action): it has \(luns.count) free LUNs for \(disks.count) disks",
-        advice: "detach what isn't used", disposition: .needsOperator)
+        advice: "detach what isn't used", disposition: .needsOperator, field: .machine)
     }
     let body = try encode(
       WireAttachment(

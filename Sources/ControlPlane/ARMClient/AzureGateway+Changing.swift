@@ -4,20 +4,29 @@ import Planning
 import Reconciling
 import Seams
 
-/// Changing disks that exist: growing, performance.
+/// Changing disks that exist: SKU, size, performance.
 extension AzureGateway {
   /// What of `request` the disk, which is there and well, has not got yet, as far as it can have it with its data and its
-  /// users where they are: performance of its own (Ultra and PremiumV2), and more space while nobody has it attached.
-  /// Empty: nothing is to be sent.
+  /// users where they are: performance of its own (Ultra and PremiumV2), more space where Azure grows it in use, another
+  /// SKU while nobody has it attached. Empty: nothing is to be sent.
   func changes(of disk: WireDisk, to request: DiskRequest) -> WireDiskChange {
     let properties = disk.properties
     var patch = WireDiskChange()
-    if let size = properties.diskSizeGB, size < request.sizeGiB, disk.managedBy == nil,
-      properties.diskState == nil || properties.diskState == "Unattached"
+    guard let sku = ManagedDisk.SKU(rawValue: disk.sku?.name ?? "") else { return patch }
+    let isFree =
+      disk.managedBy == nil && (properties.diskState == nil || properties.diskState == "Unattached")
+    // The SKU goes first and alone: what else may be asked for depends on it.
+    if let wanted = ManagedDisk.SKU(rawValue: request.sku), wanted != sku {
+      guard isFree, sku.conversion(to: wanted, zone: disk.zones?.first) == .whileDetached else { return patch }
+      patch.sku = WireDiskChange.SKU(name: wanted.rawValue)
+      return patch
+    }
+    if let size = properties.diskSizeGB, size < request.sizeGiB,
+      isFree || sku.growth(fromGiB: size, toGiB: request.sizeGiB) == .live
     {
       patch.properties.diskSizeGB = request.sizeGiB
     }
-    guard ManagedDisk.SKU(rawValue: disk.sku?.name ?? "")?.hasOwnPerformance == true else { return patch }
+    guard sku.hasOwnPerformance else { return patch }
     if let iops = request.iops, iops != properties.diskIOPSReadWrite { patch.properties.diskIOPSReadWrite = iops }
     if let rate = request.megabytesPerSecond, rate != properties.diskMBpsReadWrite {
       patch.properties.diskMBpsReadWrite = rate

@@ -144,7 +144,7 @@ extension AzureGateway {
       code: AzureFaultCode.foreignDisk,
       message: "disk '\(id.name)' exists in resource group '\(id.resourceGroup)' and is not this volume's: \(owner)",
       advice: "give the volume's disk another name, or name this one by id to use it as it is",
-      disposition: .needsOperator)
+      disposition: .needsOperator, field: .diskName)
   }
 
   /// Adds `tags` to those that are there and replaces values of the same name; others stay.

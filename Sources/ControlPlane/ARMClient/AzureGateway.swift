@@ -171,7 +171,8 @@ package final class AzureGateway: CloudGateway {
       code: AzureFaultCode.resourceMissing,
       message: "\(kind) '\(id.name)' doesn't exist in resource group '\(id.resourceGroup)' of subscription "
         + id.subscription,
-      advice: "check the name and the integration's resource group", disposition: .needsOperator)
+      advice: "check the name and the integration's resource group; one that was deleted has to be made again first",
+      disposition: .needsOperator, field: id.type == "virtualMachines" ? .machine : .diskName)
   }
 
   static func deadlinePassed(_ action: String) -> GatewayError {

@@ -161,15 +161,20 @@ struct WireMachine: Decodable, Sendable {
 
 /// What a PATCH of a disk changes; what is nil isn't sent.
 struct WireDiskChange: Encodable {
+  struct SKU: Encodable {
+    var name: String
+  }
   struct Properties: Encodable {
     var diskSizeGB: Int?
     var diskIOPSReadWrite: Int?
     var diskMBpsReadWrite: Int?
   }
+  var sku: SKU?
   var properties = Properties()
 
   var isEmpty: Bool {
-    properties.diskSizeGB == nil && properties.diskIOPSReadWrite == nil && properties.diskMBpsReadWrite == nil
+    sku == nil && properties.diskSizeGB == nil && properties.diskIOPSReadWrite == nil
+      && properties.diskMBpsReadWrite == nil
   }
 }
 

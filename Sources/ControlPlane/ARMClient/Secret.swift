@@ -50,6 +50,8 @@ package struct SecretReader: Sendable {
   }
 
   private static func missing(_ message: String, _ advice: String) -> GatewayError {
-    GatewayError(code: AzureFaultCode.secretMissing, message: message, advice: advice, disposition: .needsOperator)
+    GatewayError(
+      code: AzureFaultCode.secretMissing, message: message, advice: advice, disposition: .needsOperator,
+      field: .credential)
   }
 }

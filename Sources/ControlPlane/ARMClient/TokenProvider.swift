@@ -1,4 +1,5 @@
 import BlockModel
+import MigrationModel
 package import Reconciling
 package import Seams
 
@@ -166,6 +167,6 @@ package actor TokenProvider {
     throw GatewayError(
       code: AzureFaultCode.noCredential, message: "no credential for Azure was found (\(list))",
       advice: "set AZURE_CLIENT_ID and AZURE_CLIENT_SECRET, name a credential in the plan, or run 'az login'",
-      disposition: .needsOperator)
+      disposition: .needsOperator, field: .credential)
   }
 }

@@ -76,13 +76,15 @@ struct TokenEndpoint: Sendable {
       .split(whereSeparator: \.isNewline).joined(separator: " ").prefix(500)
     var message = "signing in to tenant \(tenantID) was refused: \(response.status) \(text)"
     if let id = body?.correlation_id { message += " [correlation \(id)]" }
+    let ahead = ClockSkew.aheadSeconds(response, now: sender.services.time.wallNow())
     return GatewayError(
-      code: AzureFaultCode.signInRefused, message: message, advice: Self.advice(for: String(text)),
-      disposition: response.status >= 500 || response.status == 429 ? .retry(afterSeconds: 30) : .needsOperator)
+      code: AzureFaultCode.signInRefused, message: message, advice: Self.advice(for: String(text), ahead),
+      disposition: response.status >= 500 || response.status == 429 ? .retry(afterSeconds: 30) : .needsOperator,
+      field: text.contains("AADSTS90002") || text.contains("AADSTS900023") ? .tenant : .credential)
   }
 
   /// The codes that people meet, learn.microsoft.com/entra/identity-platform/reference-error-codes.
-  private static func advice(for text: String) -> String {
+  private static func advice(for text: String, _ clockAheadSeconds: Double?) -> String {
     if text.contains("AADSTS7000215") { return "the client secret is wrong: use the secret's value, not its id" }
     if text.contains("AADSTS7000222") { return "the client secret has expired: make a new one" }
     if text.contains("AADSTS700016") { return "the client id is unknown in this tenant: check clientId and tenantId" }
@@ -93,7 +95,9 @@ struct TokenEndpoint: Sendable {
     if text.contains("AADSTS70021") || text.contains("AADSTS700213") {
       return "no federated credential of the application matches this workload: add its issuer and subject there"
     }
-    if text.contains("AADSTS700024") { return "the assertion isn't valid now: check this machine's clock" }
+    if text.contains("AADSTS700024") {
+      return ClockSkew.advice(clockAheadSeconds) ?? "the assertion isn't valid now: check this machine's clock"
+    }
     return "check the integration's tenantId and credential"
   }
 }

@@ -93,6 +93,8 @@ package struct AzureIntegration: Sendable, Equatable {
   package var credential: Credential
   package var tags: [String: String]
   package var position: SourcePosition?
+  /// Of tenant, subscription, resource group, location and credential.
+  package var places: PlanPlaces = [:]
   package init(
     name: String, cloud: Cloud, tenantID: String, subscriptionID: String, resourceGroup: String, location: String,
     credential: Credential, tags: [String: String], position: SourcePosition?
@@ -121,6 +123,8 @@ package struct Host: Sendable, Equatable {
   /// The VM's name in the integration's resource group, or a full resource id.
   package var azureVirtualMachine: String?
   package var position: SourcePosition?
+  /// Where `azureVirtualMachine` is said.
+  package var machinePosition: SourcePosition?
   package init(
     name: HostName, address: String?, reach: Reach, azureVirtualMachine: String?, position: SourcePosition?
   ) {
@@ -215,6 +219,8 @@ package struct Volume: Sendable, Equatable {
   package var tracking: Tracking
   package var destination: Destination
   package var position: SourcePosition?
+  /// Of what is said of its disk.
+  package var places: PlanPlaces = [:]
   package init(
     name: VolumeName, device: String, tracking: Tracking, destination: Destination, position: SourcePosition?
   ) {
@@ -238,6 +244,7 @@ package struct ManagedDisk: Sendable, Equatable {
 
     /// Whether IOPS and MB/s are set apart from the size, and changed with the disk in use.
     package var hasOwnPerformance: Bool { self == .premiumV2 || self == .ultra }
+    package var isZoneRedundant: Bool { self == .premiumZoneRedundant || self == .standardSSDZoneRedundant }
   }
   package enum Size: Sendable, Equatable {
     /// The source's size, rounded up to whole GiB.

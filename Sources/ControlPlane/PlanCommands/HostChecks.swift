@@ -45,6 +45,16 @@ enum HostChecks {
             : "for a device: root or sudo, and modprobe nbd, or fuse and loop; or tracking: checksum, which needs no tap"
         ))
     }
+    if host.azureVirtualMachine != nil, let named = facts.namesLUNs {
+      checks.append(
+        Check(
+          subject, "luns", named ? .ok : .failed,
+          named
+            ? "Azure's disks have names by their LUN"
+            : "udev there names no Azure disks by their LUN (/dev/disk/azure)",
+          advice: named
+            ? "" : "install azure-vm-utils, or the Azure Linux agent (walinuxagent); then run udevadm trigger"))
+    }
     let restarts =
       facts.isPrivileged && facts.hasSystemd ? "systemd starts it at boot" : "apply starts it after a reboot"
     let agent =

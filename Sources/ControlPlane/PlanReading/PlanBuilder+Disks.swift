@@ -39,6 +39,16 @@ extension PlanBuilder {
     return size == nil || caching == nil ? nil : disk
   }
 
+  /// Where a disk that could be read says what Azure may object to.
+  func diskPlaces(_ node: YAMLNode) -> PlanPlaces {
+    let names = Set(PlanField.allCases.map(\.rawValue))
+    var places: PlanPlaces = [:]
+    for (key, value) in node.entries where key.isScalar && names.contains(key.text) {
+      if let field = PlanField(rawValue: key.text) { places[field] = value.position }
+    }
+    return places
+  }
+
   private func checkExisting(_ object: ObjectReading) {
     let shape = DiskShape.the
     let decided = [shape.name, shape.resourceGroup, shape.encryptionSet, shape.networkAccess]
@@ -64,21 +74,15 @@ extension PlanBuilder {
   }
 }
 
-/// What Azure allows of each kind of disk (azure-specs/FACTS.md, "Disks";
-/// https://learn.microsoft.com/azure/virtual-machines/disks-types).
+/// Holds a disk against what Azure allows of its kind, as far as the document says how large it is.
 struct DiskRules {
   static let gibibyte: UInt64 = 1 << 30
-  /// From here on there is no host caching.
-  static let cachingLimitGiB = 4_096
 
   let disk: ManagedDisk
   let object: ObjectReading
   let reading: Reading
 
-  private var isProvisioned: Bool { disk.sku == .premiumV2 || disk.sku == .ultra }
-
-  private var smallestGiB: Int { disk.sku == .ultra ? 4 : 1 }
-  private var largestGiB: Int { isProvisioned ? 65_536 : 32_767 }
+  private var isProvisioned: Bool { disk.sku.hasOwnPerformance }
   private var sizeGiB: Int? {
     guard case .bytes(let bytes) = disk.size else { return nil }
     return Int((bytes + Self.gibibyte - 1) / Self.gibibyte)
@@ -99,11 +103,12 @@ struct DiskRules {
         "CMC1243", at: position, "a disk has whole GiB, and this is \(Quantities.bytes(Double(bytes)))",
         "write '\(sizeGiB) GiB'")
     }
-    if sizeGiB < smallestGiB || sizeGiB > largestGiB {
+    let possible = disk.sku.sizesGiB
+    if !possible.contains(sizeGiB) {
       reading.report(
         "CMC1244", at: position, "\(disk.sku.rawValue) disks can't have \(Quantities.sizeText(bytes))",
-        "they have \(smallestGiB) to \(Quantities.grouped(largestGiB)) GiB"
-          + (sizeGiB > largestGiB && !isProvisioned ? "; PremiumV2_LRS and UltraSSD_LRS go to 65,536" : ""))
+        "they have \(possible.lowerBound) to \(Quantities.grouped(possible.upperBound)) GiB"
+          + (sizeGiB > possible.upperBound && !isProvisioned ? "; PremiumV2_LRS and UltraSSD_LRS go to 65,536" : ""))
     }
   }
 
@@ -113,7 +118,7 @@ struct DiskRules {
     if isProvisioned {
       reading.report(
         "CMC1245", at: position, "there is no host caching on \(disk.sku.rawValue) disks", "write 'caching: none'")
-    } else if let sizeGiB, sizeGiB >= Self.cachingLimitGiB {
+    } else if let sizeGiB, sizeGiB >= ManagedDisk.SKU.cachingLimitGiB {
       reading.report(
         "CMC1245", at: position, "there is no host caching on disks of 4 TiB and more",
         "write 'caching: none', or a size of at most 4095 GiB")
@@ -122,8 +127,7 @@ struct DiskRules {
 
   private func checkZone() {
     let position = object.position(DiskShape.the.zone)
-    let isZoneRedundant = disk.sku == .premiumZoneRedundant || disk.sku == .standardSSDZoneRedundant
-    if isZoneRedundant, disk.zone != nil {
+    if disk.sku.isZoneRedundant, disk.zone != nil {
       reading.report(
         "CMC1246", at: position, "\(disk.sku.rawValue) disks are in all zones, and one is named",
         "remove 'zone', or use \(disk.sku == .premiumZoneRedundant ? "Premium_LRS" : "StandardSSD_LRS")")
@@ -154,18 +158,12 @@ struct DiskRules {
   }
 
   private func checkIOPS(_ iops: Int, at position: SourcePosition) {
-    let (least, most, why): (Int, Int, String)
-    if disk.sku == .ultra {
-      (least, most) = (100, min(400_000, sizeGiB.map { $0 * 1_000 } ?? .max))
-      why = "1,000 a GiB, at most 400,000"
-    } else {
-      (least, most) = (3_000, min(80_000, sizeGiB.map { max(3_000, $0 * 500) } ?? .max))
-      why = "500 a GiB, at least 3,000 and at most 80,000"
-    }
-    guard iops < least || iops > most else { return }
+    guard let possible = disk.sku.iopsRange(gib: sizeGiB), !possible.contains(iops) else { return }
+    let why =
+      disk.sku == .ultra ? "1,000 a GiB, at most 400,000" : "500 a GiB, at least 3,000 and at most 80,000"
     reading.report(
       "CMC1250", at: position, "\(disk.sku.rawValue) disks can't have \(Quantities.grouped(iops)) IOPS",
-      "write \(least) to \(most) for this size (\(why))")
+      "write \(possible.lowerBound) to \(possible.upperBound) for this size (\(why))")
   }
 
   private func checkThroughput(_ bytesPerSecond: UInt64, at position: SourcePosition) {
@@ -175,14 +173,13 @@ struct DiskRules {
         "CMC1251", at: position, "throughput is provisioned in whole MB/s", "write '\(megabytes + 1) MB/s'")
       return
     }
-    let least = disk.sku == .ultra ? 1 : 125
     let cap = disk.sku == .ultra ? 10_000 : 2_000
     let iops = disk.iops ?? (disk.sku == .ultra ? nil : 3_000)
-    let most = max(least, min(cap, iops.map { $0 / 4 } ?? cap))
-    guard megabytes < least || megabytes > most else { return }
+    guard let possible = disk.sku.throughputRange(iops: iops), !possible.contains(megabytes) else { return }
     let basis = iops.map { "0.25 MB/s for each of \(Quantities.grouped($0)) IOPS, at most \(cap)" } ?? "at most \(cap)"
     reading.report(
       "CMC1251", at: position, "\(disk.sku.rawValue) disks can't have \(Quantities.grouped(megabytes)) MB/s",
-      "write '\(least) MB/s' to '\(most) MB/s' (\(basis))" + (megabytes <= cap ? ", or raise 'iops'" : ""))
+      "write '\(possible.lowerBound) MB/s' to '\(possible.upperBound) MB/s' (\(basis))"
+        + (megabytes <= cap ? ", or raise 'iops'" : ""))
   }
 }

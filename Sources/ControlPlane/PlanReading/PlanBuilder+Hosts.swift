@@ -43,9 +43,10 @@ extension PlanBuilder {
           "CMC1220", at: position, "host '\(name)' has no address", "add 'address:' with its DNS name or IP address")
       }
     }
-    let host = reach.map {
+    var host = reach.map {
       Host(name: HostName(name), address: address, reach: $0, azureVirtualMachine: machine, position: position)
     }
+    if object.has(shape.azureVirtualMachine) { host?.machinePosition = object.position(shape.azureVirtualMachine) }
     return HostDraft(
       host: host, isLocal: isLocal, hasVirtualMachine: object.has(shape.azureVirtualMachine),
       hasAddress: object.has(shape.address), position: position)

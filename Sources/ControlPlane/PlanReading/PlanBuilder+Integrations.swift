@@ -25,9 +25,15 @@ extension PlanBuilder {
     let credential = object.node(shape.credential).map { readCredential($0) } ?? .some(.ambient)
     let tags = object.value(shape.tags) ?? [:]
     guard let cloud, let tenant, let subscription, let group, let location, let credential else { return nil }
-    return AzureIntegration(
+    var integration = AzureIntegration(
       name: name, cloud: cloud, tenantID: tenant, subscriptionID: subscription.lowercased(), resourceGroup: group,
       location: location, credential: credential, tags: tags, position: position)
+    integration.places = [
+      .tenant: object.position(shape.tenantID), .subscription: object.position(shape.subscriptionID),
+      .resourceGroup: object.position(shape.resourceGroup), .location: object.position(shape.location),
+    ]
+    if object.has(shape.credential) { integration.places[.credential] = object.position(shape.credential) }
+    return integration
   }
 
   private func readCloud(_ node: YAMLNode) -> AzureIntegration.Cloud? {

@@ -70,8 +70,10 @@ extension PlanBuilder {
       destination = readDestination(node, volume: name, context)
     }
     guard let device, let tracking = draft.tracking, let destination else { return draft }
-    draft.volume = Volume(
+    var volume = Volume(
       name: VolumeName(name), device: device, tracking: tracking, destination: destination, position: position)
+    if let node = object.node(shape.disk) { volume.places = diskPlaces(node) }
+    draft.volume = volume
     return draft
   }
 

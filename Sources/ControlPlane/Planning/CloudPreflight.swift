@@ -13,7 +13,7 @@ func checkNewDisks(_ facts: MigrationFacts) -> [Diagnostic] {
   if let fault = facts.cloud?.limitsFault {
     found.append(
       Diagnostic(
-        code: PlanningCode.cloudNotObserved, at: integration.position,
+        code: PlanningCode.cloudNotObserved, at: fault.field.flatMap { facts.position($0) } ?? integration.position,
         "\(facts.migration.name): it needs \(new.count == 1 ? "a new disk" : "\(new.count) new disks"), and whether integration "
           + "\(integration.name) may have them could not be asked: \(fault.message)",
         advice: fault.advice))
@@ -24,7 +24,7 @@ func checkNewDisks(_ facts: MigrationFacts) -> [Diagnostic] {
   if !limits.missingActions.isEmpty {
     found.append(
       Diagnostic(
-        code: PlanningCode.permissionMissing, at: integration.position,
+        code: PlanningCode.permissionMissing, at: facts.position(.credential),
         "\(facts.migration.name): the credential of integration \(integration.name) lacks "
           + "\(limits.missingActions.joined(separator: ", ")) on resource group \(integration.resourceGroup)",
         advice: "give it a role that has them; examples/azure/role.json is the smallest"))
@@ -32,7 +32,7 @@ func checkNewDisks(_ facts: MigrationFacts) -> [Diagnostic] {
   if !limits.unchecked.isEmpty {
     found.append(
       Diagnostic(
-        .note, code: PlanningCode.permissionMissing, at: integration.position,
+        .note, code: PlanningCode.permissionMissing, at: facts.position(.credential),
         "\(facts.migration.name): \(limits.unchecked.joined(separator: ", ")) of \(integration.location) were not checked: "
           + "the credential may not read them",
         advice: "give it the role of examples/azure/role.json to have them checked before disks are made"))
@@ -53,25 +53,24 @@ private func checkMachine(
   if machine.location.lowercased() != integration.location.lowercased() {
     return [
       Diagnostic(
-        code: PlanningCode.cannotBeAttached, at: volume.position,
+        code: PlanningCode.cannotBeAttached, at: facts.position(.location),
         "\(subject): its disk would be made in \(integration.location), virtual machine \(machine.name) is in "
           + machine.location, advice: "write location: \(machine.location) in integration \(integration.name)")
     ]
   }
-  let isZoneRedundant = wanted.sku.rawValue.hasSuffix("_ZRS")
   if let zone = wanted.zone, zone != machine.zone {
     return [
       Diagnostic(
-        code: PlanningCode.cannotBeAttached, at: volume.position,
+        code: PlanningCode.cannotBeAttached, at: facts.position(.zone, volume),
         "\(subject): a disk in zone \(zone) can't be attached to virtual machine \(machine.name), which is in "
           + (machine.zone.map { "zone \($0)" } ?? "no zone"),
         advice: machine.zone.map { "write zone: \"\($0)\"" } ?? "leave zone: out")
     ]
   }
-  if let zone = machine.zone, wanted.zone == nil, !isZoneRedundant {
+  if let zone = machine.zone, wanted.zone == nil, !wanted.sku.isZoneRedundant {
     return [
       Diagnostic(
-        code: PlanningCode.cannotBeAttached, at: volume.position,
+        code: PlanningCode.cannotBeAttached, at: facts.position(.zone, volume),
         "\(subject): a disk without a zone can't be attached to virtual machine \(machine.name), which is in zone "
           + zone, advice: "write zone: \"\(zone)\"")
     ]
@@ -88,7 +87,7 @@ private func checkKind(
   guard let kind = limits.disks[sku] else {
     return [
       Diagnostic(
-        code: PlanningCode.skuNotAvailable, at: volume.position,
+        code: PlanningCode.skuNotAvailable, at: facts.position(.sku, volume),
         "\(subject): \(sku) isn't sold in \(integration.location)",
         advice: "choose one of \(limits.disks.keys.sorted().joined(separator: ", ")), or another location")
     ]
@@ -96,7 +95,7 @@ private func checkKind(
   if let restriction = kind.restriction {
     return [
       Diagnostic(
-        code: PlanningCode.skuNotAvailable, at: volume.position,
+        code: PlanningCode.skuNotAvailable, at: facts.position(.sku, volume),
         "\(subject): subscription \(integration.subscriptionID) may not have \(sku) in \(integration.location) "
           + "(\(restriction))", advice: "choose another SKU, or ask Azure's support to allow it")
     ]
@@ -105,7 +104,7 @@ private func checkKind(
     let zones = kind.zones.isEmpty ? "none" : kind.zones.joined(separator: ", ")
     return [
       Diagnostic(
-        code: PlanningCode.skuNotAvailable, at: volume.position,
+        code: PlanningCode.skuNotAvailable, at: facts.position(.zone, volume),
         "\(subject): \(sku) isn't sold in zone \(zone) of \(integration.location); its zones there: \(zones)",
         advice: "write one of these zones, or leave zone: out")
     ]
@@ -124,7 +123,8 @@ private func checkCounts(
     guard let left = limits.disksLeft[sku], count > left else { continue }
     found.append(
       Diagnostic(
-        code: PlanningCode.quotaExceeded, at: facts.migration.volumes.first?.position,
+        code: PlanningCode.quotaExceeded,
+        at: new.first { disk($0)?.sku.rawValue == sku }.flatMap { facts.position(.sku, $0) },
         "\(facts.migration.name): \(count) more \(sku) disks are needed, the quota of subscription "
           + "\(integration.subscriptionID) in \(integration.location) has room for \(left)",
         advice: "ask Azure to raise the quota, or use another SKU"))
@@ -134,7 +134,7 @@ private func checkCounts(
   {
     found.append(
       Diagnostic(
-        code: PlanningCode.cannotBeAttached, at: facts.plan.hosts[facts.migration.destination]?.position,
+        code: PlanningCode.cannotBeAttached, at: facts.position(.machine),
         "\(facts.migration.name): virtual machine \(machine.name) (\(machine.size)) takes \(most) data disks; it has "
           + "\(machine.attachments.count), and \(new.count) would be attached",
         advice: "choose a larger machine size, or detach what isn't used"))

@@ -46,20 +46,24 @@ extension MigrationDiff {
           advice: "name one of the plan's integrations"))
       return
     }
-    for fault in facts.cloud?.faults ?? [] {
+    for fault in facts.cloudFaults {
+      let volume = fault.volume.flatMap { migration.volume($0) }
       result.diagnostics.append(
         Diagnostic(
-          code: PlanningCode.cloudNotObserved, at: integration.position,
+          code: PlanningCode.cloudNotObserved,
+          at: fault.field.flatMap { facts.position($0, volume) } ?? integration.position,
           "\(migration.name): \(fault.part) of integration \(integration.name) could not be observed: \(fault.message)",
           advice: fault.advice))
     }
-    if facts.cloud?.faults.isEmpty == true, facts.machine == nil {
+    if facts.isCloudSeen, facts.machine == nil {
       let named = facts.machineReference.map { "there is no virtual machine \($0)" }
       result.diagnostics.append(
         Diagnostic(
-          code: PlanningCode.noVirtualMachine, at: facts.plan.hosts[migration.destination]?.position,
-          "\(migration.name): " + (named ?? "host \(migration.destination) names no azureVirtualMachine"),
-          advice: "say in azureVirtualMachine which virtual machine \(migration.destination) is"))
+          code: PlanningCode.noVirtualMachine, at: facts.position(.machine),
+          "\(migration.name): " + (named ?? "host \(migration.destination) names no azureVirtualMachine")
+            + " in resource group \(integration.resourceGroup) of subscription \(integration.subscriptionID)",
+          advice: "say in azureVirtualMachine which virtual machine \(migration.destination) is; one that was deleted "
+            + "has to be made again under this name first"))
     }
   }
 
@@ -144,6 +148,7 @@ extension MigrationDiff {
   }
 
   mutating func noteTroubles() {
+    result.diagnostics += noteDetached(facts) + noteUnnamedLUNs(facts)
     var seen: [String] = []
     for (role, session) in [(Role.source, facts.sourceSession), (.destination, facts.destinationSession)] {
       guard let error = session?.lastError, !seen.contains(error.message) else { continue }

@@ -94,22 +94,30 @@ extension MigrationDiff {
   }
 
   /// What the plan says otherwise of a disk that we made, as far as Azure changes it with its data and users where they
-  /// are: performance at any time, more space before anybody has it attached or a session knows its size.
+  /// are: performance and most sizes at any time, another SKU before anybody has it attached or a session knows it.
   private mutating func changeDisk(_ volume: Volume, _ wanted: ManagedDisk, _ disk: CloudDisk) {
-    guard wanted.existingID == nil, disk.sku == wanted.sku.rawValue else { return }
+    guard wanted.existingID == nil else { return }
+    let converts = disk.sku != wanted.sku.rawValue
+    guard !converts || facts.canConvert(disk, to: wanted.sku) else { return }
     let gib = sizeGiB(of: volume, wanted)
     let gibNow = Int(clamping: disk.sizeBytes >> 30)
-    var parts: [String] = []
+    var parts = converts ? ["\(disk.sku) → \(wanted.sku.rawValue)"] : []
+    var why = "the plan says so; its data stays as it is"
     if let gib, gib > gibNow {
-      if disk.attachedTo == nil, facts.sourceSession == nil, facts.destinationSession == nil {
+      if facts.isUnused(disk) || wanted.sku.growth(fromGiB: gibNow, toGiB: gib) == .live {
         parts.append("\(gibNow) → \(gib) GiB")
+        if disk.attachedTo != nil {
+          why += "; its host sees the space after a rescan (echo 1 > /sys/class/block/NAME/device/rescan)"
+        }
       } else {
         result.diagnostics.append(
           Diagnostic(
-            .note, code: PlanningCode.diskStaysSmaller, at: volume.position,
-            "disk \(disk.name) has \(gibNow) GiB, the plan says \(gib): it grows only while it isn't attached and has no"
-              + " session; it is left as it is", advice: "write size: \(gibNow) GiB, or enlarge it once it is finalized"
-          ))
+            .note, code: PlanningCode.diskStaysSmaller, at: facts.position(.size, volume),
+            "disk \(disk.name) has \(gibNow) GiB, the plan says \(gib): Azure takes a \(disk.sku) disk past 4 TiB only "
+              + "while it is detached; it is left as it is",
+            advice:
+              "write at most \(ManagedDisk.SKU.growthBorderGiB) GiB; or enlarge it once it is finalized, with the "
+              + "machine deallocated"))
       }
     }
     if wanted.sku.hasOwnPerformance {
@@ -121,7 +129,7 @@ extension MigrationDiff {
     guard !parts.isEmpty else { return }
     add(
       .ensureDisk(VolumeKey(migration.name, volume.name)), towards: reached.phase ?? .prepared,
-      "change disk \(disk.name): \(parts.joined(separator: ", "))", why: "the plan says so; its data stays as it is",
+      "change disk \(disk.name): \(parts.joined(separator: ", "))", why: why,
       price: Price(cost: .billed, note: billingNote(wanted, max(gib ?? gibNow, gibNow))), .live)
   }
 
@@ -388,9 +396,7 @@ extension MigrationDiff {
 
   /// What is left once both sessions are gone; agents are looked at for all migrations together.
   mutating func finishRetirement() {
-    guard !migration.diskVolumes.isEmpty, facts.taggedPhase != .retired, facts.cloud?.faults.isEmpty == true else {
-      return
-    }
+    guard !migration.diskVolumes.isEmpty, facts.taggedPhase != .retired, facts.isCloudSeen else { return }
     // An agent may be left on a host that can't be seen now; the tag would say that nobody needs to look there again.
     guard facts.unseenHosts.isEmpty else { return }
     add(

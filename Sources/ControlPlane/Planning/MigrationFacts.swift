@@ -1,5 +1,6 @@
 package import AgentProtocol
 package import BlockModel
+package import Diagnostics
 package import MigrationModel
 
 /// What an observation says about one migration, gathered so that rules can be read as sentences.
@@ -42,6 +43,14 @@ package struct MigrationFacts: Sendable {
 
   package var machineReference: String? { plan.hosts[migration.destination]?.azureVirtualMachine }
   package var machine: CloudMachine? { machineReference.flatMap { cloud?.machines[$0] } }
+
+  /// What of the cloud this migration needs and nobody could see.
+  package var cloudFaults: [ObservationFault] { cloud?.faults.filter { $0.concerns(migration.name) } ?? [] }
+  package var isCloudSeen: Bool { cloud != nil && cloudFaults.isEmpty }
+
+  package func position(_ field: PlanField, _ volume: Volume? = nil) -> SourcePosition? {
+    plan.position(of: field, for: migration, volume: volume)
+  }
 
   package func isAttached(_ disk: CloudDisk) -> Bool { lun(of: disk) != nil }
 

@@ -56,7 +56,8 @@ package func diskRequest(
   return DiskRequest(
     name: disk.name ?? diskName(plan: plan.metadata.id, migration: migration.name, volume: volume.name),
     resourceGroup: disk.resourceGroup ?? integration.resourceGroup, location: integration.location,
-    sku: disk.sku.rawValue, sizeGiB: max(1, gibibytes(holding: wanted)), zone: disk.zone, iops: disk.iops,
+    sku: disk.sku.rawValue, sizeGiB: max(disk.sku.sizesGiB.lowerBound, gibibytes(holding: wanted)), zone: disk.zone,
+    iops: disk.iops,
     megabytesPerSecond: disk.throughputBytesPerSecond.map { Int(clamping: $0 / 1_000_000) },
     encryptionSet: disk.encryptionSet, networkAccess: disk.networkAccess,
     tags: diskTags(for: volume, in: migration, of: plan, state: .prepared))

@@ -1,5 +1,6 @@
 package import AgentProtocol
 package import BlockModel
+package import MigrationModel
 
 /// What is installed on a host now.
 package struct HostState: Sendable, Equatable, Codable {
@@ -8,6 +9,8 @@ package struct HostState: Sendable, Equatable, Codable {
   package var agentRunning: Bool
   /// Of the agent's sessions directory: tombstones read without an agent.
   package var tombstones: [Tombstone]
+  /// Whether its udev gives Azure's disks names by their LUN; nil where it needn't, or nobody looked.
+  package var namesLUNs: Bool?
   package init(agentDigest: String?, agentRunning: Bool, tombstones: [Tombstone]) {
     self.agentDigest = agentDigest
     self.agentRunning = agentRunning
@@ -22,12 +25,26 @@ package struct ObservationFault: Codable, Sendable, Equatable {
   package var code: String
   package var message: String
   package var advice: String
-  package init(part: String, code: String, message: String, advice: String) {
+  /// Whom it concerns; nil: every migration that uses this host or integration.
+  package var migrations: [MigrationName]?
+  /// The volume of one migration whose disk it is about.
+  package var volume: VolumeName?
+  /// Which value of the document the service objected to.
+  package var field: PlanField?
+  package init(
+    part: String, code: String, message: String, advice: String, migrations: [MigrationName]? = nil,
+    volume: VolumeName? = nil, field: PlanField? = nil
+  ) {
     self.part = part
     self.code = code
     self.message = message
     self.advice = advice
+    self.migrations = migrations
+    self.volume = volume
+    self.field = field
   }
+
+  package func concerns(_ migration: MigrationName) -> Bool { migrations?.contains(migration) ?? true }
 }
 
 /// One integration: the machines that the plan names, by the reference it uses, and the disks of this plan.

@@ -46,13 +46,16 @@ package enum PlanningCode {
   package static let quotaExceeded = "CMC2071"
   package static let cannotBeAttached = "CMC2072"
   package static let permissionMissing = "CMC2073"
+  package static let diskImpossible = "CMC2074"
+  package static let diskDetached = "CMC2075"
+  package static let lunsNotNamed = "CMC2076"
 }
 
 /// What can be told of devices and disks before anything is made or moved. Pure; every fault found.
 package func preflight(_ facts: MigrationFacts, overwrite: Set<VolumeKey>) -> [Diagnostic] {
   facts.migration.volumes.flatMap { volume in
     checkSource(volume, facts) + checkDisk(volume, facts) + checkUltra(volume, facts)
-      + checkDestination(volume, facts, overwrite: overwrite)
+      + checkAutoSize(volume, facts) + checkDestination(volume, facts, overwrite: overwrite)
   } + checkNewDisks(facts)
 }
 
@@ -96,10 +99,11 @@ private func checkDisk(_ volume: Volume, _ facts: MigrationFacts) -> [Diagnostic
   let shrinking = checkWantedSize(wanted, of: volume, facts)
   guard let disk = facts.disks[volume.name] else {
     guard shrinking.isEmpty else { return shrinking }
-    guard let id = wanted.existingID, facts.cloud?.faults.isEmpty == true else { return [] }
+    guard let id = wanted.existingID, facts.isCloudSeen else { return [] }
     return [
       Diagnostic(
-        code: PlanningCode.destinationMissing, at: volume.position, "\(subject): there is no disk \(id)",
+        code: PlanningCode.destinationMissing, at: facts.position(.diskID, volume),
+        "\(subject): there is no disk \(id)",
         advice: "correct the id, or leave it out to have a disk made")
     ]
   }
@@ -113,28 +117,23 @@ private func checkDisk(_ volume: Volume, _ facts: MigrationFacts) -> [Diagnostic
     let whose = owner.map { "plan \($0)" } ?? "somebody else (it carries no cmcplan tags)"
     found.append(
       Diagnostic(
-        code: PlanningCode.foreignDisk, at: volume.position, "\(subject): disk \(disk.name) belongs to \(whose)",
+        code: PlanningCode.foreignDisk, at: facts.position(wanted.existingID == nil ? .diskName : .diskID, volume),
+        "\(subject): disk \(disk.name) belongs to \(whose)",
         advice: "give the volume's disk another name; a disk that isn't ours is never touched"))
     return found
   }
   if let bytes = facts.sourceBytes(of: volume), disk.sizeBytes < bytes {
     found.append(
       Diagnostic(
-        code: PlanningCode.destinationTooSmall, at: volume.position,
+        code: PlanningCode.destinationTooSmall, at: facts.position(.size, volume),
         "\(subject): disk \(disk.name) has \(disk.sizeBytes) bytes, its source \(bytes)",
         advice: "enlarge the disk to at least \(gibibytes(holding: bytes)) GiB"))
   }
-  if wanted.existingID == nil, disk.sku != wanted.sku.rawValue {
-    found.append(
-      Diagnostic(
-        code: PlanningCode.diskDiffers, at: volume.position,
-        "\(subject): disk \(disk.name) is \(disk.sku), the plan says \(wanted.sku.rawValue)",
-        advice: "write sku: \(disk.sku); another SKU needs a new disk and a full synchronization"))
-  }
+  found += checkConversion(wanted, disk, of: volume, facts)
   if let zone = wanted.zone, disk.zone != zone {
     found.append(
       Diagnostic(
-        code: PlanningCode.diskDiffers, at: volume.position,
+        code: PlanningCode.diskDiffers, at: facts.position(.zone, volume),
         "\(subject): disk \(disk.name) is in \(disk.zone.map { "zone \($0)" } ?? "no zone"), the plan says zone \(zone)",
         advice: "a disk can't change its zone; correct the plan"))
   }
@@ -143,7 +142,7 @@ private func checkDisk(_ volume: Volume, _ facts: MigrationFacts) -> [Diagnostic
   {
     found.append(
       Diagnostic(
-        code: PlanningCode.foreignDisk, at: volume.position,
+        code: PlanningCode.foreignDisk, at: facts.position(.machine),
         "\(subject): disk \(disk.name) is attached to \(holder), not to \(machine.name)",
         advice: "detach it there, or correct the destination's azureVirtualMachine"))
   }
@@ -156,7 +155,7 @@ private func checkUltra(_ volume: Volume, _ facts: MigrationFacts) -> [Diagnosti
   else { return [] }
   return [
     Diagnostic(
-      code: PlanningCode.machineWithoutUltra, at: volume.position,
+      code: PlanningCode.machineWithoutUltra, at: facts.position(.sku, volume),
       "\(facts.migration.name)/\(volume.name): virtual machine \(machine.name) can't have UltraSSD_LRS disks",
       advice: "enable it while the machine is deallocated (az vm update --ultra-ssd-enabled true), or use PremiumV2_LRS"
     )
@@ -170,7 +169,7 @@ private func checkWantedSize(_ wanted: ManagedDisk, of volume: Volume, _ facts: 
   if let bytes = facts.sourceBytes(of: volume), size < bytes {
     return [
       Diagnostic(
-        code: PlanningCode.destinationTooSmall, at: volume.position,
+        code: PlanningCode.destinationTooSmall, at: facts.position(.size, volume),
         "\(subject): the plan says a disk of \(size) bytes, its source has \(bytes)",
         advice: "write size: auto, or at least \(gibibytes(holding: bytes)) GiB")
     ]
@@ -178,7 +177,7 @@ private func checkWantedSize(_ wanted: ManagedDisk, of volume: Volume, _ facts: 
   guard let disk = facts.disks[volume.name], size < disk.sizeBytes else { return [] }
   return [
     Diagnostic(
-      code: PlanningCode.diskDiffers, at: volume.position,
+      code: PlanningCode.diskDiffers, at: facts.position(.size, volume),
       "\(subject): disk \(disk.name) has \(disk.sizeBytes) bytes, the plan says \(size)",
       advice: "a disk can't shrink; write size: auto, or at least \(gibibytes(holding: disk.sizeBytes)) GiB")
   ]

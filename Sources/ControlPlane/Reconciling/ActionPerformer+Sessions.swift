@@ -22,7 +22,7 @@ extension ActionPerformer {
     let isUnseen = errors.allSatisfy { $0.code == PlanningCode.cloudNotObserved }
     throw GatewayError(
       code: first.code, message: errors.map(\.message).joined(separator: "; "), advice: first.advice,
-      disposition: isUnseen ? .retry(afterSeconds: 2) : .needsOperator)
+      disposition: isUnseen ? .retry(afterSeconds: 2) : .needsOperator, position: first.position)
   }
 
   func checkDevices(_ migration: Migration) async throws(GatewayError) {
@@ -37,7 +37,7 @@ extension ActionPerformer {
         for: migration, in: plan, inputs: inputs, overwrite: options.overwrite, at: services.time.wallNow(),
         digest: services.digest)
     else {
-      let faults = (facts.source?.faults ?? []) + (facts.destination?.faults ?? []) + (facts.cloud?.faults ?? [])
+      let faults = (facts.source?.faults ?? []) + (facts.destination?.faults ?? []) + facts.cloudFaults
       throw GatewayError(
         code: ApplyCode.preflightFailed,
         message: "not everything about \(migration.name) could be seen"
@@ -235,7 +235,7 @@ extension ActionPerformer {
   private func lun(of name: VolumeName, _ migration: Migration) async throws(GatewayError) -> Int? {
     guard let volume = migration.volume(name), case .disk = volume.destination else { return nil }
     let facts = await facts(migration)
-    if let fault = facts.cloud?.faults.first {
+    if let fault = facts.cloudFaults.first {
       throw GatewayError(
         code: fault.code, message: fault.message, advice: fault.advice, disposition: .retry(afterSeconds: 2))
     }

@@ -29,6 +29,32 @@ struct ActionPerformer: Sendable {
   let waveLooks = WaveLooks()
 
   func perform(_ action: Action) async throws(GatewayError) {
+    do throws(GatewayError) {
+      try await attempt(action)
+    } catch {
+      var error = error
+      if error.position == nil { error.position = position(of: error.field, in: action) }
+      throw error
+    }
+  }
+
+  /// The line of the document that an error is about.
+  private func position(of field: PlanField?, in action: Action) -> SourcePosition? {
+    guard let field else { return nil }
+    var keys: [VolumeKey] = []
+    switch action {
+    case .ensureDisk(let key): keys = [key]
+    case .attachDisks(_, _, let volumes): keys = volumes
+    default: break
+    }
+    guard let name = action.migration ?? keys.first?.migration, let migration = plan.migrations[name] else {
+      return nil
+    }
+    // Of several disks at once nobody can tell which one it was.
+    return plan.position(of: field, for: migration, volume: keys.count == 1 ? migration.volume(keys[0].volume) : nil)
+  }
+
+  private func attempt(_ action: Action) async throws(GatewayError) {
     switch action {
     case .deployAgent(let host): try await deploy(host)
     case .removeAgent(let host): try await remove(host)

@@ -1,5 +1,6 @@
 package import AgentProtocol
 package import BlockModel
+package import Diagnostics
 package import MigrationModel
 package import Planning
 
@@ -17,11 +18,20 @@ package struct GatewayError: Error, Sendable, Equatable, CustomStringConvertible
   package var message: String
   package var advice: String
   package var disposition: Disposition
-  package init(code: String, message: String, advice: String, disposition: Disposition) {
+  /// The value of the document that is to blame, where one is.
+  package var field: PlanField?
+  /// Where the document says it; the reconciler knows, gateways don't.
+  package var position: SourcePosition?
+  package init(
+    code: String, message: String, advice: String, disposition: Disposition, field: PlanField? = nil,
+    position: SourcePosition? = nil
+  ) {
     self.code = code
     self.message = message
     self.advice = advice
     self.disposition = disposition
+    self.field = field
+    self.position = position
   }
   package var description: String { advice.isEmpty ? message : "\(message); \(advice)" }
 }
@@ -38,7 +48,8 @@ package protocol CloudGateway: Sendable {
   /// cloud has no such limits.
   func limits() async throws(GatewayError) -> CloudLimits?
   /// Creates the disk or adopts the one of this name that carries the same cmcplan tags; refuses anybody else's. One that
-  /// is there gets the performance asked for, where its SKU has one of its own, and grows while it isn't attached.
+  /// is there gets the SKU, the size and the performance asked for, as far as Azure changes them with its data and its
+  /// users where they are.
   func ensureDisk(_ request: DiskRequest) async throws(GatewayError) -> CloudDisk
   func setTags(_ tags: [String: String], ofDisk resourceID: String) async throws(GatewayError) -> CloudDisk
   /// Attaches all that aren't attached yet in one call, at free LUNs, and waits. Answers the LUN of each.

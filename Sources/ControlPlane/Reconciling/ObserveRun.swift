@@ -89,12 +89,16 @@ package struct ObserveRun: Sendable {
     } catch {
       cloud.faults.append(fault("disks", error))
     }
-    let references = Set(migrations.compactMap { plan.hosts[$0.destination]?.azureVirtualMachine }).sorted()
-    for reference in references {
+    var users: [String: [MigrationName]] = [:]
+    for migration in migrations {
+      guard let reference = plan.hosts[migration.destination]?.azureVirtualMachine else { continue }
+      users[reference, default: []].append(migration.name)
+    }
+    for (reference, users) in users.sorted(by: { $0.key < $1.key }) {
       do throws(GatewayError) {
         cloud.machines[reference] = try await gateway.machine(reference)
       } catch {
-        cloud.faults.append(fault("virtual machine \(reference)", error))
+        cloud.faults.append(fault("virtual machine \(reference)", error, of: users))
       }
     }
     // Only what the tags didn't find: named disks, and names that somebody else may have taken.
@@ -110,7 +114,8 @@ package struct ObserveRun: Sendable {
         do throws(GatewayError) {
           cloud.namedDisks[id] = try await gateway.disk(id)
         } catch {
-          cloud.faults.append(fault("disk of \(migration.name)/\(volume.name)", error))
+          cloud.faults.append(
+            fault("disk of \(migration.name)/\(volume.name)", error, of: [migration.name], volume.name))
         }
         if cloud.namedDisks[id] == nil { makesDisks = true }
       }
@@ -125,8 +130,13 @@ package struct ObserveRun: Sendable {
     return cloud
   }
 
-  private func fault(_ part: String, _ error: GatewayError) -> ObservationFault {
-    ObservationFault(part: part, code: error.code, message: error.message, advice: error.advice)
+  /// `migrations`: those whom alone it concerns.
+  private func fault(
+    _ part: String, _ error: GatewayError, of migrations: [MigrationName]? = nil, _ volume: VolumeName? = nil
+  ) -> ObservationFault {
+    ObservationFault(
+      part: part, code: error.code, message: error.message, advice: error.advice, migrations: migrations,
+      volume: volume, field: error.field)
   }
 
   // MARK: Hosts

@@ -72,6 +72,8 @@ private func renderDiagnostic(_ diagnostic: Diagnostic, _ style: TextStyle) -> S
   var text = style.folded(
     "  " + style.paint(word, diagnostic.severity == .error ? .bad : .change) + ": ", leadWidth: word.count + 4,
     safe(diagnostic.message), indent: 6)
+  // On a line of its own, never folded: terminals and editors follow it.
+  if let position = diagnostic.position { text += "      at \(safe(position.description))\n" }
   if !diagnostic.advice.isEmpty { text += style.folded("      = ", leadWidth: 8, safe(diagnostic.advice), indent: 8) }
   return text
 }

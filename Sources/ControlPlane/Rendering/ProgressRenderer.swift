@@ -1,5 +1,6 @@
 import AgentProtocol
 package import BlockModel
+import Diagnostics
 import MigrationModel
 import Planning
 package import Reconciling
@@ -227,6 +228,8 @@ struct ProgressDocument: Encodable {
   var code: String?
   var message: String?
   var advice: String?
+  /// "plan.yaml:12:9": the line of the plan that is to blame, where one is.
+  var position: String?
   var migration: String?
   var source: SessionObservation?
   var destination: SessionObservation?
@@ -282,6 +285,7 @@ struct ProgressDocument: Encodable {
     code = error.code
     message = error.message
     advice = error.advice
+    position = error.position?.description
   }
 }
 
@@ -300,6 +304,7 @@ struct SummaryDocument: Encodable {
     var code: String
     var message: String
     var advice: String
+    var position: String?
   }
   var exitCode: Int32
   var interrupted: Bool
@@ -321,7 +326,7 @@ struct SummaryDocument: Encodable {
     failures = summary.failures.map {
       Failure(
         step: $0.step, subject: $0.subject, migrations: $0.migrations.map(\.text), code: $0.error.code,
-        message: $0.error.message, advice: $0.error.advice)
+        message: $0.error.message, advice: $0.error.advice, position: $0.error.position?.description)
     }
   }
 }

@@ -22,6 +22,7 @@ package func renderSummary(_ summary: ApplySummary, style: TextStyle) -> String 
     text += style.folded(
       style.paint("failed", .bad) + ": ", leadWidth: 8,
       safe("\(lead) (\(failure.error.code)): \(failure.error.message)"), indent: 4)
+    if let position = failure.error.position { text += "    at \(safe(position.description))\n" }
     if !failure.error.advice.isEmpty {
       text += style.folded("    = ", leadWidth: 6, safe(failure.error.advice), indent: 6)
     }
@@ -29,6 +30,7 @@ package func renderSummary(_ summary: ApplySummary, style: TextStyle) -> String 
   for diagnostic in summary.remaining.allDiagnostics where diagnostic.severity == .error {
     text += style.folded(
       style.paint("error", .bad) + " ", leadWidth: 6, safe("\(diagnostic.code): \(diagnostic.message)"), indent: 4)
+    if let position = diagnostic.position { text += "    at \(safe(position.description))\n" }
     if !diagnostic.advice.isEmpty { text += style.folded("    = ", leadWidth: 6, safe(diagnostic.advice), indent: 6) }
   }
   let ink: Ink = summary.result == .failed ? .bad : summary.result == .reached ? .good : .change

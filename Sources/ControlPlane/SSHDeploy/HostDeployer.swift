@@ -58,8 +58,11 @@ package final class HostDeployer: HostGateway {
 
   package func state(of host: Host) async throws(GatewayError) -> HostState {
     let found = try await probe(transport(to: host), host)
-    return HostState(
+    var state = HostState(
       agentDigest: found.agentDigest, agentRunning: found.isServed, tombstones: found.tombstones)
+    // A local host's disks get their names from whoever attaches them.
+    if case .ssh = host.reach { state.namesLUNs = found.namesLUNs }
+    return state
   }
 
   package func remove(from host: Host, givingUpSessions: Bool) async throws(GatewayError) {

@@ -16,6 +16,8 @@ package struct HostFacts: Sendable, Equatable {
   package var freeBytes: UInt64?
   package var hasSystemd: Bool
   package var enforcesSELinux: Bool
+  /// Whether its udev gives Azure's disks names by their LUN; nil where it needn't.
+  package var namesLUNs: Bool?
   /// What a tap could be made with beside its socket: "fuse-loop", "kernel-nbd", "device-mapper".
   package var taps: [String]
   package var agentDigest: String?
@@ -48,6 +50,7 @@ extension HostDeployer {
     facts.freeBytes = found.freeBytes
     facts.hasSystemd = found.hasSystemd
     facts.enforcesSELinux = found.enforcesSELinux
+    if case .ssh = host.reach { facts.namesLUNs = found.namesLUNs }
     facts.taps = found.taps
     facts.agentDigest = found.agentDigest
     facts.agentRuns = found.isServed

@@ -24,6 +24,8 @@ struct HostProbe: Sendable {
   var hasSystemd = false
   var enforcesSELinux = false
   var hasGzip = false
+  /// Something there gives Azure's disks names by their LUN.
+  var namesLUNs = false
   /// What a tap could be made with, beside its socket.
   var taps: [String] = []
   /// Free where the agent is or would be.
@@ -83,6 +85,7 @@ struct HostProbe: Sendable {
     case "systemd": hasSystemd = true
     case "selinux": enforcesSELinux = true
     case "gzip": hasGzip = true
+    case "luns": namesLUNs = true
     case "tap": taps.append(rest)
     case "space": freeBytes = UInt64(rest).map { $0.multipliedReportingOverflow(by: 1024).partialValue }
     default: break

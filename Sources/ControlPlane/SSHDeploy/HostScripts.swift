@@ -16,6 +16,8 @@ enum HostScripts {
     [ -c /dev/fuse ] && [ -c /dev/loop-control ] && echo "tap fuse-loop"
     [ -e /sys/module/nbd ] && echo "tap kernel-nbd"
     [ -c /dev/mapper/control ] && echo "tap device-mapper"
+    if [ -d /dev/disk/azure ] || grep -qs disk/azure /etc/udev/rules.d/* /run/udev/rules.d/* /usr/lib/udev/rules.d/* \
+      /lib/udev/rules.d/*; then echo luns; fi
     [ -r /etc/os-release ] && echo "distribution $(. /etc/os-release && echo "$PRETTY_NAME")"
     near=$root
     while [ ! -d "$near" ]; do near=${near%/*}; [ -n "$near" ] || near=/; done

@@ -149,4 +149,7 @@ enum DeviceEffect: Sendable, Equatable {
   /// Into and out of a running QEMU machine, by its monitor.
   case plug(socket: String, lun: Int, file: String)
   case unplug(socket: String, lun: Int)
+  /// The file behind what is attached there grew.
+  case growLink(root: String, lun: Int)
+  case growPlugged(socket: String, lun: Int, sizeBytes: UInt64)
 }

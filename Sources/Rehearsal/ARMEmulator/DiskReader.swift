@@ -187,11 +187,7 @@ struct DiskReader {
         "Disk size reduction is not supported. Current size is \(old.sizeGiB) GB, requested size is "
           + "\(disk.sizeGiB) GB.", target: "disk.diskSizeGB")
     }
-    if old != nil, old?.sku != disk.sku, old?.machine != nil {
-      throw Refusal(
-        409, "OperationNotAllowed", "Cannot change the account type of disk \(name) while it is attached.",
-        target: "sku.name")
-    }
+    if let old { try checkChange(old, to: disk) }
     guard kind.performanceSettable else {
       let sent = properties["diskIOPSReadWrite"] != nil || properties["diskMBpsReadWrite"] != nil
       // A PUT of what a GET answered carries the tier's own numbers: they change nothing.
@@ -205,6 +201,35 @@ struct DiskReader {
       return
     }
     try checkPerformance(disk)
+  }
+
+  /// What becomes of a disk that is there (learn.microsoft.com/azure/virtual-machines: linux/expand-disks,
+  /// disks-convert-types). The words of these refusals aren't recorded.
+  private func checkChange(_ old: StoredDisk, to disk: StoredDisk) throws(Refusal) {
+    if disk.sizeGiB > old.sizeGiB, old.machine != nil, DiskKinds.all[old.sku]?.performanceSettable == false,
+      old.sizeGiB <= 4096, disk.sizeGiB > 4096
+    {
+      var refusal = Refusal(
+        409, "OperationNotAllowed",
+        "Cannot resize disk \(name) past 4096 GB while it is attached to running VM.", target: "disk.diskSizeGB")
+      refusal.innerCode = "ChangeDiskSizeWhileAttachedNotAllowed"
+      throw refusal
+    }
+    guard old.sku != disk.sku else { return }
+    if old.machine != nil {
+      throw Refusal(
+        409, "OperationNotAllowed", "Cannot change the account type of disk \(name) while it is attached.",
+        target: "sku.name")
+    }
+    let neverLeft = ["UltraSSD_LRS", "PremiumV2_LRS"].contains(old.sku)
+    let isAcrossZones =
+      disk.sku == "PremiumV2_LRS" ? old.sku.hasSuffix("_ZRS") : disk.sku.hasSuffix("_ZRS") && old.zones != nil
+    guard !neverLeft, disk.sku != "UltraSSD_LRS", !isAcrossZones else {
+      throw Refusal(
+        409, "OperationNotAllowed",
+        "Changing the account type of disk \(name) from \(old.sku) to \(disk.sku) is not allowed.",
+        target: "sku.name")
+    }
   }
 
   private func checkEncryptionSet(_ id: String) throws(Refusal) {

@@ -162,12 +162,6 @@ extension EmulatedCloud {
     let old = state.disks[key]
     if let old, old.provisioning == .updating { throw busy(name) }
     var disk = try DiskReader(configuration, old: old, body: body, name: name).read()
-    if let old, old.machine != nil, disk.sizeGiB != old.sizeGiB, old.sku.hasPrefix("Standard_") {
-      var refusal = Refusal(
-        409, "OperationNotAllowed", "Cannot resize disk \(name) while it is attached to running VM.")
-      refusal.target = "disk.diskSizeGB"
-      throw refusal
-    }
     if old == nil {
       try checkQuota(disk)
       disk.uniqueID = makeUUID()

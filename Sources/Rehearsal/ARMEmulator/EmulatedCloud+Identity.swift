@@ -126,7 +126,7 @@ extension EmulatedCloud {
         + "into the correct cloud.")
   }
 
-  private func refuseToken(_ status: Int, _ error: String, _ description: String) -> EmulatorResponse {
+  func refuseToken(_ status: Int, _ error: String, _ description: String) -> EmulatorResponse {
     let number = description.drop { !$0.isNumber }.prefix { $0.isNumber }
     return EmulatorResponse(
       status,

@@ -110,7 +110,7 @@ extension EmulatedCloud {
   private func effects(of operation: StoredOperation) -> [DeviceEffect] {
     switch operation.work {
     case .makeDisk(let key):
-      return operation.fated == nil ? state.disks[key].map(contentEffects) ?? [] : []
+      return operation.fated == nil ? state.disks[key].map { contentEffects($0) + growing($0, key) } ?? [] : []
     case .deleteDisk(let key):
       guard operation.fated == nil else { return [] }
       return state.disks[key].map { [.removeContent(file: $0.contentFile)] } ?? []
@@ -143,6 +143,19 @@ extension EmulatedCloud {
       effects.append(.copyContent(from: copied.contentFile, to: disk.contentFile))
     }
     return effects + [.makeContent(file: disk.contentFile, sizeBytes: UInt64(disk.sizeGiB) << 30)]
+  }
+
+  /// The machine that has the disk sees its new size.
+  private func growing(_ disk: StoredDisk, _ key: String) -> [DeviceEffect] {
+    guard let machine = disk.machine.flatMap({ state.machines[$0] }),
+      let lun = machine.dataDisks.first(where: { $0.disk == key })?.lun
+    else { return [] }
+    var effects: [DeviceEffect] = []
+    if let root = machine.root { effects.append(.growLink(root: root, lun: lun)) }
+    if let socket = machine.monitorSocket {
+      effects.append(.growPlugged(socket: socket, lun: lun, sizeBytes: UInt64(disk.sizeGiB) << 30))
+    }
+    return effects
   }
 
   private func arriving(_ machine: StoredMachine, _ lun: Int, _ disk: StoredDisk) -> [DeviceEffect] {

@@ -54,7 +54,9 @@ struct EmulatedCloud: Sendable {
     var drops = false
     switch early {
     case .answer(let status, let code, let message, let retryAfter)?:
-      response = Refusal(status, code, message).response
+      response =
+        request.folded.contains("oauth2")
+        ? refuseToken(status, code, message) : Refusal(status, code, message).response
       if let retryAfter { response.headers += Self.retryAfter(retryAfter) }
     case .dropBefore?:
       response = EmulatorResponse(500)

@@ -72,6 +72,8 @@ struct Refusal: Error, Sendable {
   var details: [(code: String, target: String, message: String)] = []
   /// Compute's 429 has no "error" around it (FACTS: errors).
   var isBare = false
+  /// Code of the error inside, which some refusals alone tell apart.
+  var innerCode: String?
 
   init(_ status: Int, _ code: String, _ message: String, target: String? = nil) {
     self.status = status
@@ -94,6 +96,9 @@ struct Refusal: Error, Sendable {
     if !details.isEmpty {
       object["details"] = .array(
         details.map { ["code": .string($0.code), "target": .string($0.target), "message": .string($0.message)] })
+    }
+    if let innerCode {
+      object["innererror"] = ["exceptiontype": .string(innerCode), "errordetail": .string(message)]
     }
     return .object(object)
   }

@@ -18,6 +18,9 @@ struct HostDevices: Sendable {
     case .unlink(let root, let lun): try unlink(linkPath(root, lun))
     case .plug(let socket, let lun, let file): try MachineMonitor.plug(socket, lun: lun, file: path(file))
     case .unplug(let socket, let lun): try MachineMonitor.unplug(socket, lun: lun)
+    case .growLink(let root, let lun): try loopDevice(behind: linkPath(root, lun))?.refreshSize()
+    case .growPlugged(let socket, let lun, let size):
+      try MachineMonitor.resize(socket, lun: lun, sizeBytes: size)
     }
   }
 

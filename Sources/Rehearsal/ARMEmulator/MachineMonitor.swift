@@ -25,17 +25,26 @@ enum MachineMonitor {
         "file": ["driver": "file", "filename": .string(file), "discard": "unmap"],
       ])
     do throws(SystemError) {
-      try session.command(
-        "device_add",
-        [
-          "driver": "virtio-blk-pci", "drive": .string("cmclun\(lun)"), "id": .string("cmcdisk\(lun)"),
-          "serial": .string("lun\(lun)"),
-        ])
+      try session.insert([
+        ("driver", "virtio-blk-pci"), ("drive", .string("cmclun\(lun)")), ("id", .string("cmcdisk\(lun)")),
+        ("serial", .string("lun\(lun)")),
+      ])
     } catch {
       // The file must not stay open for a device that isn't there.
       _ = try? session.ask("blockdev-del", ["node-name": .string("cmclun\(lun)")])
       throw error
     }
+  }
+
+  /// Tells the guest that a disk of its has grown; nothing happens where it isn't plugged in.
+  static func resize(_ socket: String, lun: Int, sizeBytes: UInt64) throws(SystemError) {
+    var session = try Session(socket)
+    let existing = try session.ask("query-named-block-nodes", [:])
+    guard existing["return"]?.items?.contains(where: { $0["node-name"]?.text == "cmclun\(lun)" }) == true else {
+      return
+    }
+    try session.command(
+      "block_resize", ["node-name": .string("cmclun\(lun)"), "size": .number(Double(sizeBytes))])
   }
 
   static func unplug(_ socket: String, lun: Int) throws(SystemError) {
@@ -68,6 +77,24 @@ enum MachineMonitor {
     mutating func command(_ name: String, _ arguments: JSONValue) throws(SystemError) {
       let answer = try ask(name, arguments)
       if let error = answer["error"] { throw failure("\(name): \(error["desc"]?.text ?? "refused")") }
+    }
+
+    /// Adds a device where the machine puts it by itself, or else at its first free port: the root bus of PCI Express
+    /// (`-machine q35`) takes nothing while the machine runs, its `pcie-root-port`s do.
+    mutating func insert(_ device: [(String, JSONValue)]) throws(SystemError) {
+      var answer = try ask("device_add", .object(JSONObject(device)))
+      guard answer["error"] != nil else { return }
+      let buses = try ask("query-pci", [:])["return"]?.items ?? []
+      let ports = buses.flatMap { $0["devices"]?.items ?? [] }.filter { $0["pci_bridge"] != nil }
+        .compactMap { $0["qdev_id"]?.text }.filter { !$0.isEmpty }
+      // A port has one place. Without its address some versions take a second device, and unplug both together.
+      for port in ports {
+        answer = try ask("device_add", .object(JSONObject(device + [("bus", .string(port)), ("addr", "0x0")])))
+        if answer["error"] == nil { return }
+      }
+      throw failure(
+        "device_add: \(answer["error"]?["desc"]?.text ?? "refused")"
+          + (ports.isEmpty ? "; a machine of type q35 needs -device pcie-root-port,id=… for each disk" : ""))
     }
 
     /// The answer, `return` or `error`. Events that come first are noted.
