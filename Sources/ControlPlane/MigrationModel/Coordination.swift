@@ -65,7 +65,7 @@ package struct Move: Sendable, Equatable {
   }
   /// Not part of the plan any more.
   package var from: Name
-  /// Part of the plan.
+  /// Part of the plan, or `from` of another rename.
   package var to: Name
   package var position: SourcePosition?
   package init(from: Name, to: Name, position: SourcePosition? = nil) {

@@ -25,9 +25,11 @@ struct CoordinationFields: Sendable {
       .node(.map(keyPattern: ValueType<String>.namePattern, .list(ValueType<String>.name.schema, minimum: 2))),
       instead: "remove it; volumes that must swing together belong to one migration",
       examples: ["{erp: [erp-db, erp-app]}"], "Migrations that swing together, or none of them.")
-    moved = table.addLater(
-      "moved", .list(of: MoveShape.the.shape), instead: "remove it; keep the old names meanwhile",
-      examples: ["[{from: old/data, to: erp-db/data}]"], "Renames: tags and catalogues change, no data moves.")
+    moved = table.add(
+      "moved", .list(of: MoveShape.the.shape),
+      examples: ["[{from: old-db, to: erp-db}, {from: erp-db/data, to: erp-db/tables}]"],
+      "Renames of migrations and volumes: tags and catalogues change, no data moves. An entry whose rename is done is "
+        + "harmless; keep it until everybody's apply has seen it.")
     notifications = table.add(
       "notifications", .named(NotificationShape.the.shape),
       examples: ["{oncall: {webhook: {env: ONCALL_WEBHOOK}, events: [approvalNeeded, held, failed]}}"],
@@ -81,8 +83,13 @@ struct MoveShape: Sendable {
 
   private init() {
     var table = FieldTable("move", "A rename.")
-    from = table.add("from", .moved, required: true, examples: ["old/data"], "The name that it had.")
-    to = table.add("to", .moved, required: true, examples: ["erp-db/data"], "Its name in this plan.")
+    from = table.add(
+      "from", .moved, required: true, examples: ["old-db", "erp-db/data"],
+      "The name that it had, of a migration or MIGRATION/VOLUME. A volume that names another migration takes all of "
+        + "that migration along.")
+    to = table.add(
+      "to", .moved, required: true, examples: ["erp-db", "erp-db/tables"],
+      "Its name in this plan, or 'from' of another entry.")
     shape = Shape(table)
   }
 }
