@@ -253,7 +253,27 @@ extension PlanBuilder {
   private func readArchive(_ node: YAMLNode) -> Archive? {
     let shape = ArchiveShape.the
     guard let object = ObjectReading(node, shape.shape, reading) else { return nil }
-    return object.value(shape.directory).map { Archive(directory: $0, position: node.position) }
+    if let directory = object.value(shape.directory) { return Archive(.directory(directory), position: node.position) }
+    let url = object.value(shape.blob)
+    guard object.has(shape.blob) else { return nil }
+    let access: Archive.BlobAccess?
+    if let sas = object.node(shape.sas) {
+      access = SecretReader.read(sas, reading).map { .signature($0) }
+    } else if object.has(shape.integration) {
+      access = resolveIntegration(object, shape.integration).map { .integration($0) }
+    } else if integrationNames.count == 1, let only = integrationNames.first {
+      access = .integration(only)
+    } else {
+      reading.report(
+        "CMC1211", at: object.position(shape.blob), "nothing says who signs in to the archive's container",
+        integrationNames.isEmpty
+          ? "add sas: {env: NAME}, or describe an integration"
+          : "add 'integration:' with \(integrationNames.sorted().map { "'\($0)'" }.joined(separator: " or ")), or sas: {env: NAME}"
+      )
+      return nil
+    }
+    guard let url, let access else { return nil }
+    return Archive(.blob(url, access: access), position: node.position)
   }
 }
 

@@ -236,7 +236,7 @@ package enum RuleCatalogue {
       "CMC1274", "somebody waits for a wave's bake time and health check",
       "They keep the next wave back. After the last one they would be words that nothing comes of."),
     rule(
-      "CMC1290", "a cloud that isn't Microsoft's is allowed by guardrails",
+      "CMC1290", "a cloud or an archive's place that isn't Microsoft's is allowed by guardrails",
       "Whoever owns the endpoint gets the credential. A plan can't allow itself that, not even on this machine.",
       "allow: {endpoints: [\"https://localhost:8443\"]}"),
     rule(

@@ -119,18 +119,29 @@ struct ArchiveShape: Sendable {
   static let the = ArchiveShape()
   let directory: Field<String>
   let blob: Field<String>
+  let integration: Field<String>
+  let sas: Field<YAMLNode>
   let shape: Shape
 
   private init() {
     var table = FieldTable(
       "archive", "Where journals, approvals and receipts go for good. No session is deleted before they are there.")
     directory = table.add(
-      "directory", .directory, required: true, examples: ["./archive", "/mnt/records/cmcplan"],
+      "directory", .directory, examples: ["./archive", "/mnt/records/cmcplan"],
       "A directory, relative to the plan's; it is made where it is missing. Runs on other machines want the same one.")
-    blob = table.addLater(
-      "blob", .blobURL, instead: "write 'directory:' instead: a mounted share, or what the pipeline keeps",
-      examples: ["https://erp.blob.core.windows.net/migration"], "A container of Azure Blob Storage, or a prefix in it."
-    )
+    blob = table.add(
+      "blob", .blobURL, examples: ["https://erp.blob.core.windows.net/migration"],
+      "A container of Azure Blob Storage that exists, or a prefix in it. Guardrails must allow one that isn't "
+        + "Microsoft's.")
+    integration = table.add(
+      "integration", .name, examples: ["corp"],
+      "Whose credential signs in to the container; the plan's only one if omitted. It needs the role Storage Blob Data "
+        + "Contributor there.")
+    sas = table.add(
+      "sas", .shape(SecretShape.the.shape), examples: ["{env: ARCHIVE_SAS}"],
+      "Where a shared access signature is found (read, create, write, list), in place of an integration's credential.")
+    table.exactlyOneOf = [["directory", "blob"]]
+    table.atMostOneOf = [["directory", "integration"], ["directory", "sas"], ["integration", "sas"]]
     shape = Shape(table)
   }
 }
@@ -190,16 +201,22 @@ struct GuardrailLimitsShape: Sendable {
 }
 
 extension ValueType where Value == String {
-  static let blobURL = formed(
-    "a container's URL", pattern: "^https://[a-z0-9][a-z0-9.-]*/[a-z0-9$][a-z0-9-]*(/[^?# ]*)?$",
-    advice: "write https://ACCOUNT.blob.core.windows.net/CONTAINER"
-  ) { text in
-    guard text.hasPrefix("https://"), Names.isBaseURL(text) else { return false }
-    let parts = text.dropFirst(8).split(separator: "/", maxSplits: 2)
-    guard parts.count >= 2, let first = parts[1].utf8.first else { return false }
-    return Names.isHostName(String(parts[0])) && parts[0] == parts[0].lowercased()
-      && (parts[1].utf8.allSatisfy { Names.isLowerAlphanumericOrHyphen($0) || $0 == UInt8(ascii: "$") })
-      && first != UInt8(ascii: "-")
+  static let blobURL = ValueType(
+    schema: .pattern(
+      "^(https://[A-Za-z0-9._-]+|http://(localhost|127(\\.[0-9]{1,3}){3}|\\[::1\\]))(:[0-9]{1,5})?(/[!$->@-\\[\\]-~]+)+/?$"
+    ), noun: "a container's URL"
+  ) { text throws(ValueFault) in
+    guard !text.contains("?") else {
+      throw ValueFault(
+        "CMC1120", "a signature is never written in a document",
+        "write the URL up to the '?', and sas: {env: NAME}; replace the signature, for this text may be seen")
+    }
+    guard BlobAddress(text) != nil else {
+      throw ValueFault(
+        "CMC1108", "'\(text.shortened())' is not a container's URL",
+        "write https://ACCOUNT.blob.core.windows.net/CONTAINER, in lower case")
+    }
+    return text
   }
 }
 
