@@ -22,7 +22,7 @@ import Testing
     let configuration = EmulatorConfiguration(
       stateDirectory: "/nowhere", machines: [], clientSecret: "s", throttling: false)
     var cloud = EmulatedCloud(configuration, state: CloudState(), makeUUID: { UUID().uuidString.lowercased() })
-    cloud.tokens["t"] = 4e9
+    cloud.tokens["t"] = IssuedToken(endsAt: 4e9)
     let url =
       "/subscriptions/\(configuration.subscription)/resourceGroups/\(configuration.resourceGroup)/providers"
       + "/Microsoft.Compute/virtualMachines/new?api-version=2024-11-01"

@@ -24,7 +24,8 @@ struct SimulatedTransport: HTTPTransport {
   func send(_ request: HTTPRequest) async throws(HTTPTransportError) -> HTTPResponse {
     try await travel()
     let answer = azure.answer(
-      request.method.rawValue, request.url, headers: request.headers.map { ($0.name, $0.value) },
+      request.method.rawValue, request.url,
+      headers: request.headers.map { ($0.name, $0.value) } + [("Content-Length", String(request.body?.count ?? 0))],
       body: request.body ?? [], now: loop.wallNow().secondsSince1970)
     if answer.delaySeconds > request.timeoutSeconds {
       await loop.pause(seconds: request.timeoutSeconds)
@@ -49,9 +50,10 @@ struct SimulatedTokens: TokenSource {
   let name = "simulated"
   let azure: EmulatorInMemory
   let loop: VirtualLoop
+  var isForStorage = false
   func fetch() async throws(TokenFailure) -> AccessToken {
     await loop.pause(seconds: 0.1)
-    let token = azure.token(now: loop.wallNow().secondsSince1970)
+    let token = azure.token(forStorage: isForStorage, now: loop.wallNow().secondsSince1970)
     return AccessToken(value: Secret(token.value), lifetimeSeconds: token.lifetimeSeconds)
   }
 }
@@ -61,14 +63,16 @@ struct SimulatedWorld {
   let loop: VirtualLoop
   let azure: EmulatorInMemory
 
-  init(seed: UInt64, machines: [EmulatorConfiguration.Machine], throttling: Bool) {
+  init(
+    seed: UInt64, machines: [EmulatorConfiguration.Machine], throttling: Bool,
+    _ change: (inout EmulatorConfiguration) -> Void = { _ in }
+  ) {
     let loop = VirtualLoop(seed: seed)
     self.loop = loop
-    azure = EmulatorInMemory(
-      EmulatorConfiguration(
-        stateDirectory: "", machines: machines, clientSecret: World.secretValue, throttling: throttling),
-      now: loop.wallNow().secondsSince1970
-    ) { loop.random.uuid() }
+    var configuration = EmulatorConfiguration(
+      stateDirectory: "", machines: machines, clientSecret: World.secretValue, throttling: throttling)
+    change(&configuration)
+    azure = EmulatorInMemory(configuration, now: loop.wallNow().secondsSince1970) { loop.random.uuid() }
   }
 
   /// A client of its own: what one run of cmcplan has. The cloud is the public one, with its documented limits.

@@ -13,7 +13,10 @@ import Planning
 ///     machine vm absent|zone=1              clouds azure fails_to_answer
 ///     disk erp/data size=10 state=finalized at=2026-11-22T04:00:00Z sku=… zone=1 iops=3000 rate=125 detached owner=other elsewhere
 ///     session erp standIn half=source dirty=5 (GiB) health=… hold=paused,ann,why approved=ann confirmed since=…
-///     tombstone erp retired receipt=…       stray gone prepared         straydisk gone/data
+///     tombstone erp retired receipt=…       stray gone prepared told=x  straydisk gone/data
+///     disk erp/data tagged=old/files        (its tags, and its name, are of another volume)
+///     session erp tracking made=old,files told=old (made under other names, of which the agents were told these)
+///     tombstone erp retired made=old
 struct WorldScript {
   private(set) var now = WallTime(secondsSince1970: 1_795_406_400)
   private let plan: MigrationPlan
@@ -28,7 +31,7 @@ struct WorldScript {
       try script.take(line.split(separator: " ").map { String($0).replacing("_", with: " ") }, String(line))
     }
     script.observation.observedAt = script.now
-    return (script.observation, script.now)
+    return (script.observation.named(for: plan), script.now)
   }
 
   /// Agents everywhere, source devices of 10 GiB, the virtual machines; no disks, no sessions.
@@ -39,7 +42,7 @@ struct WorldScript {
     for name in plan.hosts.keys {
       let hello = AgentHello(
         agentVersion: "1", protocolVersion: 1, fingerprint: KeyFingerprint("SHA256:\(name)"), bootID: "b", processID: 1,
-        startedAt: now, capabilities: ["fuse-loop"])
+        startedAt: now, capabilities: ["fuse-loop", "rename"])
       observation.hosts[name] = HostObservation(
         state: HostState(agentDigest: "SHA256:new", agentRunning: true, tombstones: []),
         agent: AgentObservation(hello: hello, observedAt: now, sessions: [], tombstones: [], leases: []))
@@ -112,6 +115,7 @@ struct WorldScript {
       observation.hosts[host]?.agent = nil
       observation.hosts[host]?.devices = []
     case "old": observation.hosts[host]?.state?.agentDigest = "SHA256:old"
+    case "stubborn": observation.hosts[host]?.agent?.hello.capabilities = ["fuse-loop"]
     case "plain": observation.hosts[host]?.agent?.hello.capabilities = []
     default: throw Unreadable(line: line)
     }
@@ -135,7 +139,9 @@ struct WorldScript {
     let parts = subject.split(separator: "/").map(String.init)
     guard parts.count == 2 else { throw Unreadable(line: line) }
     let migration = plan.migrations[MigrationName(parts[0])]
-    let name = diskName(plan: plan.metadata.id, migration: MigrationName(parts[0]), volume: VolumeName(parts[1]))
+    let tagged = facts["tagged"]?.split(separator: "/").map(String.init) ?? parts
+    guard tagged.count == 2 else { throw Unreadable(line: line) }
+    let name = diskName(plan: plan.metadata.id, migration: MigrationName(tagged[0]), volume: VolumeName(tagged[1]))
     let integration = migration?.integration(in: plan)?.name ?? plan.integrations.keys.sorted().first ?? ""
     let reference = migration.flatMap { plan.hosts[$0.destination]?.azureVirtualMachine } ?? ""
     var wantedName = name
@@ -154,7 +160,7 @@ struct WorldScript {
       state: isAttached ? .attached : .unattached,
       attachedTo: facts.has("elsewhere") ? "/vm/other" : isAttached ? "/vm/\(reference)" : nil,
       tags: [
-        DiskTag.plan: owner ?? plan.metadata.id.text, DiskTag.migration: parts[0], DiskTag.volume: parts[1],
+        DiskTag.plan: owner ?? plan.metadata.id.text, DiskTag.migration: tagged[0], DiskTag.volume: tagged[1],
         DiskTag.state: facts["state"] ?? "prepared",
       ], provisioningState: "Succeeded")
     if let at = facts["at"] { disk.tags[DiskTag.stateAt] = at }
@@ -183,7 +189,8 @@ struct WorldScript {
     else { throw Unreadable(line: line) }
     for (role, configuration) in [(Role.source, halves.source), (.destination, halves.destination)] {
       if let half = facts["half"], half != role.rawValue { continue }
-      let seen = try Self.session(configuration, stage, role, facts, now, line)
+      var seen = try Self.session(configuration, stage, role, facts, now, line)
+      if let made = facts["made"] { seen = Self.made(seen, as: made, told: facts["told"], facts["toldhalf"]) }
       observation.hosts[migration.host(role)]?.agent?.sessions.append(seen)
     }
   }
@@ -237,6 +244,28 @@ struct WorldScript {
     return seen
   }
 
+  /// As its agent calls it: `made` is the migration's name and the first volume's, `told` what the plan called them when
+  /// the agent (or only the half of this role) was told last.
+  private static func made(
+    _ seen: SessionObservation, as made: String, told: String?, _ half: String?
+  ) -> SessionObservation {
+    let own = made.split(separator: ",").map(String.init)
+    var result = seen
+    result.migration = MigrationName(own[0])
+    result.session = SessionID(plan: seen.plan, migration: result.migration)
+    result.configuration.migration = result.migration
+    result.configuration.session = result.session
+    if own.count > 1 {
+      result.volumes[0].name = VolumeName(own[1])
+      result.configuration.volumes[0].name = VolumeName(own[1])
+    }
+    if let told = told?.split(separator: ",").map(String.init), half == nil || half == seen.role.rawValue {
+      let volumes = told.count > 1 ? [result.volumes[0].name.text: VolumeName(told[1])] : [:]
+      result.configuration.plannedAs = PlannedNames(migration: MigrationName(told[0]), volumes: volumes)
+    }
+    return result
+  }
+
   private static func health(_ facts: Facts, _ line: String) throws -> ReplicationHealth {
     guard let text = facts["health"] else { return .tracking(lagBytes: 0, lagSeconds: 0) }
     let words = text.split(separator: ",").map(String.init)
@@ -262,8 +291,8 @@ struct WorldScript {
       if let half = facts["half"], half != role.rawValue { continue }
       observation.hosts[migration.host(role)]?.state?.tombstones.append(
         Tombstone(
-          session: SessionID(plan: plan.metadata.id, migration: name), role: role, phase: phase, generation: .initial,
-          receiptDigest: facts["receipt"], at: now))
+          session: SessionID(plan: plan.metadata.id, migration: facts["made"].map { MigrationName($0) } ?? name),
+          role: role, phase: phase, generation: .initial, receiptDigest: facts["receipt"], at: now))
     }
   }
 
@@ -277,10 +306,13 @@ struct WorldScript {
       link: LinkConfiguration(listens: false, address: "192.0.2.1", port: 4996, lanes: 2), volumes: [],
       limits: RateLimits(share: nil, networkLimitBytesPerSecond: nil), linkLossTimeoutSeconds: 5,
       resyncIntervalSeconds: 900, confirmWithinSeconds: nil, verify: "full")
-    observation.hosts[host]?.agent?.sessions.append(
-      SessionObservation(
-        configuration: configuration, stage: stage, authority: .source, generation: .initial,
-        health: .tracking(lagBytes: 0, lagSeconds: 0), connected: true))
+    var seen = SessionObservation(
+      configuration: configuration, stage: stage, authority: .source, generation: .initial,
+      health: .tracking(lagBytes: 0, lagSeconds: 0), connected: true)
+    if let told = facts["told"] {
+      seen.configuration.plannedAs = PlannedNames(migration: MigrationName(told), volumes: [:])
+    }
+    observation.hosts[host]?.agent?.sessions.append(seen)
   }
 
   private struct Facts {

@@ -74,7 +74,7 @@ import YAMLTree
     #expect(
       plan.notifications.map(\.webhook) == [.url("https://hooks.example.com/a?b=c"), .secret(.environment("ONCALL"))])
     #expect(plan.notifications.map(\.events) == [NotificationTarget.Event.allCases, [.held, .failed]])
-    #expect(plan.archive?.directory == "./records")
+    #expect(plan.archive?.place == .directory("./records"))
     let limits = try #require(plan.guardrails)
     #expect(limits.locations?.value == ["westeurope"])
     #expect(limits.locations?.effect == .deny)
@@ -108,9 +108,13 @@ import YAMLTree
     ("notifications: {a: {webhook: xoxb-secret}}", "CMC1120"),
     ("notifications: {a: {webhook: \"http://hooks.example.com/\"}}", "CMC1120"),
     ("notifications: {a: {webhook: {env: A}, events: [explosion]}}", "CMC1104"),
-    ("archive: {blob: \"https://a.blob.core.windows.net/b\"}", "CMC1102"),
+    ("archive: {blob: \"https://a.blob.core.windows.net/b\"}", "CMC1108"),
     ("archive: {directory: \"https://a.blob.core.windows.net/b\"}", "CMC1108"),
-    ("archive: {directory: a, integration: corp}", "CMC1101"),
+    ("archive: {directory: a, integration: corp}", "CMC1110"),
+    ("archive: {blob: \"https://a.blob.core.windows.net/records\", sas: secret}", "CMC1120"),
+    ("archive: {blob: \"https://a.blob.core.windows.net/records\", integration: crop}", "CMC1211"),
+    ("moved: [{from: old/data, to: erp-db/data}, {from: older/data, to: erp-db/data}]", "CMC1273"),
+    ("moved: [{from: erp-app/data, to: erp-db/data}]", "CMC1273"),
     ("guardrails: {moves: {atMost: 0}}", "CMC1107"),
     ("guardrails: {moves: {atMost: 3, effect: explode}}", "CMC1104"),
     ("guardrails: {moves: 3}", "CMC1103"),

@@ -106,7 +106,7 @@ extension WorldState {
   /// What a deletion needs: both what it wants kept, and the record that says so.
   mutating func expectArchived(_ seen: SessionObservation) {
     guard plan.archive != nil else { return }
-    let directory = "migrations/\(seen.migration)/\(seen.role.rawValue)"
+    let directory = "migrations/\(plannedName(seen))/\(seen.role.rawValue)"
     guard let manifest = archived["\(directory)/manifest.json"] else {
       return violate("the session of \(seen.migration) on its \(seen.role) was deleted before it was archived")
     }

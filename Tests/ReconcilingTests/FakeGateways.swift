@@ -228,7 +228,11 @@ struct FakeCloud: CloudGateway {
   }
   func disks(of plan: PlanID) async throws(GatewayError) -> [CloudDisk] {
     try await world.call(run) { (state, _) throws(GatewayError) in
-      state.disks.values.filter { $0.tags[DiskTag.plan] == plan.text }.sorted { $0.name < $1.name }
+      if state.listsBehind > 0 {
+        state.listsBehind -= 1
+        return []
+      }
+      return state.disks.values.filter { $0.tags[DiskTag.plan] == plan.text }.sorted { $0.name < $1.name }
     }
   }
   func disk(_ resourceID: String) async throws(GatewayError) -> CloudDisk? {

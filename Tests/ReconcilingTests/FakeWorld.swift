@@ -38,7 +38,8 @@ final class RunIdentity: Sendable {
 /// Azure, hosts and agents in memory, and what must never happen there.
 struct WorldState {
   static let sourceBytes: UInt64 = 5 << 30
-  let plan: MigrationPlan
+  /// As it was edited last.
+  var plan: MigrationPlan
   var agents: [HostName: FakeAgent] = [:]
   var disks: [String: CloudDisk] = [:]
   var machines: [String: CloudMachine] = [:]
@@ -51,6 +52,8 @@ struct WorldState {
   /// How often a hook fails before it succeeds.
   var failingHooks: [String: Int] = [:]
   var unreachable: Set<HostName> = []
+  /// So many lists of disks don't show yet what was made.
+  var listsBehind = 0
   /// Azure doesn't say what new disks may be.
   var refusesLimits = false
   /// How many swings the source's agent still gives up, soon after it began them.
@@ -63,6 +66,7 @@ struct WorldState {
   /// What each hook was last given to run.
   var hookCommands: [String: String] = [:]
   var fences = 0
+  var fullSynchronizations = 0
   var syncSeconds = 20.0
   var proofSeconds = 3.0
   /// What the plan's archive keeps, by path, and how its writes go.
@@ -91,6 +95,22 @@ struct WorldState {
     }
   }
 
+  /// What the plan calls a session by now, whether its agent was told or not.
+  func plannedName(_ seen: SessionObservation) -> MigrationName {
+    plan.renames.name(of: seen.configuration.plannedAs?.migration ?? seen.migration)
+  }
+
+  /// The source's half of the migration, also of one that is gone.
+  func sourceKey(_ name: MigrationName) -> FakeAgent.Key {
+    let here = agents.values.flatMap { Array($0.sessions.values) }.first { plannedName($0.seen) == name }?.seen.session
+    let gone = agents.values.flatMap(\.tombstones).first { stone in
+      let own = stone.session.text.split(separator: "/").last.map { MigrationName(String($0)) }
+      return (stone.plannedAs?.migration ?? own).map { plan.renames.name(of: $0) } == name
+    }?.session
+    return FakeAgent.Key(
+      session: here ?? gone ?? SessionID(plan: plan.metadata.id, migration: name), role: .source)
+  }
+
   mutating func violate(_ what: String) { violations.append(what) }
 
   // MARK: Agents
@@ -110,6 +130,16 @@ struct WorldState {
       known.seen.configurationDigest = configuration.configurationDigest
       agents[host]?.sessions[key] = known
       return known.seen
+    }
+    // As the agent's.
+    for other in agents[host]?.sessions.values.map(\.seen) ?? [] where other.role == configuration.role {
+      let shared = Set(other.configuration.volumes.map(\.devicePath))
+      guard shared.isDisjoint(with: configuration.volumes.map(\.devicePath)) else {
+        throw AgentFault(.inUse, "a device belongs to session \(other.session) already")
+      }
+    }
+    if agents[host]?.tombstones.contains(where: { $0.session == key.session && $0.role == key.role }) == true {
+      throw AgentFault(.refused, "\(key.session) is never started again")
     }
     var seen = SessionObservation(
       configuration: configuration, stage: .prepared, authority: .source, generation: .initial, health: .idle,
@@ -145,10 +175,11 @@ struct WorldState {
     if call.command == .retire {
       expectArchived(session.seen)
       agents[host]?.sessions[key] = nil
-      agents[host]?.tombstones.append(
-        Tombstone(
-          session: call.session, role: call.role, phase: .retired, generation: session.seen.generation,
-          receiptDigest: nil, at: WallTime(secondsSince1970: now)))
+      var stone = Tombstone(
+        session: call.session, role: call.role, phase: .retired, generation: session.seen.generation,
+        receiptDigest: nil, at: WallTime(secondsSince1970: now))
+      stone.plannedAs = session.seen.configuration.plannedAs
+      agents[host]?.tombstones.append(stone)
     } else {
       agents[host]?.sessions[key] = session
     }
@@ -170,6 +201,7 @@ struct WorldState {
     case .synchronize:
       guard stage == .prepared else { return }
       if session.seen.connectionProof == nil { violate("synchronize before the connection was proven") }
+      fullSynchronizations += 1
       session.seen.stage = .synchronizing
       session.seen.health = .synchronizing(percent: 1, bytesPerSecond: 1e6, etaSeconds: 10)
       session.ends = now + syncSeconds
@@ -182,7 +214,7 @@ struct WorldState {
         swingsBegun += 1
         return
       }
-      expectOpenWave(session.seen.migration, at: now)
+      expectOpenWave(plannedName(session.seen), at: now)
       session.seen.stage = .swinging
       session.ends = now + 1
       swingsBegun += 1
@@ -239,7 +271,7 @@ struct WorldState {
   }
 
   mutating func checkFence(_ session: FakeSession, at now: Double) {
-    let migration = plan.migrations[session.seen.migration]
+    let migration = plan.migrations[plannedName(session.seen)]
     if migration?.cutover.approval == .manual {
       let isApproved = session.seen.approvals.contains {
         $0.phase == .finalized && $0.configurationDigest == session.seen.configurationDigest
@@ -251,7 +283,7 @@ struct WorldState {
   }
 
   private mutating func expectHooks(_ points: [HookPoint], _ session: FakeSession, _ step: String) {
-    let hooks = plan.migrations[session.seen.migration]?.cutover.hooks ?? [:]
+    let hooks = plan.migrations[plannedName(session.seen)]?.cutover.hooks ?? [:]
     for point in points where hooks[point] != nil {
       if !(hookSuccesses[session.seen.session] ?? []).contains(point.rawValue) {
         violate("\(step) before hook \(point.rawValue)")
@@ -270,7 +302,7 @@ struct WorldState {
     let order = HookPoint.allCases.map(\.rawValue)
     let before = order.prefix { $0 != call.point }
     let wanted = before.filter { point in
-      HookPoint(rawValue: point).map { plan.migrations[own.seen.migration]?.cutover.hooks[$0] != nil } ?? false
+      HookPoint(rawValue: point).map { plan.migrations[plannedName(own.seen)]?.cutover.hooks[$0] != nil } ?? false
     }
     let done = hookSuccesses[call.session] ?? []
     if !wanted.allSatisfy(done.contains) { violate("hook \(call.point) before \(wanted)") }
@@ -298,6 +330,12 @@ struct WorldState {
     let id =
       "/subscriptions/sub/resourceGroups/\(request.resourceGroup)/providers/Microsoft.Compute/disks/\(request.name)"
     if var known = disks[id] {
+      guard known.tags[DiskTag.volume] == request.tags[DiskTag.volume],
+        known.tags[DiskTag.migration] == request.tags[DiskTag.migration]
+      else {
+        throw GatewayError(
+          code: "CMC3003", message: "disk \(request.name) is somebody else's", advice: "", disposition: .needsOperator)
+      }
       if let iops = request.iops { known.iops = iops }
       if let rate = request.megabytesPerSecond { known.megabytesPerSecond = rate }
       if known.attachedTo == nil { known.sizeBytes = max(known.sizeBytes, UInt64(request.sizeGiB) << 30) }

@@ -55,6 +55,37 @@ extension MigrationPlan {
   }
 }
 
+extension MigrationPlan {
+  /// As a person would edit it: the new names, and `moved` beside what it has already.
+  func renaming(
+    _ old: MigrationName, to new: MigrationName?, volume oldVolume: VolumeName? = nil, to newVolume: VolumeName? = nil
+  ) -> MigrationPlan {
+    guard var migration = migrations[old] else { return self }
+    var copy = self
+    let name = new ?? old
+    var moves: [Move] = []
+    if name != old { moves.append(Move(from: Move.Name(migration: old), to: Move.Name(migration: name))) }
+    migration.name = name
+    if let oldVolume, let newVolume, let index = migration.volumes.firstIndex(where: { $0.name == oldVolume }) {
+      migration.volumes[index].name = newVolume
+      for point in migration.cutover.hooks.keys {
+        let run = migration.cutover.hooks[point]?.run.replacing("{device:\(oldVolume)}", with: "{device:\(newVolume)}")
+        migration.cutover.hooks[point]?.run = run ?? ""
+      }
+      moves.append(
+        Move(
+          from: Move.Name(migration: name, volume: oldVolume), to: Move.Name(migration: name, volume: newVolume)))
+    }
+    copy.migrations[old] = nil
+    copy.migrations[name] = migration
+    for index in copy.waves.indices {
+      copy.waves[index].migrations = copy.waves[index].migrations.map { $0 == old ? name : $0 }
+    }
+    copy.moved += moves
+    return copy
+  }
+}
+
 /// Not a digest, but one text for one text.
 @Sendable func fakeDigest(_ text: String) -> String {
   var hash: UInt64 = 0xcbf2_9ce4_8422_2325

@@ -38,6 +38,13 @@ import Testing
     print("simulated \(seed) plans in \(applies) applies")
   }
 
+  /// What a manifest of the archive says that it is of.
+  private struct Half: Decodable, Hashable {
+    var session: String
+    var role: String
+    static func read(_ bytes: [UInt8]) throws -> Half { try JSONDecoder().decode(Half.self, from: Data(bytes)) }
+  }
+
   struct Scenario {
     let seed: UInt64
     let random: SeededRandom
@@ -45,6 +52,9 @@ import Testing
     let bench: Bench
     let target: Phase
     var applies = 0
+    /// Half of the plans are edited under way: migrations and volumes get other names.
+    let isRenaming: Bool
+    var renames = 0
 
     init(seed: UInt64) {
       self.seed = seed
@@ -56,6 +66,7 @@ import Testing
         approval: random.chance(0.5) ? .manual : .automatic, withHooks: random.chance(0.8))
       if isWaved { plan.waves = Self.waves(of: plan, random) }
       if random.chance(0.6) { plan.archive = Archive(directory: "/archive") }
+      isRenaming = random.chance(0.5)
       self.plan = plan
       bench = Bench(plan, seed: seed)
       if random.chance(0.3) { bench.world.state.withLock { $0.waves.failingChecks = 1 } }
@@ -89,6 +100,7 @@ import Testing
         let faults = isCalm ? FaultPlan() : randomFaults()
         let archiveFault = isCalm || random.chance(0.6) ? ArchiveFault.none : random.pick(ArchiveFault.allCases)
         bench.world.state.withLock { $0.archiveFault = archiveFault ?? .none }
+        if isRenaming, !isCalm, random.chance(0.2) { rename() }
         guard step(faults) else { return ["everything waits for nothing"] }
         let violations = bench.world.violations
         guard violations.isEmpty else { return violations }
@@ -97,7 +109,13 @@ import Testing
         bench.help(plan)
         if isCalm || random.chance(0.3), isDone() { return endState() }
       }
-      return ["not done after \(applies) applies: \(bench.changes(plan)?.migrations.map(\.reached.word) ?? [])"]
+      let changes = bench.changes(plan)
+      return [
+        "not done after \(applies) applies: \(changes?.migrations.map { entry in "\(entry.migration) \(entry.reached.word)" } ?? [])",
+        "waiting \(changes?.migrations.flatMap(\.waiting).map(\.message) ?? [])",
+        "steps \(changes?.migrations.flatMap(\.changes).map(\.summary) ?? [])",
+        "diagnostics \(changes?.allDiagnostics.map(\.message) ?? []), moved \(plan.moved.map { "\($0.from) → \($0.to)" })",
+      ]
     }
 
     private func randomFaults() -> FaultPlan {
@@ -126,6 +144,23 @@ import Testing
       return both != nil
     }
 
+    /// An edit of the plan: one migration, one of its volumes, or both get another name. Once nothing is left to rename,
+    /// the entries that said so may go.
+    private mutating func rename() {
+      if random.chance(0.3), let changes = bench.changes(plan) {
+        let kinds = changes.migrations.flatMap(\.changes).map(\.action.kind)
+        if !changes.hasErrors, !kinds.contains("rename") { plan.moved = [] }
+      }
+      guard let old = random.pick(plan.sortedMigrations) else { return }
+      renames += 1
+      var volume: VolumeName?
+      let kind = random.below(3)
+      if kind != 0 { volume = random.pick(old.volumes)?.name }
+      plan = plan.renaming(
+        old.name, to: kind == 1 ? nil : MigrationName("r\(renames)"), volume: volume, to: VolumeName("v\(renames)"))
+      bench.world.state.withLock { $0.plan = plan }
+    }
+
     private func isDone() -> Bool { bench.changes(plan)?.isNoOp == true }
 
     private func endState() -> [String] {
@@ -133,6 +168,16 @@ import Testing
       var problems = state.violations
       let volumes = plan.migrations.values.flatMap(\.volumes).count
       if state.disks.count != volumes { problems.append("\(state.disks.count) disks for \(volumes) volumes") }
+      let names = plan.migrations.values.flatMap { migration in
+        migration.volumes.map { "\(migration.name)/\($0.name)" }
+      }
+      let tagged = state.disks.values.map {
+        "\($0.tags[DiskTag.migration] ?? "")/\($0.tags[DiskTag.volume] ?? "")"
+      }
+      if names.sorted() != tagged.sorted() { problems.append("disks are \(tagged.sorted()), not \(names.sorted())") }
+      if state.fullSynchronizations != plan.migrations.count {
+        problems.append("\(state.fullSynchronizations) initial synchronizations")
+      }
       let luns = state.machines.values.flatMap(\.attachments)
       if luns.count != volumes || Set(luns.map(\.lun)).count != volumes { problems.append("attachments: \(luns)") }
       let tags = Set(state.disks.values.compactMap { $0.tags[DiskTag.state] })
@@ -147,7 +192,10 @@ import Testing
       case .retired:
         if !sessions.isEmpty { problems.append("sessions are left") }
         if state.agents.values.contains(where: { $0.digest != nil }) { problems.append("agents are left") }
-        let manifests = state.archived.keys.count { $0.hasSuffix("/manifest.json") }
+        // Kept under whatever name the migration had then; its session's own id stays the same.
+        let manifests = Set(
+          state.archived.filter { $0.key.hasSuffix("/manifest.json") }.compactMap { try? Half.read($0.value) }
+        ).count
         let halves = plan.archive == nil ? 0 : plan.migrations.count * 2
         if manifests != halves { problems.append("the archive has \(manifests) halves of \(halves)") }
       default:

@@ -22,7 +22,7 @@ extension WorldState {
   mutating func runCheck(_ command: String, at now: Double) -> HostCommandOutcome {
     waves.runs[command, default: 0] += 1
     if let name = waves.pausedByCheck, let source = plan.migrations[name]?.source {
-      let key = FakeAgent.Key(session: SessionID(plan: plan.metadata.id, migration: name), role: .source)
+      let key = sourceKey(name)
       agents[source]?.sessions[key]?.seen.hold = Hold(
         cause: .paused, who: "bob", why: "wait", at: WallTime(secondsSince1970: now))
     }
@@ -58,11 +58,11 @@ extension WorldState {
   private func inPhaseSince(_ name: MigrationName) -> Double? {
     guard let migration = plan.migrations[name] else { return nil }
     let target = migration.cutover.phase.value
-    let key = FakeAgent.Key(session: SessionID(plan: plan.metadata.id, migration: name), role: .source)
+    let key = sourceKey(name)
     let source = agents[migration.source]?.sessions[key]?.seen
     if source?.hold != nil { return nil }
     if target == .cmotion { return source?.stage == .standIn ? source?.standInSince?.secondsSince1970 : nil }
-    let own = disks.values.filter { $0.tags[DiskTag.migration] == name.text }
+    let own = disks.values.filter { $0.volume(in: plan)?.migration == name }
     let isThere = own.allSatisfy { disk in
       (disk.tags[DiskTag.state].flatMap(Phase.init(rawValue:)) ?? .prepared) >= target
     }

@@ -81,7 +81,7 @@ package final class AzureGateway: CloudGateway {
     connection = ARMConnection(endpoints: endpoints, sender: sender, tokens: tokens)
   }
 
-  private static func tokenSources(
+  static func tokenSources(
     _ integration: AzureIntegration, endpoints: AzureEndpoints, sender: RetryingSender, environment: [String: String],
     children: (any ChildProcesses)?
   ) throws(GatewayError) -> [any TokenSource] {

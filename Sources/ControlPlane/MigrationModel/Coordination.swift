@@ -65,7 +65,7 @@ package struct Move: Sendable, Equatable {
   }
   /// Not part of the plan any more.
   package var from: Name
-  /// Part of the plan.
+  /// Part of the plan, or `from` of another rename.
   package var to: Name
   package var position: SourcePosition?
   package init(from: Name, to: Name, position: SourcePosition? = nil) {
@@ -119,12 +119,33 @@ package struct NotificationTarget: Sendable, Equatable {
 
 /// Where journals, approvals and receipts go for good.
 package struct Archive: Sendable, Equatable {
-  /// As written, relative to the plan's directory.
-  package var directory: String
+  package enum Place: Sendable, Equatable {
+    /// As written, relative to the plan's directory.
+    case directory(String)
+    /// What `BlobAddress` takes.
+    case blob(String, access: BlobAccess)
+  }
+  /// Who signs in to a blob's container.
+  package enum BlobAccess: Sendable, Equatable {
+    /// Whoever this integration signs in as.
+    case integration(String)
+    /// A shared access signature.
+    case signature(SecretReference)
+  }
+  package var place: Place
   package var position: SourcePosition?
-  package init(directory: String, position: SourcePosition? = nil) {
-    self.directory = directory
+  package init(_ place: Place, position: SourcePosition? = nil) {
+    self.place = place
     self.position = position
+  }
+  package init(directory: String) { self.init(.directory(directory)) }
+
+  /// As people know it.
+  package var text: String {
+    switch place {
+    case .directory(let path): path
+    case .blob(let url, _): url
+    }
   }
 }
 

@@ -12,7 +12,9 @@ package struct MigrationPlan: Sendable, Equatable {
   package var waves: [Wave]
   /// In the order of their names.
   package var groups: [SwingGroup]
-  package var moved: [Move]
+  package var moved: [Move] { didSet { renames = Renames(moved) } }
+  /// `moved`, followed to its end.
+  package private(set) var renames: Renames
   /// In the order of their names.
   package var notifications: [NotificationTarget]
   package var archive: Archive?
@@ -31,6 +33,7 @@ package struct MigrationPlan: Sendable, Equatable {
     self.waves = waves
     self.groups = groups
     self.moved = moved
+    renames = Renames(moved)
     self.notifications = notifications
     self.archive = archive
     self.guardrails = guardrails

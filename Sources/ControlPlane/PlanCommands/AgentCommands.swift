@@ -42,7 +42,10 @@ struct AgentListCommand: AsyncParsableCommand {
           guard let digest = state.agentDigest else { return "no agent" }
           guard state.agentRunning else { return "agent \(digest.prefix(12)) is installed and does not run" }
           let seen = try await observeAgent(host, hosts)
-          let sessions = seen.sessions.map { "\($0.migration) \($0.role.rawValue) \($0.stage.rawValue)" }
+          let sessions = seen.sessions.map { session in
+            let planned = session.configuration.plannedAs.map { " (planned as \($0.migration))" } ?? ""
+            return "\(session.migration)\(planned) \(session.role.rawValue) \(session.stage.rawValue)"
+          }
           return "agent \(seen.hello.agentVersion) (\(digest.prefix(12))), process \(seen.hello.processID), key "
             + "\(seen.hello.fingerprint)\(sessions.isEmpty ? "" : "; \(sessions.joined(separator: ", "))")"
         }

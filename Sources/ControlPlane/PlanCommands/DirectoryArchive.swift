@@ -6,9 +6,17 @@ import Reconciling
 import Seams
 import Synchronization
 
+/// A plan's archive, also for the journal of a run that goes on.
+protocol PlanArchive: ArchiveGateway {
+  /// Between two copies of a journal that grows, in seconds.
+  var copyPauseSeconds: Double { get }
+  func keepRun(_ run: String) async throws(GatewayError)
+}
+
 /// A plan's archive in a directory: `DIRECTORY/PLAN/…`, files 0600, directories 0700. It is made and opened when it is
 /// first used, so that a plan whose archive can't be reached is stopped by nothing but the step that needs it.
-final class DirectoryArchive: ArchiveGateway {
+final class DirectoryArchive: PlanArchive {
+  let copyPauseSeconds = 1.0
   private let place: String
   private let runs: String
   private let files = Mutex<ArchiveFiles?>(nil)
@@ -17,13 +25,6 @@ final class DirectoryArchive: ArchiveGateway {
   init(path: String, plan: PlanID, runs: String) {
     place = "\(path)/\(plan)"
     self.runs = runs
-  }
-
-  /// Nil where the plan names none.
-  static func of(_ document: PlanDocument) -> DirectoryArchive? {
-    guard let archive = document.plan.archive else { return nil }
-    return DirectoryArchive(
-      path: archive.directory, plan: document.plan.metadata.id, runs: RunJournal.directory(beside: document))
   }
 
   func digest(of bytes: [UInt8]) -> String { sha256Hex(bytes) }
@@ -92,22 +93,20 @@ final class DirectoryArchive: ArchiveGateway {
   return digest.map { String($0 >> 4, radix: 16) + String($0 & 15, radix: 16) }.joined()
 }
 
-/// A run's journal, and behind it a copy in the archive that follows within about a second, for the machine that the run
+/// A run's journal, and behind it a copy in the archive that follows within seconds, for the machine that the run
 /// is on may not outlive it. The archive never holds a line of the run up, or fails it: what it can't take is said once,
 /// and the next apply beside the same journals copies them.
 final class ArchivedJournal: JournalSink {
-  /// Between two copies of a journal that grows, in seconds.
-  private static let pauseSeconds = 1.0
   /// How long the end of a run waits for the last copy, in seconds.
   private static let lastCopySeconds = 20.0
 
   private let journal: RunJournal
-  private let archive: DirectoryArchive
+  private let archive: any PlanArchive
   private let report: @Sendable (String) -> Void
   private let changes: AsyncStream<Void>.Continuation
   private let copying: Task<Void, Never>
 
-  init(_ journal: RunJournal, _ archive: DirectoryArchive, report: @escaping @Sendable (String) -> Void) {
+  init(_ journal: RunJournal, _ archive: any PlanArchive, report: @escaping @Sendable (String) -> Void) {
     self.journal = journal
     self.archive = archive
     self.report = report
@@ -122,7 +121,7 @@ final class ArchivedJournal: JournalSink {
           // Said at the end, where the last copy fails too.
           return
         }
-        try? await TaskPause().pause(seconds: Self.pauseSeconds)
+        try? await TaskPause().pause(seconds: archive.copyPauseSeconds)
       }
     }
   }

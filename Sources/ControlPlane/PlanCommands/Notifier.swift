@@ -34,7 +34,7 @@ final class Notifier: Sendable {
 
   /// Nil where the plan tells nobody.
   init?(
-    _ document: PlanDocument, journal: RunJournal, sink: any JournalSink, archive: DirectoryArchive?,
+    _ document: PlanDocument, journal: RunJournal, sink: any JournalSink, archive: (any PlanArchive)?,
     environment: [String: String], time: any TimeSource, report: @escaping @Sendable (String) -> Void
   ) {
     guard !document.plan.notifications.isEmpty else { return nil }
@@ -178,7 +178,7 @@ final class Notifier: Sendable {
   /// Beside the plan, and in the archive for runs on other machines.
   private struct MemoryStore: Sendable {
     let directory: String
-    let archive: DirectoryArchive?
+    let archive: (any PlanArchive)?
 
     func load() async -> NoticeMemory {
       let local = try? await onBlockingThread { [directory] in

@@ -97,7 +97,7 @@ package struct PlanCommand: AsyncParsableCommand {
         "\(path) was taken for plan \(observation.plan), this one is \(document.plan.metadata.id)",
         advice: "observe with this plan")
     }
-    return observation
+    return observation.named(for: document.plan)
   }
 
   private func save(

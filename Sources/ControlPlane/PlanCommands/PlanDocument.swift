@@ -224,7 +224,12 @@ extension MigrationPlan {
           password: password.map { absolute($0, integration.position) })
       }
     }
-    if let archive { plan.archive?.directory = absolute(archive.directory, archive.position) }
+    switch archive?.place {
+    case .directory(let path)?: plan.archive?.place = .directory(absolute(path, archive?.position))
+    case .blob(let url, .signature(let secret))?:
+      plan.archive?.place = .blob(url, access: .signature(absolute(secret, archive?.position)))
+    case .blob(_, .integration)?, nil: break
+    }
     for (index, target) in notifications.enumerated() {
       if case .secret(let secret) = target.webhook {
         plan.notifications[index].webhook = .secret(absolute(secret, target.position))

@@ -11,12 +11,27 @@ enum RecordChecks {
   static func checks(_ plan: MigrationPlan, environment: [String: String]) async -> [Check] {
     // Both look at files, and a share may hang.
     let found = try? await onBlockingThread {
-      (plan.archive.map { [archive($0.directory)] } ?? []) + plan.notifications.map { address(of: $0, environment) }
+      (plan.archive.map { [archive($0, environment)] } ?? []) + plan.notifications.map { address(of: $0, environment) }
     }
     return found ?? [Check("cmcplan", "records", .unknown, "too much is under way on this machine to look at them")]
   }
 
-  private static func archive(_ path: String) -> Check {
+  private static func archive(_ archive: Archive, _ environment: [String: String]) -> Check {
+    switch archive.place {
+    case .directory(let path): return directory(path)
+    case .blob(let url, .integration(let name)):
+      return Check("archive", "container", .ok, "\(url), as integration \(name); nothing was sent")
+    case .blob(let url, .signature(let reference)):
+      do throws(GatewayError) {
+        _ = try BlobStore.signature(SecretReader(environment: environment).read(reference))
+        return Check("archive", "container", .ok, "\(url), by a signature; nothing was sent")
+      } catch {
+        return Check("archive", "container", .failed, "\(error.code): \(error.message)", advice: error.advice)
+      }
+    }
+  }
+
+  private static func directory(_ path: String) -> Check {
     let files = FileManager.default
     var isDirectory: ObjCBool = false
     var place = path

@@ -46,7 +46,7 @@ struct World {
       }
     }
     let hosts = deployer(environment)
-    let archive = DirectoryArchive.of(document)
+    let archive = try archive(of: document, environment) { report(.note("\($0)")) }
     var sink: any JournalSink = journal ?? NoJournal()
     var archived: ArchivedJournal?
     if let archive, let journal {
@@ -69,6 +69,29 @@ struct World {
     return World(
       gateways: Gateways(clouds: clouds, hosts: hosts, archive: archive), credentials: credentials, deployer: hosts,
       services: services, who: caller(environment), archived: archived, notifier: notifier)
+  }
+
+  /// Nil where the plan names none.
+  private static func archive(
+    of document: PlanDocument, _ environment: [String: String], onWait: @escaping @Sendable (AzureWait) -> Void
+  ) throws(GatewayError) -> (any PlanArchive)? {
+    guard let archive = document.plan.archive else { return nil }
+    let runs = RunJournal.directory(beside: document)
+    switch archive.place {
+    case .directory(let path): return DirectoryArchive(path: path, plan: document.plan.metadata.id, runs: runs)
+    case .blob(let url, let access):
+      guard let address = BlobAddress(url) else { return nil }
+      var integration: AzureIntegration?
+      var sas: SecretReference?
+      switch access {
+      case .integration(let name): integration = document.plan.integrations[name]
+      case .signature(let secret): sas = secret
+      }
+      let store = try BlobStore.open(
+        address, integration: integration, sas: sas, time: SystemTime(), random: SystemRandom(),
+        environment: environment, children: PosixChildProcesses(), onWait: onWait)
+      return BlobArchive(store, plan: document.plan.metadata.id, runs: runs)
+    }
   }
 
   /// What a run leaves behind it is brought to its end; at most some seconds.

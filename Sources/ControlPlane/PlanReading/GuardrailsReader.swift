@@ -81,7 +81,7 @@ struct GuardrailsShape: Sendable {
 
 /// What a plan does that only its guardrails can allow: naming a cloud of its own, and sending a secret there.
 package enum GuardrailCheck {
-  /// An error for every endpoint and secret that is not allowed (CMC1290, CMC1291). Without `guardrails` nothing is:
+  /// An error for every endpoint and secret that is not allowed (CMC1290, CMC1291): of a cloud, and of an archive. Without `guardrails` nothing is:
   /// loopback endpoints need it too, for whoever owns a port there would get the secret.
   package static func diagnostics(_ plan: MigrationPlan, guardrails: Guardrails?) -> [Diagnostic] {
     var diagnostics: [Diagnostic] = []
@@ -107,7 +107,36 @@ package enum GuardrailCheck {
             advice: "if that is meant, \(file) needs: allow: {secrets: [\(text(secret))]}"))
       }
     }
-    return diagnostics + webhookDiagnostics(plan, guardrails: guardrails, file)
+    return diagnostics + archiveDiagnostics(plan, guardrails, allowed, file)
+      + webhookDiagnostics(plan, guardrails: guardrails, file)
+  }
+
+  /// An archive gets a token or a signature, and all that is known of the migrations.
+  private static func archiveDiagnostics(
+    _ plan: MigrationPlan, _ guardrails: Guardrails?, _ allowed: Set<String>, _ file: String
+  ) -> [Diagnostic] {
+    guard let archive = plan.archive, case .blob(let url, let access) = archive.place, let address = BlobAddress(url)
+    else { return [] }
+    switch access {
+    case .integration(let name):
+      if let cloud = address.cloud, cloud == plan.integrations[name]?.cloud { return [] }
+    case .signature: if address.cloud != nil { return [] }
+    }
+    var diagnostics: [Diagnostic] = []
+    if !allowed.contains(normalized(address.origin)) {
+      diagnostics.append(
+        Diagnostic(
+          code: "CMC1290", at: archive.position, "the archive is at \(address.origin), which is not allowed",
+          advice: "if it is yours, \(file) needs: allow: {endpoints: [\"\(address.origin)\"]}"))
+    }
+    if case .signature(let secret) = access, !(guardrails?.allowedSecrets.contains(secret) ?? false) {
+      diagnostics.append(
+        Diagnostic(
+          code: "CMC1291", at: archive.position,
+          "the archive would send the secret \(text(secret)) to \(address.origin), which is not allowed",
+          advice: "if that is meant, \(file) needs: allow: {secrets: [\(text(secret))]}"))
+    }
+    return diagnostics
   }
 
   /// An error for every webhook that is not allowed (CMC1292). What a plan tells is no secret, but whom it may tell is

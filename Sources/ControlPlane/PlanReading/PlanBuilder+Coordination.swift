@@ -140,29 +140,59 @@ extension PlanBuilder {
 
   private func readMoved(_ node: YAMLNode) -> [Move] {
     let shape = MoveShape.the
-    var moves: [Move] = []
-    var sources: Set<Move.Name> = []
-    var targets: Set<Move.Name> = []
+    var found: [(move: Move, object: ObjectReading)] = []
     for element in reading.elements(of: node, expected: "a list of renames") ?? [] {
       guard let object = ObjectReading(element, shape.shape, reading) else { continue }
       let from = object.value(shape.from)
       let to = object.value(shape.to)
       guard let from, let to else { continue }
-      if let fault = moveFault(from, to) {
+      found.append((Move(from: from, to: to, position: element.position), object))
+    }
+    let ways = RenameWays(found.map(\.move))
+    var moves: [Move] = []
+    var sources: Set<Move.Name> = []
+    var targets: Set<Move.Name> = []
+    for (move, object) in found {
+      if let fault = moveFault(move, ways) {
         reading.report("CMC1273", at: object.position(fault.isFrom ? shape.from : shape.to), fault.what, fault.advice)
         continue
       }
-      guard sources.insert(from).inserted, targets.insert(to).inserted else {
+      guard sources.insert(move.from).inserted, targets.insert(move.to).inserted else {
         reading.report(
-          "CMC1273", at: element.position, "'\(from)' or '\(to)' stands in another rename already", "keep one of them")
+          "CMC1273", at: move.position ?? node.position,
+          "'\(move.from)' or '\(move.to)' stands in another rename already", "keep one of them")
         continue
       }
-      moves.append(Move(from: from, to: to, position: element.position))
+      moves.append(move)
     }
     return moves
   }
 
-  private func moveFault(_ from: Move.Name, _ to: Move.Name) -> (isFrom: Bool, what: String, advice: String)? {
+  /// All renames of a document, to judge one beside the others.
+  private struct RenameWays {
+    let renames: Renames
+    let froms: Set<Move.Name>
+    /// Between which migrations something goes.
+    private var goesTo: [MigrationName: Set<MigrationName>] = [:]
+    private var comesFrom: [MigrationName: Set<MigrationName>] = [:]
+
+    init(_ moves: [Move]) {
+      renames = Renames(moves)
+      froms = Set(moves.map(\.from))
+      for move in moves where move.from.migration != move.to.migration {
+        goesTo[move.from.migration, default: []].insert(move.to.migration)
+        comesFrom[move.to.migration, default: []].insert(move.from.migration)
+      }
+    }
+
+    /// A session is one migration's: its volumes can't be parted, nor joined with another's.
+    func isParted(_ move: Move) -> Bool {
+      goesTo[move.from.migration, default: []].count > 1 || comesFrom[move.to.migration, default: []].count > 1
+    }
+  }
+
+  private func moveFault(_ move: Move, _ ways: RenameWays) -> (isFrom: Bool, what: String, advice: String)? {
+    let (from, to) = (move.from, move.to)
     if (from.volume == nil) != (to.volume == nil) {
       return (false, "'\(from)' and '\(to)' are not of one kind", "rename a migration, or a volume as MIGRATION/VOLUME")
     }
@@ -171,13 +201,26 @@ extension PlanBuilder {
         true, "'\(from)' is still part of the plan", "a rename names what is gone first; remove it, or its old entry"
       )
     }
-    guard !isInPlan(to) else { return nil }
+    if from.volume != nil, from.migration != to.migration, phases[from.migration.text] != nil || ways.isParted(move) {
+      return (
+        false, "'\(from)' can't go to migration '\(to.migration)' by itself",
+        "a volume keeps its session: rename all of '\(from.migration)', or describe the volume anew, to be copied again"
+      )
+    }
+    if from.volume == nil, ways.isParted(move) {
+      return (false, "'\(from)' and '\(to)' are named by more than one rename", "a migration has one former name")
+    }
+    let end = ways.renames.name(of: to)
+    guard !isInPlan(end) else { return nil }
+    if ways.froms.contains(end) {
+      return (false, "the renames of '\(from)' lead in a circle", "end them at what it is called now")
+    }
     let names =
-      to.volume == nil
-      ? phases.keys.sorted() : (volumeNames[to.migration.text] ?? []).sorted().map { "\(to.migration)/\($0)" }
+      end.volume == nil
+      ? phases.keys.sorted() : (volumeNames[end.migration.text] ?? []).sorted().map { "\(end.migration)/\($0)" }
     return (
-      false, "there is no '\(to)' in the plan",
-      orDefault(Suggestion.phrase(for: "\(to)", among: names), "name what it is called now")
+      false, "there is no '\(end)' in the plan",
+      orDefault(Suggestion.phrase(for: "\(end)", among: names), "name what it is called now")
     )
   }
 
@@ -210,7 +253,27 @@ extension PlanBuilder {
   private func readArchive(_ node: YAMLNode) -> Archive? {
     let shape = ArchiveShape.the
     guard let object = ObjectReading(node, shape.shape, reading) else { return nil }
-    return object.value(shape.directory).map { Archive(directory: $0, position: node.position) }
+    if let directory = object.value(shape.directory) { return Archive(.directory(directory), position: node.position) }
+    let url = object.value(shape.blob)
+    guard object.has(shape.blob) else { return nil }
+    let access: Archive.BlobAccess?
+    if let sas = object.node(shape.sas) {
+      access = SecretReader.read(sas, reading).map { .signature($0) }
+    } else if object.has(shape.integration) {
+      access = resolveIntegration(object, shape.integration).map { .integration($0) }
+    } else if integrationNames.count == 1, let only = integrationNames.first {
+      access = .integration(only)
+    } else {
+      reading.report(
+        "CMC1211", at: object.position(shape.blob), "nothing says who signs in to the archive's container",
+        integrationNames.isEmpty
+          ? "add sas: {env: NAME}, or describe an integration"
+          : "add 'integration:' with \(integrationNames.sorted().map { "'\($0)'" }.joined(separator: " or ")), or sas: {env: NAME}"
+      )
+      return nil
+    }
+    guard let url, let access else { return nil }
+    return Archive(.blob(url, access: access), position: node.position)
   }
 }
 

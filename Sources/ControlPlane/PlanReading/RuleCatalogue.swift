@@ -229,13 +229,14 @@ package enum RuleCatalogue {
       "groups: {erp: [erp-db, erp-app]}"),
     rule(
       "CMC1273", "a rename goes from a name that is gone to one that is there",
-      "Tags and catalogues are changed once. A name that is still used has a session of its own.",
-      "moved: [{from: old/data, to: erp-db/data}]"),
+      "Tags and catalogues are changed once. A name that is still used has a session of its own, and a session's "
+        + "volumes stay together.",
+      "moved: [{from: old-db, to: erp-db}, {from: erp-db/data, to: erp-db/tables}]"),
     rule(
       "CMC1274", "somebody waits for a wave's bake time and health check",
       "They keep the next wave back. After the last one they would be words that nothing comes of."),
     rule(
-      "CMC1290", "a cloud that isn't Microsoft's is allowed by guardrails",
+      "CMC1290", "a cloud or an archive's place that isn't Microsoft's is allowed by guardrails",
       "Whoever owns the endpoint gets the credential. A plan can't allow itself that, not even on this machine.",
       "allow: {endpoints: [\"https://localhost:8443\"]}"),
     rule(

@@ -25,9 +25,11 @@ struct CoordinationFields: Sendable {
       .node(.map(keyPattern: ValueType<String>.namePattern, .list(ValueType<String>.name.schema, minimum: 2))),
       instead: "remove it; volumes that must swing together belong to one migration",
       examples: ["{erp: [erp-db, erp-app]}"], "Migrations that swing together, or none of them.")
-    moved = table.addLater(
-      "moved", .list(of: MoveShape.the.shape), instead: "remove it; keep the old names meanwhile",
-      examples: ["[{from: old/data, to: erp-db/data}]"], "Renames: tags and catalogues change, no data moves.")
+    moved = table.add(
+      "moved", .list(of: MoveShape.the.shape),
+      examples: ["[{from: old-db, to: erp-db}, {from: erp-db/data, to: erp-db/tables}]"],
+      "Renames of migrations and volumes: tags and catalogues change, no data moves. An entry whose rename is done is "
+        + "harmless; keep it until everybody's apply has seen it.")
     notifications = table.add(
       "notifications", .named(NotificationShape.the.shape),
       examples: ["{oncall: {webhook: {env: ONCALL_WEBHOOK}, events: [approvalNeeded, held, failed]}}"],
@@ -81,8 +83,13 @@ struct MoveShape: Sendable {
 
   private init() {
     var table = FieldTable("move", "A rename.")
-    from = table.add("from", .moved, required: true, examples: ["old/data"], "The name that it had.")
-    to = table.add("to", .moved, required: true, examples: ["erp-db/data"], "Its name in this plan.")
+    from = table.add(
+      "from", .moved, required: true, examples: ["old-db", "erp-db/data"],
+      "The name that it had, of a migration or MIGRATION/VOLUME. A volume that names another migration takes all of "
+        + "that migration along.")
+    to = table.add(
+      "to", .moved, required: true, examples: ["erp-db", "erp-db/tables"],
+      "Its name in this plan, or 'from' of another entry.")
     shape = Shape(table)
   }
 }
@@ -112,18 +119,29 @@ struct ArchiveShape: Sendable {
   static let the = ArchiveShape()
   let directory: Field<String>
   let blob: Field<String>
+  let integration: Field<String>
+  let sas: Field<YAMLNode>
   let shape: Shape
 
   private init() {
     var table = FieldTable(
       "archive", "Where journals, approvals and receipts go for good. No session is deleted before they are there.")
     directory = table.add(
-      "directory", .directory, required: true, examples: ["./archive", "/mnt/records/cmcplan"],
+      "directory", .directory, examples: ["./archive", "/mnt/records/cmcplan"],
       "A directory, relative to the plan's; it is made where it is missing. Runs on other machines want the same one.")
-    blob = table.addLater(
-      "blob", .blobURL, instead: "write 'directory:' instead: a mounted share, or what the pipeline keeps",
-      examples: ["https://erp.blob.core.windows.net/migration"], "A container of Azure Blob Storage, or a prefix in it."
-    )
+    blob = table.add(
+      "blob", .blobURL, examples: ["https://erp.blob.core.windows.net/migration"],
+      "A container of Azure Blob Storage that exists, or a prefix in it. Guardrails must allow one that isn't "
+        + "Microsoft's.")
+    integration = table.add(
+      "integration", .name, examples: ["corp"],
+      "Whose credential signs in to the container; the plan's only one if omitted. It needs the role Storage Blob Data "
+        + "Contributor there.")
+    sas = table.add(
+      "sas", .shape(SecretShape.the.shape), examples: ["{env: ARCHIVE_SAS}"],
+      "Where a shared access signature is found (read, create, write, list), in place of an integration's credential.")
+    table.exactlyOneOf = [["directory", "blob"]]
+    table.atMostOneOf = [["directory", "integration"], ["directory", "sas"], ["integration", "sas"]]
     shape = Shape(table)
   }
 }
@@ -183,16 +201,22 @@ struct GuardrailLimitsShape: Sendable {
 }
 
 extension ValueType where Value == String {
-  static let blobURL = formed(
-    "a container's URL", pattern: "^https://[a-z0-9][a-z0-9.-]*/[a-z0-9$][a-z0-9-]*(/[^?# ]*)?$",
-    advice: "write https://ACCOUNT.blob.core.windows.net/CONTAINER"
-  ) { text in
-    guard text.hasPrefix("https://"), Names.isBaseURL(text) else { return false }
-    let parts = text.dropFirst(8).split(separator: "/", maxSplits: 2)
-    guard parts.count >= 2, let first = parts[1].utf8.first else { return false }
-    return Names.isHostName(String(parts[0])) && parts[0] == parts[0].lowercased()
-      && (parts[1].utf8.allSatisfy { Names.isLowerAlphanumericOrHyphen($0) || $0 == UInt8(ascii: "$") })
-      && first != UInt8(ascii: "-")
+  static let blobURL = ValueType(
+    schema: .pattern(
+      "^(https://[A-Za-z0-9._-]+|http://(localhost|127(\\.[0-9]{1,3}){3}|\\[::1\\]))(:[0-9]{1,5})?(/[!$->@-\\[\\]-~]+)+/?$"
+    ), noun: "a container's URL"
+  ) { text throws(ValueFault) in
+    guard !text.contains("?") else {
+      throw ValueFault(
+        "CMC1120", "a signature is never written in a document",
+        "write the URL up to the '?', and sas: {env: NAME}; replace the signature, for this text may be seen")
+    }
+    guard BlobAddress(text) != nil else {
+      throw ValueFault(
+        "CMC1108", "'\(text.shortened())' is not a container's URL",
+        "write https://ACCOUNT.blob.core.windows.net/CONTAINER, in lower case")
+    }
+    return text
   }
 }
 

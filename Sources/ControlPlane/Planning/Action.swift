@@ -28,6 +28,8 @@ package enum Action: Hashable, Sendable, Codable {
   case ensureDisk(VolumeKey)
   /// All these volumes' disks are attached to the virtual machine: one call for all.
   case attachDisks(integration: String, machine: String, volumes: [VolumeKey])
+  /// Its disks, and with `sessions` the halves of its session, know the names that the plan has for them by now.
+  case rename(MigrationName, sessions: Bool)
   /// Both agents hold the session as the plan has it.
   case configureSession(MigrationName)
   case proveConnection(MigrationName)
@@ -66,7 +68,7 @@ extension Action {
     case .acquireLease(let name), .checkDevices(let name), .configureSession(let name), .proveConnection(let name),
       .openTap(let name), .synchronize(let name), .stopSynchronizing(let name), .swing(let name), .revert(let name),
       .runHook(let name, _), .closeTap(let name), .prove(let name), .fence(let name), .release(let name),
-      .tagDisks(let name, _), .archive(let name), .retire(let name, _), .releaseLease(let name),
+      .tagDisks(let name, _), .rename(let name, _), .archive(let name), .retire(let name, _), .releaseLease(let name),
       .abandonFinalize(let name, _),
       .holdAfterFence(let name, _):
       name
@@ -96,6 +98,7 @@ extension Action {
     case .fence: "fence"
     case .release: "release"
     case .tagDisks: "tagDisks"
+    case .rename: "rename"
     case .archive: "archive"
     case .retire(_, let role): "retire.\(role.rawValue)"
     case .releaseLease: "releaseLease"

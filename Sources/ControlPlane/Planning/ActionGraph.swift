@@ -75,7 +75,7 @@ private struct GraphBuilder {
   /// Whether something is done that only the holder of the lease may do.
   static func needsLease(_ action: Action) -> Bool {
     switch action {
-    case .deployAgent, .removeAgent, .tagDisks(_, .retired): false
+    case .deployAgent, .removeAgent, .tagDisks(_, .retired), .rename(_, sessions: false): false
     default: true
     }
   }

@@ -181,8 +181,8 @@ package struct MigrationChanges: Sendable, Equatable, Codable {
         guard change.waitsFor == nil else { return false }
         return switch change.action {
         case .configureSession: reached == .nothing
-        case .deployAgent, .acquireLease, .checkDevices, .proveConnection, .checkWave, .tagDisks, .releaseLease,
-          .removeAgent, .holdAfterFence:
+        case .deployAgent, .acquireLease, .checkDevices, .proveConnection, .checkWave, .tagDisks, .rename,
+          .releaseLease, .removeAgent, .holdAfterFence:
           false
         default: true
         }

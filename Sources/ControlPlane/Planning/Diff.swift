@@ -140,9 +140,8 @@ private func unmanaged(_ plan: MigrationPlan, _ observation: Observation) -> [Un
   }
   for (integration, cloud) in observation.clouds {
     for disk in cloud.disks {
+      if let key = disk.volume(in: plan), plan.migrations[key.migration]?.volume(key.volume) != nil { continue }
       let migration = disk.tags[DiskTag.migration].map { MigrationName($0) }
-      let volume = disk.tags[DiskTag.volume].map { VolumeName($0) }
-      if let migration, let volume, plan.migrations[migration]?.volume(volume) != nil { continue }
       items.append(
         UnmanagedItem(
           kind: .disk, name: disk.name, migration: migration,

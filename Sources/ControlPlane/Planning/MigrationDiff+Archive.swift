@@ -8,7 +8,7 @@ extension MigrationDiff {
   mutating func archive() {
     guard let archive = facts.plan.archive else { return }
     add(
-      .archive(migration.name), towards: .retired, "archive journals, approvals and receipt in \(archive.directory)",
+      .archive(migration.name), towards: .retired, "archive journals, approvals and receipt in \(archive.text)",
       why: "nothing is deleted before it is kept", precondition: "the archive can be written, and read back alike")
   }
 }

@@ -16,6 +16,8 @@ extension MigrationDiff {
           advice: "write phase: \(phase == .retired ? "retired" : "finalized"), or remove the migration"))
       return true
     }
+    refuseRename()
+    if result.diagnostics.hasErrors { return true }
     if case .tombstoned(.retired) = reached { return false }
     if reached.phase == .finalized, target == .finalized { return false }
     refuseUnseen()

@@ -179,27 +179,31 @@ extension MigrationDiff {
         precondition: "the devices are there and large enough, the destination is blank or ours", .reversible)
       return
     }
-    if let differs = configurationDifference(source, destination) {
+    if let differs = configurationDifference(source, destination, isRenamed: facts.isSessionRenamed) {
       add(
         .configureSession(name), towards: reached.phase ?? .prepared, "change the session's configuration: \(differs)",
         why: "the plan says so; replication goes on", .live)
     }
   }
 
-  /// In words what the agents hold differently from the plan, nil where nothing.
+  /// In words what the agents hold differently from the plan, nil where nothing. A rename brings the digest with it.
   func configurationDifference(
-    _ source: SessionObservation, _ destination: SessionObservation
+    _ source: SessionObservation, _ destination: SessionObservation, isRenamed: Bool
   ) -> String? {
     guard let inputs = facts.sessionInputs(),
       let wanted = sessionConfigurations(
         for: migration, in: facts.plan, inputs: inputs, overwrite: options.overwrite, at: options.now,
         digest: options.digest)
     else {
-      return source.configurationDigest == result.configurationDigest
-        && destination.configurationDigest == result.configurationDigest ? nil : "as the plan has it now"
+      return isRenamed
+        || source.configurationDigest == result.configurationDigest
+          && destination.configurationDigest == result.configurationDigest
+        ? nil : "as the plan has it now"
     }
     var words: [String] = []
     for (old, new) in [(source.configuration, wanted.source), (destination.configuration, wanted.destination)] {
+      var new = new
+      if isRenamed { new.configurationDigest = old.configurationDigest }
       let differences = Self.differences(old, new)
       for word in differences where !words.contains(word) { words.append(word) }
     }

@@ -65,15 +65,19 @@ struct MigrationDiff {
     switch reached {
     case .unknown: return
     case .tombstoned(.retired):
+      rename()
       finishRetirement()
       return
     case .tombstoned, .reached(.finalized), .reached(.retired):
+      if target < .retired { holdBack() }
+      rename()
       if target == .retired { retire() }
       return
     case .pastFence:
       startAgents()
       holdBack()
       finishFinalize()
+      rename()
       if target == .retired { retire() }
       return
     case .nothing, .reached: break
@@ -82,6 +86,7 @@ struct MigrationDiff {
     let phase = reached.phase
     if phase == .cmotion || facts.sourceStage == .swinging || isClosing, target < .cmotion { revert() }
     if target == .prepared, let stage = facts.sourceStage, stage != .prepared, stage != .cancelled { stop() }
+    rename()
     prepare()
     if target >= .synchronized { synchronize() }
     if target >= .cmotion, facts.canSwing, !isClosing { swing() }

@@ -15,6 +15,8 @@ package struct MigrationFacts: Sendable {
   package let cloud: CloudObservation?
   /// Found disks by volume: ours by tag, or the one that the plan names.
   package let disks: [VolumeName: CloudDisk]
+  /// Where there is one under a former name and one under the volume's own.
+  let rivalDisks: [VolumeName: [CloudDisk]]
 
   package init(_ migration: Migration, in plan: MigrationPlan, _ observation: Observation) {
     self.plan = plan
@@ -27,18 +29,34 @@ package struct MigrationFacts: Sendable {
     let integration = migration.integration(in: plan)
     cloud = integration.flatMap { observation.clouds[$0.name] }
     var found: [VolumeName: CloudDisk] = [:]
-    for disk in cloud?.disks ?? [] where disk.tags[DiskTag.migration] == migration.name.text {
-      guard let text = disk.tags[DiskTag.volume] else { continue }
+    var rivals: [VolumeName: [CloudDisk]] = [:]
+    for disk in cloud?.disks ?? [] {
+      guard let key = disk.volume(in: plan), key.migration == migration.name else { continue }
       // Two disks of one volume can't come from us (names are deterministic); the one of the lower name is taken.
-      let volume = VolumeName(text)
-      if let other = found[volume], other.name < disk.name { continue }
+      let volume = key.volume
+      if let other = found[volume] {
+        if other.taggedName != disk.taggedName { rivals[volume, default: [other]].append(disk) }
+        if (other.isRenamed(in: plan) ? 1 : 0, other.name) < (disk.isRenamed(in: plan) ? 1 : 0, disk.name) { continue }
+      }
       found[volume] = disk
     }
+    rivalDisks = rivals
     for volume in migration.diskVolumes where found[volume.name] == nil {
       guard let id = expectedDiskID(for: volume, in: migration, of: plan) else { continue }
       found[volume.name] = cloud?.namedDisks[id]
     }
     disks = found
+  }
+
+  /// The session as its agents call it: what they keep is told apart by that.
+  package var heldSession: SessionID { sourceSession?.heldSession ?? destinationSession?.heldSession ?? session }
+
+  /// Whether a label on a device is of this session.
+  func owns(_ label: SessionID) -> Bool {
+    if label == heldSession || label == session { return true }
+    let prefix = plan.metadata.id.text + "/"
+    guard label.text.hasPrefix(prefix) else { return false }
+    return plan.renames.name(of: MigrationName(String(label.text.dropFirst(prefix.count)))) == migration.name
   }
 
   package var machineReference: String? { plan.hosts[migration.destination]?.azureVirtualMachine }
@@ -180,7 +198,7 @@ package struct MigrationFacts: Sendable {
       return .toRun(runID: "", attempt: 1)
     }
     return Planning.hookProgress(
-      point, session: session, generation: generation, runs: own?.hookRuns ?? [], digest: digest)
+      point, session: heldSession, generation: generation, runs: own?.hookRuns ?? [], digest: digest)
   }
 }
 
@@ -192,6 +210,8 @@ package enum AgentCapability {
   package static let kernelNBD = "kernel-nbd"
   /// The tap can take the place beneath a device-mapper device in use.
   package static let deviceMapper = "device-mapper"
+  /// It keeps what the plan calls a session by now.
+  package static let rename = AgentHello.renames
   /// Any of these makes a block device of the tap.
   package static let makesDevices: Set<String> = [fuseLoop, kernelNBD, deviceMapper]
 }

@@ -63,14 +63,46 @@ package func diskRequest(
     tags: diskTags(for: volume, in: migration, of: plan, state: .prepared))
 }
 
-/// Resource id of the disk that a volume names or would get.
-package func expectedDiskID(for volume: Volume, in migration: Migration, of plan: MigrationPlan) -> String? {
+/// Resource id of the disk that a volume names or would get; `former`: would have got under a name that it had.
+package func expectedDiskID(
+  for volume: Volume, in migration: Migration, of plan: MigrationPlan, former: Move.Name? = nil
+) -> String? {
   guard case .disk(let disk) = volume.destination, let integration = migration.integration(in: plan) else { return nil }
   if let existing = disk.existingID { return existing }
-  let name = disk.name ?? diskName(plan: plan.metadata.id, migration: migration.name, volume: volume.name)
+  let name =
+    disk.name
+    ?? diskName(
+      plan: plan.metadata.id, migration: former?.migration ?? migration.name, volume: former?.volume ?? volume.name)
   return
     "/subscriptions/\(integration.subscriptionID)/resourceGroups/\(disk.resourceGroup ?? integration.resourceGroup)"
     + "/providers/Microsoft.Compute/disks/\(name)"
+}
+
+extension CloudDisk {
+  /// As its tags have it; nil where they don't say.
+  var taggedName: Move.Name? {
+    guard let migration = tags[DiskTag.migration], let volume = tags[DiskTag.volume] else { return nil }
+    return Move.Name(migration: MigrationName(migration), volume: VolumeName(volume))
+  }
+
+  /// The volume of the plan, or one that was in it, whose disk this is, after all renames; nil where its tags don't say.
+  package func volume(in plan: MigrationPlan) -> VolumeKey? {
+    guard let tagged = taggedName else { return nil }
+    let name = plan.renames.name(of: tagged)
+    return name.volume.map { VolumeKey(name.migration, $0) }
+  }
+
+  /// Whether its tags still have a former name.
+  package func isRenamed(in plan: MigrationPlan) -> Bool { taggedName.map { plan.renames.name(of: $0) != $0 } ?? false }
+
+  /// Of a resource id `/subscriptions/…/resourceGroups/NAME/…`.
+  package var resourceGroup: String? {
+    let parts = resourceID.split(separator: "/").map(String.init)
+    guard let place = parts.firstIndex(where: { $0.lowercased() == "resourcegroups" }), place + 1 < parts.count else {
+      return nil
+    }
+    return parts[place + 1]
+  }
 }
 
 func gibibytes(holding bytes: UInt64) -> Int { Int(clamping: bytes / (1 << 30) + (bytes % (1 << 30) == 0 ? 0 : 1)) }

@@ -26,6 +26,11 @@ package enum PlanningCode {
   package static let destinationMissing = "CMC2035"
   package static let machineWithoutUltra = "CMC2036"
   package static let diskStaysSmaller = "CMC2038"
+  package static let nameTaken = "CMC2043"
+  package static let renameAmbiguous = "CMC2044"
+  package static let renameUnfinished = "CMC2045"
+  package static let renameNotKnown = "CMC2046"
+  package static let renameKept = "CMC2047"
   package static let sessionError = "CMC2040"
   package static let agentOutdated = "CMC2041"
   package static let sourceCopyLost = "CMC2042"
@@ -110,8 +115,8 @@ private func checkDisk(_ volume: Volume, _ facts: MigrationFacts) -> [Diagnostic
   var found = shrinking
   let owner = disk.tags[DiskTag.plan]
   let isOurs =
-    owner == facts.plan.metadata.id.text && disk.tags[DiskTag.migration] == facts.migration.name.text
-    && disk.tags[DiskTag.volume] == volume.name.text
+    owner == facts.plan.metadata.id.text
+    && disk.volume(in: facts.plan) == VolumeKey(facts.migration.name, volume.name)
   // A disk that the plan names by id may be anybody's but another plan's; a name we would have made may not be.
   if !isOurs, wanted.existingID == nil || owner != nil {
     let whose = owner.map { "plan \($0)" } ?? "somebody else (it carries no cmcplan tags)"
@@ -214,7 +219,7 @@ private func checkDestination(
         "\(subject): the destination \(path) on \(host) has \(report.sizeBytes) bytes, its source \(bytes)",
         advice: "enlarge the destination"))
   }
-  let isOurs = report.labelledSession == facts.session
+  let isOurs = report.labelledSession.map(facts.owns) ?? false
   if facts.destinationSession == nil, !report.looksBlank, !isOurs,
     !overwrite.contains(VolumeKey(facts.migration.name, volume.name))
   {

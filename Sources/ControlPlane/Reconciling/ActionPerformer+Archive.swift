@@ -32,7 +32,7 @@ extension ActionPerformer {
         code: ApplyCode.archiveDiffers, message: "the session of \(half.migration) is not deleted: \(what)",
         advice: "look at the archive, then apply again: it is filled anew first", disposition: .needsOperator)
     }
-    guard let manifest = try await manifest(in: directory, archive), manifest.session == half.session,
+    guard let manifest = try await manifest(in: directory, archive), manifest.session == half.heldSession,
       manifest.stage != nil, manifest.receiptDigest == half.receipt?.digest
     else { throw missing("the archive has no \(directory)/\(ArchiveManifest.fileName) of it") }
     for (name, file) in manifest.files.sorted(by: { $0.key < $1.key }) {
@@ -74,7 +74,7 @@ extension ActionPerformer {
     }
     files["approvals.json"] = ArchiveManifest.json(half.approvals)
     var manifest = ArchiveManifest(
-      plan: plan.metadata.id, migration: half.migration, session: half.session, role: half.role, stage: half.stage,
+      plan: plan.metadata.id, migration: half.migration, session: half.heldSession, role: half.role, stage: half.stage,
       generation: half.generation, receiptDigest: half.receipt?.digest, archivedAt: services.time.wallNow(),
       archivedBy: options.holder, files: [:])
     try await write(files, &manifest, to: archive)
@@ -85,14 +85,15 @@ extension ActionPerformer {
     of tombstone: Tombstone, _ migration: Migration, in archive: any ArchiveGateway
   ) async throws(GatewayError) {
     let directory = ArchiveManifest.directory(of: migration.name, tombstone.role)
-    if try await manifest(in: directory, archive)?.session == tombstone.session { return }
+    if try await manifest(in: directory, archive)?.session == tombstone.heldSession { return }
     services.report(
       .note("\(migration.name): its session on \(migration.host(tombstone.role)) was deleted before it was archived"))
     var files: [String: [UInt8]] = [:]
     files[Evidence.receipt.fileName] = try await read(
       .receipt, of: tombstone.session, tombstone.role, on: migration.host(tombstone.role))
     var manifest = ArchiveManifest(
-      plan: plan.metadata.id, migration: migration.name, session: tombstone.session, role: tombstone.role, stage: nil,
+      plan: plan.metadata.id, migration: migration.name, session: tombstone.heldSession, role: tombstone.role,
+      stage: nil,
       generation: tombstone.generation, receiptDigest: tombstone.receiptDigest, archivedAt: services.time.wallNow(),
       archivedBy: options.holder, files: [:])
     try await write(files, &manifest, to: archive)

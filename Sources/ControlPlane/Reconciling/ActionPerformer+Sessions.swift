@@ -151,7 +151,8 @@ extension ActionPerformer {
     }
     let runs = (role == .source ? pair.source : pair.destination)?.hookRuns ?? []
     switch hookProgress(
-      point, session: session(migration), generation: generation, runs: runs, digest: services.digest)
+      point, session: pair.heldSession ?? session(migration), generation: generation, runs: runs,
+      digest: services.digest)
     {
     case .succeeded: return
     case .exhausted:

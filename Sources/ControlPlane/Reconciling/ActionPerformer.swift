@@ -16,6 +16,18 @@ actor HeldLeases {
   func set(_ held: Held?, of migration: MigrationName) { all[migration] = held }
 }
 
+/// Which disk each volume had when the world was looked at last. Its name is that of the time when it was made, so it
+/// can't be told from the plan after a rename.
+actor KnownDisks {
+  private var all: [VolumeKey: String] = [:]
+  func learn(_ observation: Observation, of plan: MigrationPlan) {
+    for disk in observation.clouds.values.flatMap(\.disks) {
+      if let key = disk.volume(in: plan) { all[key] = disk.resourceID }
+    }
+  }
+  func resourceID(of key: VolumeKey) -> String? { all[key] }
+}
+
 /// Carries single actions out through the gateways. What an action needs to know is looked up when it is carried out,
 /// so that it is right however long ago the plan was made. Every one may be repeated.
 struct ActionPerformer: Sendable {
@@ -26,6 +38,7 @@ struct ActionPerformer: Sendable {
   let limits: ReconcileLimits
   let pool: AgentPool
   let leases = HeldLeases()
+  let knownDisks = KnownDisks()
   let waveLooks = WaveLooks()
 
   func perform(_ action: Action) async throws(GatewayError) {
@@ -86,6 +99,7 @@ struct ActionPerformer: Sendable {
       try await command(.fence, .source, try migration(name))
     case .release(let name): try await command(.release, .destination, try migration(name))
     case .tagDisks(let name, let phase): try await tag(try migration(name), phase)
+    case .rename(let name, let sessions): try await rename(try migration(name), sessions: sessions)
     case .archive(let name): try await archive(try migration(name))
     case .retire(let name, let role): try await retire(try migration(name), role)
     case .abandonFinalize(let name, let why): try await abandon(try migration(name), why)
@@ -212,10 +226,10 @@ struct ActionPerformer: Sendable {
     if let id = expectedDiskID(for: volume, in: migration, of: plan), let disk = try await cloud.disk(id) {
       return disk
     }
-    // It may have been made under another name, before the plan named it.
-    let ours = try await cloud.disks(of: plan.metadata.id).filter {
-      $0.tags[DiskTag.migration] == migration.name.text && $0.tags[DiskTag.volume] == volume.name.text
-    }
+    // It may have been made under another name: before the plan named it, or renamed it.
+    if let disk = try await knownDisk(volume, migration) { return disk }
+    let key = VolumeKey(migration.name, volume.name)
+    let ours = try await cloud.disks(of: plan.metadata.id).filter { $0.volume(in: plan) == key }
     guard let disk = ours.min(by: { $0.name < $1.name }) else {
       throw GatewayError(
         code: ApplyCode.diskMissing, message: "there is no disk for \(migration.name)/\(volume.name)",
@@ -244,7 +258,12 @@ struct ActionPerformer: Sendable {
       let found = try await findDisk(volume, migration)
       let tags = found.tags.merging(diskTags(for: volume, in: migration, of: plan, state: .prepared)) { _, new in new }
       disk = found.tags == tags ? found : try await cloud.setTags(tags, ofDisk: found.resourceID)
-    } else if let request = diskRequest(for: volume, in: migration, of: plan, sourceBytes: bytes) {
+    } else if var request = diskRequest(for: volume, in: migration, of: plan, sourceBytes: bytes) {
+      if let known = try await knownDisk(volume, migration) {
+        try await retag(known, key, in: cloud)
+        request.name = known.name
+        request.resourceGroup = known.resourceGroup ?? request.resourceGroup
+      }
       disk = try await cloud.ensureDisk(request)
     } else {
       return
@@ -253,6 +272,56 @@ struct ActionPerformer: Sendable {
       throw GatewayError(
         code: ApplyCode.diskTooSmall, message: "disk \(disk.name) has \(disk.sizeBytes) bytes, its source \(bytes)",
         advice: "write a larger size: for \(key)", disposition: .needsOperator)
+    }
+  }
+
+  /// The disk that the volume has under another name than it would get now; nil where there is none.
+  private func knownDisk(_ volume: Volume, _ migration: Migration) async throws(GatewayError) -> CloudDisk? {
+    let cloud = try cloud(of: migration)
+    let key = VolumeKey(migration.name, volume.name)
+    var ids: [String] = []
+    if let id = await knownDisks.resourceID(of: key) { ids.append(id) }
+    // One that was made under a former name a moment ago may not be in a list yet.
+    for former in plan.renames.formerNames(of: Move.Name(migration: migration.name, volume: volume.name)) {
+      if let id = expectedDiskID(for: volume, in: migration, of: plan, former: former) { ids.append(id) }
+    }
+    for id in ids {
+      if let disk = try await cloud.disk(id), disk.volume(in: plan) == key { return disk }
+    }
+    return nil
+  }
+
+  private func retag(_ disk: CloudDisk, _ key: VolumeKey, in cloud: any CloudGateway) async throws(GatewayError) {
+    guard disk.isRenamed(in: plan) else { return }
+    _ = try await cloud.setTags(disk.tags.merging(Self.names(key)) { _, new in new }, ofDisk: disk.resourceID)
+  }
+
+  private static func names(_ key: VolumeKey) -> [String: String] {
+    [DiskTag.migration: key.migration.text, DiskTag.volume: key.volume.text]
+  }
+
+  /// The disks first: an agent that was told speaks for disks that can be found by the new name alone.
+  private func rename(_ migration: Migration, sessions: Bool) async throws(GatewayError) {
+    if !migration.diskVolumes.isEmpty {
+      let cloud = try cloud(of: migration)
+      for disk in try await cloud.disks(of: plan.metadata.id) {
+        guard let key = disk.volume(in: plan), key.migration == migration.name else { continue }
+        try await retag(disk, key, in: cloud)
+      }
+    }
+    guard sessions else { return }
+    let number = try await fencingNumber(of: migration)
+    let pair = try await self.sessions(of: migration)
+    let digest = configurationDigest(of: migration, in: plan, digest: services.digest)
+    for half in [pair.destination, pair.source].compactMap({ $0 }) where half.isRenamePending {
+      var configuration = half.configuration
+      configuration.configurationDigest = digest
+      _ = try await pool.call(
+        ConfigureSessionCall(fencingNumber: number, configuration: configuration), on: migration.host(half.role))
+      await services.record(
+        JournalEntry(
+          .stepOutput, .rename(migration.name, sessions: true),
+          message: "\(migration.host(half.role)) calls it \(half.heldSession) as before"))
     }
   }
 
@@ -280,7 +349,9 @@ struct ActionPerformer: Sendable {
     for volume in migration.diskVolumes {
       let disk = try await findDisk(volume, migration)
       guard disk.tags[DiskTag.state] != phase.rawValue else { continue }
-      let state = [DiskTag.state: phase.rawValue, DiskTag.stateAt: stamped(services.time.wallNow())]
+      let state = [DiskTag.state: phase.rawValue, DiskTag.stateAt: stamped(services.time.wallNow())].merging(
+        Self.names(VolumeKey(migration.name, volume.name))
+      ) { first, _ in first }
       _ = try await cloud.setTags(disk.tags.merging(state) { _, new in new }, ofDisk: disk.resourceID)
     }
     if phase == .retired { try await removeUnusedAgents(migration) }
@@ -296,7 +367,7 @@ struct ActionPerformer: Sendable {
       !other.diskVolumes.isEmpty
         && other.diskVolumes.allSatisfy { volume in
           disks.contains {
-            $0.tags[DiskTag.migration] == other.name.text && $0.tags[DiskTag.volume] == volume.name.text
+            $0.volume(in: plan) == VolumeKey(other.name, volume.name)
               && $0.tags[DiskTag.state] == Phase.retired.rawValue
           }
         }

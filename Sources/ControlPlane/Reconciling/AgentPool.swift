@@ -1,9 +1,11 @@
 import AgentProtocol
 import BlockModel
 import MigrationModel
+import Planning
 import Seams
 
-/// One connection to each host's agent, opened when first needed, shared by all steps, reopened after it broke.
+/// One connection to each host's agent, opened when first needed, shared by all steps, reopened after it broke. What
+/// goes through it has the plan's names of sessions on this side, and the agents' own on the other.
 actor AgentPool {
   private let plan: MigrationPlan
   private let hosts: any HostGateway
@@ -13,6 +15,7 @@ actor AgentPool {
   private var seen: [HostName: (at: MonotonicTime, observation: AgentObservation)] = [:]
   /// Grows with each call that may change something: an observation that began before it isn't kept.
   private var changes: [HostName: Int] = [:]
+  private var held = HeldSessions()
 
   init(plan: MigrationPlan, hosts: any HostGateway, time: any TimeSource) {
     self.plan = plan
@@ -45,8 +48,42 @@ actor AgentPool {
 
   /// A call that fails in a way that says "again" gives the connection up: the next one opens another.
   func call<Call: AgentCall>(_ call: Call, on host: HostName) async throws(GatewayError) -> Call.Answer {
+    let call = try await asHeld(call, on: host)
     defer { noteChange(host) }
     return try await request(call, on: host)
+  }
+
+  /// As the agent calls the session that it is about. Which that is only the agent can tell.
+  private func asHeld<Call: AgentCall>(_ call: Call, on host: HostName) async throws(GatewayError) -> Call {
+    if var bound = call as? any SessionCall {
+      bound.session = try await heldSession(bound.session, on: host)
+      return bound as? Call ?? call
+    }
+    if var configure = call as? ConfigureSessionCall {
+      _ = try await heldSession(configure.configuration.session, on: host)
+      configure.configuration = held.configuration(configure.configuration, on: host)
+      if configure.configuration.plannedAs != nil, !held.canRename(host) {
+        throw GatewayError(
+          code: PlanningCode.renameNotKnown,
+          message:
+            "the agent on \(host) is older, and can't take over the name \(configure.configuration.plannedAs?.migration.text ?? "")",
+          advice: "cmcplan agent upgrade \(host), then apply again", disposition: .needsOperator)
+      }
+      return configure as? Call ?? call
+    }
+    return call
+  }
+
+  private func heldSession(_ planned: SessionID, on host: HostName) async throws(GatewayError) -> SessionID {
+    if !held.knows(host) { _ = try await observation(of: host) }
+    let own = held.session(planned, on: host)
+    if let other = own.taken {
+      throw GatewayError(
+        code: PlanningCode.nameTaken,
+        message: "on \(host) the name of \(planned) is still that of the session that the plan calls \(other)",
+        advice: "choose another name for the migration", disposition: .needsOperator)
+    }
+    return own.session
   }
 
   private func noteChange(_ host: HostName) {
@@ -69,7 +106,8 @@ actor AgentPool {
     let now = time.monotonicNow()
     if ageSeconds > 0, let last = seen[host], now.seconds(since: last.at) < ageSeconds { return last.observation }
     let before = changes[host]
-    let observation = try await request(ObserveCall(), on: host)
+    let observation = SessionNames(plan).named(try await request(ObserveCall(), on: host))
+    held.learn(observation, of: host)
     if changes[host] == before { seen[host] = (now, observation) }
     return observation
   }

@@ -68,7 +68,7 @@ package final class ApplyRun: Sendable {
       }
     await services.record(JournalEntry(.runStarted, message: options.holder))
     var progress = Progress()
-    var changes = difference(await observed(first, observer, pool, round: 1), progress)
+    var changes = difference(await observed(first, observer, performer, round: 1), progress)
     for round in 1...limits.rounds {
       services.report(.planned(changes, round: round))
       let eligible = eligible(changes, progress)
@@ -81,7 +81,7 @@ package final class ApplyRun: Sendable {
       // Whoever wants it stopped at once doesn't wait for another look at the world.
       if isAbandoned { break }
       // What couldn't finish gave its leases back, or couldn't; either way nothing is held beyond the round.
-      changes = difference(await observed(nil, observer, pool, round: round + 1), progress)
+      changes = difference(await observed(nil, observer, performer, round: round + 1), progress)
       if progress.stepsDone == before { break }
     }
     await pool.closeAll()
@@ -92,11 +92,17 @@ package final class ApplyRun: Sendable {
   }
 
   private func observed(
-    _ first: Observation?, _ observer: ObserveRun, _ pool: AgentPool, round: Int
+    _ first: Observation?, _ observer: ObserveRun, _ performer: ActionPerformer, round: Int
   ) async -> Observation {
-    if let first { return first }
-    services.report(.observing(round: round))
-    return await observer.observe(with: pool, only: plan.withEarlierWaves(options.only))
+    if first == nil { services.report(.observing(round: round)) }
+    let observation: Observation
+    if let first {
+      observation = first
+    } else {
+      observation = await observer.observe(with: performer.pool, only: plan.withEarlierWaves(options.only))
+    }
+    await performer.knownDisks.learn(observation, of: plan)
+    return observation
   }
 
   private func difference(_ observation: Observation, _ progress: Progress) -> ChangeSet {

@@ -104,8 +104,7 @@ package struct ObserveRun: Sendable {
     // Only what the tags didn't find: named disks, and names that somebody else may have taken.
     var known: Set<VolumeKey> = []
     for disk in cloud.disks {
-      guard let migration = disk.tags[DiskTag.migration], let volume = disk.tags[DiskTag.volume] else { continue }
-      known.insert(VolumeKey(MigrationName(migration), VolumeName(volume)))
+      if let key = disk.volume(in: plan) { known.insert(key) }
     }
     var makesDisks = false
     for migration in migrations {
@@ -207,14 +206,16 @@ package struct ObserveRun: Sendable {
       return seen
     }
     do throws(GatewayError) {
-      seen.state = try await gateways.hosts.state(of: host)
+      seen.state = SessionNames(plan).named(try await gateways.hosts.state(of: host), beside: nil)
     } catch {
       seen.faults.append(fault("host", error))
       return seen
     }
     guard seen.state?.agentRunning == true else { return seen }
     do throws(GatewayError) {
-      seen.agent = try await pool.observation(of: name)
+      let agent = try await pool.observation(of: name)
+      seen.state = seen.state.map { SessionNames(plan).named($0, beside: agent) }
+      seen.agent = agent
     } catch {
       seen.faults.append(fault("agent", error))
       return seen

@@ -11,6 +11,8 @@ package struct SessionPair: Sendable, Equatable {
     self.destination = destination
   }
   package var hold: Hold? { source?.hold ?? destination?.hold }
+  /// As its agents call it.
+  var heldSession: SessionID? { source?.heldSession ?? destination?.heldSession }
 }
 
 package enum ReconcileEvent: Sendable {

@@ -207,6 +207,7 @@ package struct ProgressRenderer: Sendable {
     case .release: "release destination"
     case .tagDisks(_, let phase): "tag disks \(phase.rawValue)"
     case .archive: "archive records"
+    case .rename: "take over the new names"
     case .retire(_, let role): "retire \(role.rawValue)"
     case .releaseLease: "give lease back"
     case .removeAgent: "remove agent"

@@ -1,13 +1,15 @@
 package import BlockModel
 
 package struct AgentHello: Codable, Sendable, Equatable {
+  /// The capability to keep what the plan calls a session (`SessionConfiguration.plannedAs`).
+  package static let renames = "rename"
   package var agentVersion: String
   package var protocolVersion: Int
   package var fingerprint: KeyFingerprint
   package var bootID: String
   package var processID: Int32
   package var startedAt: WallTime
-  /// What the tap could use here: "nbd-socket", "fuse-loop", "kernel-nbd", "device-mapper".
+  /// What the tap could use here: "nbd-socket", "fuse-loop", "kernel-nbd", "device-mapper"; and `renames`.
   package var capabilities: [String]
   package init(
     agentVersion: String, protocolVersion: Int, fingerprint: KeyFingerprint, bootID: String, processID: Int32,
@@ -102,6 +104,10 @@ package struct Tombstone: Codable, Sendable, Equatable {
   package var at: WallTime
   /// What a person did to the device with `cmcagent rescue`, after which no agent touches it.
   package var rescued: String?
+  /// What the plan called the session last, where that isn't the session's own name.
+  package var plannedAs: PlannedNames?
+  /// Set by cmcplan where `session` is the one that the plan speaks of and the agent has another.
+  package var heldAs: SessionID?
   package init(
     session: SessionID, role: Role, phase: Phase, generation: Generation, receiptDigest: String?, at: WallTime
   ) {
@@ -251,6 +257,8 @@ package struct SessionObservation: Codable, Sendable, Equatable {
   package var lastError: AgentFault?
   /// Hooks that this agent ran for the session, by run id. The orchestrator tells from them what is still to do.
   package var hookRuns: [HookRun]
+  /// Set by cmcplan where the names here are the plan's and the agent has others.
+  package var heldAs: HeldNames?
   package init(
     configuration: SessionConfiguration, stage: SessionStage, authority: Authority, generation: Generation,
     health: ReplicationHealth, connected: Bool
@@ -272,6 +280,39 @@ package struct SessionObservation: Codable, Sendable, Equatable {
     swings = 0
     hookRuns = []
   }
+}
+
+/// A session's own names, which its agents keep for good, where the plan has others by now.
+package struct HeldNames: Codable, Sendable, Equatable {
+  package var session: SessionID
+  package var migration: MigrationName
+  /// In the agents' order.
+  package var volumes: [HeldVolume]
+  package init(session: SessionID, migration: MigrationName, volumes: [HeldVolume]) {
+    self.session = session
+    self.migration = migration
+    self.volumes = volumes
+  }
+}
+
+package struct HeldVolume: Codable, Sendable, Equatable {
+  package var name: VolumeName
+  /// The plan's name of it.
+  package var planned: VolumeName
+  package init(name: VolumeName, planned: VolumeName) {
+    self.name = name
+    self.planned = planned
+  }
+}
+
+extension SessionObservation {
+  /// As the agent calls it.
+  package var heldSession: SessionID { heldAs?.session ?? session }
+}
+
+extension Tombstone {
+  /// As the agent called it.
+  package var heldSession: SessionID { heldAs ?? session }
 }
 
 extension SessionObservation {

@@ -15,6 +15,11 @@ package protocol AgentCall: Codable, Sendable {
   static var method: String { get }
 }
 
+/// A call about one session.
+package protocol SessionCall: AgentCall {
+  var session: SessionID { get set }
+}
+
 /// The answer of a call that has nothing to say.
 package struct Done: Codable, Sendable, Equatable {
   package init() {}
@@ -48,7 +53,7 @@ package struct InspectDevicesCall: AgentCall {
 }
 
 /// Takes or renews the lease of a migration. A running lease of another holder is refused unless `steal`.
-package struct AcquireLeaseCall: AgentCall {
+package struct AcquireLeaseCall: SessionCall {
   package typealias Answer = Lease
   package static let method = "acquireLease"
   package var session: SessionID
@@ -66,7 +71,7 @@ package struct AcquireLeaseCall: AgentCall {
   }
 }
 
-package struct ReleaseLeaseCall: AgentCall {
+package struct ReleaseLeaseCall: SessionCall {
   package typealias Answer = Done
   package static let method = "releaseLease"
   package var session: SessionID
@@ -134,7 +139,7 @@ extension SessionCommand {
   }
 }
 
-package struct SessionCommandCall: AgentCall {
+package struct SessionCommandCall: SessionCall {
   package typealias Answer = SessionObservation
   package static let method = "command"
   package var fencingNumber: UInt64
@@ -150,7 +155,7 @@ package struct SessionCommandCall: AgentCall {
 }
 
 /// Sets (`hold` not nil) or clears a hold.
-package struct SetHoldCall: AgentCall {
+package struct SetHoldCall: SessionCall {
   package typealias Answer = Done
   package static let method = "setHold"
   package var session: SessionID
@@ -164,7 +169,7 @@ package struct SetHoldCall: AgentCall {
   }
 }
 
-package struct StoreApprovalCall: AgentCall {
+package struct StoreApprovalCall: SessionCall {
   package typealias Answer = Done
   package static let method = "storeApproval"
   package var session: SessionID
@@ -177,7 +182,7 @@ package struct StoreApprovalCall: AgentCall {
 
 /// Runs a hook's command with `/bin/sh -c` in its own process group, killed at its timeout. Blocks until it ended.
 /// The agent journals it by `runID`: the same `runID` again answers the first run's outcome and runs nothing.
-package struct RunHookCall: AgentCall {
+package struct RunHookCall: SessionCall {
   package typealias Answer = HookOutcome
   package static let method = "runHook"
   package static let outputLimitBytes = 64 << 10

@@ -12,7 +12,7 @@ package enum Evidence: String, Codable, Sendable, CaseIterable {
 }
 
 /// Reads a part of a session's file. Changes nothing, so it needs no lease and may be repeated at any time.
-package struct ReadEvidenceCall: AgentCall {
+package struct ReadEvidenceCall: SessionCall {
   package typealias Answer = EvidencePart
   package static let method = "readEvidence"
   /// Bytes in one answer at most; in base64 it fits a message.

@@ -17,6 +17,8 @@ package struct SessionConfiguration: Codable, Sendable, Equatable {
   package var confirmWithinSeconds: Double?
   /// "full", "changed" or "none".
   package var verify: String
+  /// What the plan calls the session by now; nil: as above. Agents with the capability `rename` keep it.
+  package var plannedAs: PlannedNames?
   package init(
     session: SessionID, plan: PlanID, migration: MigrationName, role: Role, configurationDigest: String,
     peerFingerprint: KeyFingerprint, link: LinkConfiguration, volumes: [VolumeConfiguration], limits: RateLimits,
@@ -35,6 +37,18 @@ package struct SessionConfiguration: Codable, Sendable, Equatable {
     self.resyncIntervalSeconds = resyncIntervalSeconds
     self.confirmWithinSeconds = confirmWithinSeconds
     self.verify = verify
+  }
+}
+
+/// What a plan calls a session by now. The session's own names stay what they were: labels, files, taps and keys of
+/// records carry them.
+package struct PlannedNames: Codable, Sendable, Equatable {
+  package var migration: MigrationName
+  /// Those that are called otherwise, by the session's own name.
+  package var volumes: [String: VolumeName]
+  package init(migration: MigrationName, volumes: [String: VolumeName]) {
+    self.migration = migration
+    self.volumes = volumes
   }
 }
 

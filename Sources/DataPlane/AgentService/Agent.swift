@@ -359,6 +359,6 @@ package final class Agent: AgentCalls {
     defer { runningHooks.change { _ = $0.remove(key) } }
     if let outcome = try hooks.recorded(call.runID, of: call.session) { return outcome }
     if let hold = before.hold { throw Self.held(hold, call.session) }
-    return try hooks.run(call, migration: before.migration)
+    return try hooks.run(call, migration: before.configuration.plannedAs?.migration ?? before.migration)
   }
 }

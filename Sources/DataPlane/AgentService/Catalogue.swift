@@ -194,6 +194,15 @@ package struct Catalogue: Sendable {
     try store(tombstone, at: tombstonePath(tombstone.session, tombstone.role), in: tombstoneFiles)
   }
 
+  /// What is left of a session that was fenced or released goes by the plan's name of it too.
+  func rename(_ configuration: SessionConfiguration) throws(AgentFault) {
+    guard var stone = try tombstone(of: configuration.session, role: configuration.role),
+      stone.plannedAs != configuration.plannedAs
+    else { return }
+    stone.plannedAs = configuration.plannedAs
+    try save(stone)
+  }
+
   private func tombstonePath(_ session: SessionID, _ role: Role) -> String {
     "\(Self.fileName(session.text)).\(role.rawValue).json"
   }

@@ -29,6 +29,13 @@ package enum ConfigurationRules {
           .refused, "volume \(volume.name): this agent can't track by \(volume.tracking); set tracking: tap")
       }
     }
+    if let names = configuration.plannedAs {
+      try checkName(names.migration.text, what: "migration")
+      for name in names.volumes.values { try checkName(name.text, what: "volume") }
+      guard names.volumes.keys.allSatisfy({ own in configuration.volumes.contains { $0.name.text == own } }) else {
+        throw refuse("a volume that it doesn't have is called otherwise")
+      }
+    }
     guard Set(configuration.volumes.map(\.name)).count == configuration.volumes.count else {
       throw refuse("two volumes have the same name")
     }

@@ -169,6 +169,10 @@ extension DestinationSession {
       entry.configuration = new
       entry.approvals.removeAll { $0.configurationDigest != new.configurationDigest }
     }
+    if old.plannedAs != new.plannedAs {
+      try resources.catalogue.rename(new)
+      journal.append("renamed", new.plannedAs?.migration.text ?? new.migration.text)
+    }
     journal.append("reconfigured", new.configurationDigest)
     if old.link.listens, !new.link.listens || old.link.port != new.link.port {
       resources.ports.leave(port: old.link.port, session: session)
@@ -234,8 +238,10 @@ extension DestinationSession {
   func tombstone(at time: WallTime) -> Tombstone? {
     let seen = state.withLock { $0.machine.observation() }
     guard seen.stage == .released else { return nil }
-    return Tombstone(
+    var stone = Tombstone(
       session: session, role: .destination, phase: .retired, generation: seen.generation, receiptDigest: nil, at: time)
+    stone.plannedAs = configuration.plannedAs
+    return stone
   }
 
   func stageChanged() {

@@ -159,6 +159,10 @@ extension SourceSession {
       state.comparing.change(limits: new.limits.withoutNetwork)
     }
     taps.change(volumes: new.volumes)
+    if old.plannedAs != new.plannedAs {
+      try resources.catalogue.rename(new)
+      journal.append("renamed", new.plannedAs?.migration.text ?? new.migration.text)
+    }
     journal.append("reconfigured", new.configurationDigest)
     if old.link.listens, !new.link.listens || old.link.port != new.link.port {
       resources.ports.leave(port: old.link.port, session: session)

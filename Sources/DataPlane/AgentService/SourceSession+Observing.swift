@@ -52,9 +52,11 @@ extension SourceSession {
     let seen = state.withLock { $0.machine.observation(at: now) }
     // A cancelled migration may be started again; only a finished one leaves a stone.
     guard seen.stage == .fenced else { return nil }
-    return Tombstone(
+    var stone = Tombstone(
       session: session, role: .source, phase: .retired, generation: seen.generation, receiptDigest: seen.receiptDigest,
       at: time)
+    stone.plannedAs = configuration.plannedAs
+    return stone
   }
 
   /// The tombstone of finalize is there before the session is retired: it is the file's fence as cmcplan sees it.

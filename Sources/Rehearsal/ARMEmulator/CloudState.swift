@@ -7,6 +7,8 @@ struct CloudState: Codable, Sendable {
   /// By name in lower case.
   var machines: [String: StoredMachine] = [:]
   var operations: [String: StoredOperation] = [:]
+  /// Blobs by container and name. Nil in states of before there were any.
+  var containers: [String: [String: StoredBlob]]?
 }
 
 struct StoredDisk: Codable, Sendable {

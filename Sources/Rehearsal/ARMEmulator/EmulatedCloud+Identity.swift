@@ -73,7 +73,7 @@ extension EmulatedCloud {
         "AADSTS700016: Application with identifier '\(form["client_id"] ?? "")' was not found in the directory "
           + "'\(configuration.tenant)'.")
     }
-    guard form["scope"]?.hasSuffix("/.default") == true else {
+    guard let scope = form["scope"], scope.hasSuffix("/.default") else {
       return refuseToken(400, "invalid_scope", "AADSTS70011: The provided value for scope is not valid.")
     }
     guard Self.sameSecret(form["client_secret"] ?? "", configuration.clientSecret) else {
@@ -82,12 +82,13 @@ extension EmulatedCloud {
         "AADSTS7000215: Invalid client secret provided. Ensure the secret being sent in the request is the client "
           + "secret value, not the client secret ID, for a secret added to app '\(configuration.clientID)'.")
     }
-    tokens = tokens.filter { $0.value > now }
+    tokens = tokens.filter { $0.value.endsAt > now }
     guard tokens.count < Self.tokenLimit else {
       return refuseToken(429, "temporarily_unavailable", "AADSTS90055: too many tokens were asked for.")
     }
-    let token = makeToken(request.baseURL, now: now)
-    tokens[token] = now + Self.tokenSeconds
+    let isForStorage = scope.dropLast("/.default".count) == Self.storageAudience
+    let token = makeToken(request.baseURL, isForStorage: isForStorage, now: now)
+    tokens[token] = IssuedToken(endsAt: now + Self.tokenSeconds, isForStorage: isForStorage)
     let life = JSONValue.int(Int(Self.tokenSeconds))
     return EmulatorResponse(
       200,
@@ -103,9 +104,10 @@ extension EmulatedCloud {
   }
 
   /// Looks like a token to clients that read claims. Its worth is that it is in the list.
-  private func makeToken(_ base: String, now: Double) -> String {
+  private func makeToken(_ base: String, isForStorage: Bool, now: Double) -> String {
     let claims: JSONValue = [
-      "aud": "https://management.azure.com", "iss": .string("\(base)/\(configuration.tenant)/v2.0"),
+      "aud": .string(isForStorage ? Self.storageAudience : "https://management.azure.com"),
+      "iss": .string("\(base)/\(configuration.tenant)/v2.0"),
       "iat": .int(Int(now)), "nbf": .int(Int(now)), "exp": .int(Int(now + Self.tokenSeconds)),
       "appid": .string(configuration.clientID), "tid": .string(configuration.tenant),
       "oid": "33333333-3333-3333-3333-333333333333", "idtyp": "app", "ver": "1.0", "uti": .string(makeUUID()),
@@ -152,10 +154,14 @@ extension EmulatedCloud {
     guard let header = request.headers["authorization"] else {
       throw refuse("AuthenticationFailed", "Authentication failed. The 'Authorization' header is missing.")
     }
-    guard header.lowercased().hasPrefix("bearer "), let end = tokens[String(header.dropFirst(7))] else {
+    guard header.lowercased().hasPrefix("bearer "), let token = tokens[String(header.dropFirst(7))] else {
       throw refuse("InvalidAuthenticationToken", "The access token is invalid.")
     }
-    guard now < end else {
+    guard !token.isForStorage else {
+      throw refuse(
+        "InvalidAuthenticationTokenAudience", "The access token has been obtained for wrong audience or resource.")
+    }
+    guard now < token.endsAt else {
       throw refuse("ExpiredAuthenticationToken", "The access token expiry UTC time has passed.")
     }
   }

@@ -7,7 +7,7 @@ struct EmulatedCloud: Sendable {
   var throttle: Throttle
   var faults = FaultList()
   /// Tokens that were given out and when they end. In memory only: after a restart clients get new ones.
-  var tokens: [String: Double] = [:]
+  var tokens: [String: IssuedToken] = [:]
   var makeUUID: @Sendable () -> String
   private var log: [JSONValue] = []
 
@@ -24,6 +24,9 @@ struct EmulatedCloud: Sendable {
       self.state.machines[name]?.profile = Self.withoutSecrets(state.machines[name]?.profile ?? [:])
     }
     self.makeUUID = makeUUID
+    var containers = state.containers ?? [:]
+    for name in configuration.containers where containers[name] == nil { containers[name] = [:] }
+    self.state.containers = containers
     throttle = Throttle(timeScale: configuration.timeScale, isActive: configuration.throttling)
     for text in configuration.faults { if let fault = Fault.read(json: text) { _ = faults.add(fault) } }
   }
@@ -42,7 +45,7 @@ struct EmulatedCloud: Sendable {
       delay = seconds
     }
     if faults.take(request, where: { if case .expireTokens = $0 { true } else { false } }) != nil {
-      for token in tokens.keys { tokens[token] = now }
+      for token in tokens.keys { tokens[token]?.endsAt = now }
     }
     let early = faults.take(request) { kind in
       switch kind {
@@ -55,14 +58,19 @@ struct EmulatedCloud: Sendable {
     switch early {
     case .answer(let status, let code, let message, let retryAfter)?:
       response =
-        request.folded.contains("oauth2")
-        ? refuseToken(status, code, message) : Refusal(status, code, message).response
+        if isBlobRequest(request) {
+          BlobRefusal.text(status, code, message, requestID: makeUUID(), now: now)
+        } else if request.folded.contains("oauth2") {
+          refuseToken(status, code, message)
+        } else {
+          Refusal(status, code, message).response
+        }
       if let retryAfter { response.headers += Self.retryAfter(retryAfter) }
     case .dropBefore?:
       response = EmulatorResponse(500)
       drops = true
     default:
-      response = handle(request, now: now)
+      response = isBlobRequest(request) ? blobRoute(request, now: now) : handle(request, now: now)
       drops = faults.take(request, where: { if case .dropAfter = $0 { true } else { false } }) != nil
     }
     finishHeaders(&response, request)

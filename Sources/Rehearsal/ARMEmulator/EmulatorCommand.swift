@@ -7,7 +7,7 @@ package struct EmulatorCommand: AsyncParsableCommand {
     commandName: "emulator",
     abstract: "Run an emulator of Azure Resource Manager on this machine.",
     discussion: """
-      Serves the token endpoint, managed disks and virtual machines over HTTP (or HTTPS with a certificate \
+      Serves the token endpoint, managed disks, virtual machines and block blobs over HTTP (or HTTPS with a certificate \
       authority of its own, written to DIR/ca.pem). Attaching a disk to a machine that has a root makes \
       ROOT/dev/disk/azure/scsi1/lunN. Runs until it gets SIGINT or SIGTERM; state survives in DIR.
       """)
@@ -69,6 +69,12 @@ package struct EmulatorCommand: AsyncParsableCommand {
   @Option(help: ArgumentHelp("A usage's limit: NAME=N, such as PremiumDiskCount=10.", valueName: "quota"))
   package var quota: [String] = []
 
+  @Option(help: ArgumentHelp("Storage account that serves block blobs, at URL/NAME/CONTAINER.", valueName: "name"))
+  package var storageAccount = "rehearsal"
+
+  @Option(help: ArgumentHelp("A container of the storage account. May be given many times.", valueName: "name"))
+  package var container: [String] = []
+
   @Option(
     help: ArgumentHelp(
       "A fault from the start, as JSON of POST /cmc-emulator/faults. May be given many times.", valueName: "json"))
@@ -110,6 +116,8 @@ package struct EmulatorCommand: AsyncParsableCommand {
     configuration.restrictedSKUs = Set(restrict.map { $0.lowercased() })
     configuration.deniedActions = Set(deny.map { $0.lowercased() })
     configuration.quotas = try quotas()
+    configuration.storageAccount = storageAccount
+    configuration.containers = Set(container)
     configuration.faults = fault
     for text in fault where Fault.read(json: text) == nil {
       throw EmulatorError("--fault '\(text)' is not understood: \(Fault.form)")

@@ -43,6 +43,10 @@ package struct EmulatorConfiguration: Sendable, Equatable {
   package var deniedActions: Set<String> = []
   /// Limits of usages that differ from the usual, by name.
   package var quotas: [String: Int] = [:]
+  /// The account that serves blobs, at `/ACCOUNT/…` of the same address.
+  package var storageAccount = "rehearsal"
+  /// The account's containers.
+  package var containers: Set<String> = []
   /// Faults from the start, as JSON of the control endpoint has them.
   package var faults: [String] = []
 

@@ -30,7 +30,7 @@ package final class EmulatorInMemory: Sendable {
       for operation in cloud.due(now: now) { cloud.end(operation.id, failure: nil) }
       let reply = cloud.reply(to: request, now: now)
       return Answer(
-        status: reply.response.status, headers: reply.response.headers, body: reply.response.body?.bytes ?? [],
+        status: reply.response.status, headers: reply.response.headers, body: reply.response.bytes,
         delaySeconds: reply.delaySeconds, isDropped: reply.dropsConnection)
     }
   }
@@ -43,11 +43,12 @@ package final class EmulatorInMemory: Sendable {
 
   package func clearFaults() { cloud.withLock { $0.faults.removeAll() } }
 
-  /// A token that is good for as long as the emulator's own are.
-  package func token(now: Double) -> (value: String, lifetimeSeconds: Double) {
+  /// A token that is good for as long as the emulator's own are, for the resource manager or for storage.
+  package func token(forStorage: Bool = false, now: Double) -> (value: String, lifetimeSeconds: Double) {
     cloud.withLock { cloud in
       let value = "token-\(cloud.makeUUID())"
-      cloud.tokens[value] = now + EmulatedCloud.tokenSeconds
+      cloud.tokens[value] = IssuedToken(
+        endsAt: now + EmulatedCloud.tokenSeconds, isForStorage: forStorage)
       return (value, EmulatedCloud.tokenSeconds)
     }
   }

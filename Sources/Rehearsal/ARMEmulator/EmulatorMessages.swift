@@ -48,6 +48,16 @@ struct EmulatorResponse: Sendable {
   var status: Int
   var headers: [(name: String, value: String)] = []
   var body: JSONValue?
+  /// In place of `body`: what isn't JSON.
+  var raw: Raw?
+
+  struct Raw: Sendable {
+    var contentType: String
+    var bytes: [UInt8]
+  }
+
+  var contentType: String { raw?.contentType ?? "application/json; charset=utf-8" }
+  var bytes: [UInt8] { raw?.bytes ?? body?.bytes ?? [] }
 
   init(_ status: Int, _ body: JSONValue? = nil, headers: [(name: String, value: String)] = []) {
     self.status = status

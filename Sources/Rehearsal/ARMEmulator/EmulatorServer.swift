@@ -143,7 +143,8 @@ private struct EmulatorResponder: HTTPResponder {
     let service = service
     let reply = try await onBlockingThread { service.reply(to: message) }
     if reply.delaySeconds > 0 { try await TaskPause().pause(seconds: reply.delaySeconds) }
-    return write(reply)
+    let response = write(reply)
+    return request.method == .head ? response.createHeadResponse() : response
   }
 
   private func read(_ request: Request) async throws -> EmulatorRequest {
@@ -160,8 +161,8 @@ private struct EmulatorResponder: HTTPResponder {
       guard let name = HTTPField.Name(header.name) else { continue }
       headers.append(HTTPField(name: name, value: header.value))
     }
-    let bytes = reply.response.body?.bytes ?? []
-    if !bytes.isEmpty { headers[.contentType] = "application/json; charset=utf-8" }
+    let bytes = reply.response.bytes
+    if !bytes.isEmpty { headers[.contentType] = reply.response.contentType }
     let status = HTTPResponse.Status(code: reply.response.status)
     if reply.dropsConnection {
       // A length is promised and never sent: the server closes the connection.
