@@ -11,6 +11,7 @@ import Testing
 /// Each directory of `cases/planning` holds a `plan.yaml`, in `world.txt` what there is (see `WorldScript`), and what
 /// `plan` says of the two, in `expected.txt` for people and in `expected.json` for programs.
 /// Where there is a `journal.jsonl`, the run that left it, `report` is held against `report.md` and `report.tf` too.
+/// Where there is a `drift.txt` it is what `plan --refresh-only` says.
 /// UPDATE_GOLDEN=1 writes what is said now; read the difference before committing it.
 @Suite struct PlanningCases {
   static let directory = URL(filePath: #filePath).deletingLastPathComponent().appending(path: "cases/planning")
@@ -52,6 +53,16 @@ import Testing
       options: PlanningOptions(now: now, digest: goldenDigest))
     try Self.hold(renderMarkdown(blocks), against: name, "report.md")
     try Self.hold(renderTerraform(plan, observation), against: name, "report.tf")
+  }
+
+  static let drifted = names.filter {
+    FileManager.default.fileExists(atPath: directory.appending(path: "\($0)/drift.txt").path)
+  }
+
+  @Test(arguments: drifted) func driftIsAsExpected(_ name: String) throws {
+    let (plan, observation, now) = try Self.world(name)
+    let changes = drift(plan, observation, options: PlanningOptions(now: now, digest: goldenDigest))
+    try Self.hold(renderText(changes, style: .plain), against: name, "drift.txt")
   }
 
   static func changes(_ name: String) throws -> ChangeSet {

@@ -43,6 +43,11 @@ package struct PlanCommand: AsyncParsableCommand {
   var format = ChangeSetFormat.text
   @Flag(help: "Exit 0 though some part of the world could not be observed.")
   var allowPartial = false
+  @Flag(
+    help:
+      "Only what changed in the world: what it takes to hold every migration where it is, whatever the plan wants next."
+  )
+  var refreshOnly = false
   @Option(help: ArgumentHelp("Save the change set, with the observation that it rests on.", valueName: "file"))
   var out: String?
   @Option(
@@ -53,6 +58,10 @@ package struct PlanCommand: AsyncParsableCommand {
 
   package func run() async throws {
     try await reportingFailures { console in
+      guard !refreshOnly || out == nil else {
+        throw CommandFailure(
+          "with --refresh-only there is nothing to save: it is not what apply would do", advice: "plan without it")
+      }
       let opened = try OpenedPlan.open(plan, console, withClouds: observation == nil)
       let selected = try selection.migrations(of: opened.document)
       let seen: Observation
@@ -63,13 +72,20 @@ package struct PlanCommand: AsyncParsableCommand {
       }
       let options = opened.planning(
         only: selected, overwrite: try selection.overwritten(in: opened.document), maxMoves: selection.maxMoves)
-      let changes = diff(opened.plan, seen, options: options)
+      let changes = refreshOnly ? drift(opened.plan, seen, options: options) : diff(opened.plan, seen, options: options)
       if format == .text, observation != nil,
         options.now.secondsSince1970 - seen.observedAt.secondsSince1970 > Self.oldSeconds
       {
         console.complain("note: the observation is of \(rendered(seen.observedAt)); the world may have moved since\n")
       }
-      console.write(format.render(changes, style: console.style))
+      if refreshOnly, format == .text {
+        console.complain("note: only what changed in the world, whatever the plan wants next\n")
+      }
+      if refreshOnly, format == .text, changes.isNoOp {
+        console.write("Nothing changed in the world: everything is as it was left.\n")
+      } else {
+        console.write(format.render(changes, style: console.style))
+      }
       try save(changes, seen, options, opened, console)
       throw ExitCode(exitCode(changes, seen))
     }
