@@ -11,7 +11,7 @@ private struct Copier {
   static let piece = 512.0 * 1024
   static let window = 16.0 * 1024 * 1024
   var governor: RateGovernor
-  var meter = BusyMeter(countsFirst: false)
+  var meter = BusyMeter()
   var budget: Double?
   var onTheirWay = 0
   var delivered = 0.0
@@ -40,11 +40,12 @@ private struct Copier {
 
 private func at(_ seconds: Double) -> MonotonicTime { MonotonicTime(nanoseconds: 1_000_000).adding(seconds: seconds) }
 
-/// First in, first out, so wide and so long. What production takes comes off the width.
+/// First in, first out over two connections that share it, so wide and so long. What production takes comes off the width.
 private struct SimulatedLink {
+  static let lanes = 2
   var bytesPerSecond: Double
-  var delaySeconds: Double
-  private var freeAt = 0.0
+  let delaySeconds: Double
+  private var queue: [(copier: Int, left: Double)] = []
   private var answers: [(at: Double, copier: Int)] = []
 
   init(bytesPerSecond: Double, delaySeconds: Double) {
@@ -52,11 +53,21 @@ private struct SimulatedLink {
     self.delaySeconds = delaySeconds
   }
 
-  mutating func send(_ bytes: Double, from copier: Int, now: Double) {
-    freeAt = max(freeAt, now) + bytes / bytesPerSecond
-    answers.append((freeAt + delaySeconds, copier))
-  }
-  mutating func arrived(by now: Double) -> [(at: Double, copier: Int)] {
+  mutating func send(_ bytes: Double, from copier: Int) { queue.append((copier, bytes)) }
+
+  /// What a millisecond up to `now` lets through, and the answers that came by then.
+  mutating func step(to now: Double) -> [(at: Double, copier: Int)] {
+    var room = bytesPerSecond / 1000
+    while room > 1e-6, !queue.isEmpty {
+      let active = min(Self.lanes, queue.count)
+      let part = min(queue[..<active].map(\.left).min() ?? 0, room / Double(active))
+      room -= part * Double(active)
+      for index in (0..<active).reversed() {
+        queue[index].left -= part
+        guard queue[index].left < 1e-3 else { continue }
+        answers.append((now - room / bytesPerSecond + delaySeconds, queue.remove(at: index).copier))
+      }
+    }
     let count = answers.prefix { $0.at <= now }.count
     defer { answers.removeFirst(count) }
     return Array(answers.prefix(count))
@@ -76,6 +87,7 @@ private struct Run {
   init(_ copiers: [Copier], _ link: SimulatedLink, seed: UInt64 = 1) {
     self.copiers = copiers
     self.link = link
+    for index in copiers.indices { self.copiers[index].meter.delaySeconds = link.delaySeconds }
     history = Array(repeating: [], count: copiers.count)
     random = SeededRandom(seed: seed)
     nextTick = copiers.indices.map { 0.001 * Double($0 + 1) }
@@ -87,7 +99,7 @@ private struct Run {
 
   private mutating func step() {
     now += 0.001
-    for answer in link.arrived(by: now) {
+    for answer in link.step(to: now) {
       copiers[answer.copier].onTheirWay -= 1
       copiers[answer.copier].delivered += Copier.piece
       copiers[answer.copier].meter.end(UInt64(Copier.piece), at: at(answer.at))
@@ -108,7 +120,7 @@ private struct Run {
         copiers[index].onTheirWay += 1
         copiers[index].budget = copiers[index].budget.map { $0 - Copier.piece }
         copiers[index].meter.begin(at: at(now))
-        link.send(Copier.piece, from: index, now: now)
+        link.send(Copier.piece, from: index)
       }
       turn += 1
     }
@@ -209,8 +221,10 @@ struct RateGovernorTests {
     var run = Run(
       (0..<64).map { _ in Copier(RateLimits(share: share, networkLimitBytesPerSecond: nil)) },
       SimulatedLink(bytesPerSecond: 1.2e9, delaySeconds: 0.001))
-    run.go(6)
-    let got = run.copiers.map(\.delivered)
+    run.go(4)
+    let before = run.copiers.map(\.delivered)
+    run.go(4)
+    let got = zip(run.copiers, before).map { $0.delivered - $1 }
     let sum = got.reduce(0, +)
     let jain = sum * sum / (64 * got.reduce(0) { $0 + $1 * $1 })
     #expect(jain >= 0.95, "Jain's index is \(jain)")

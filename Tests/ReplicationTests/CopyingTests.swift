@@ -293,6 +293,29 @@ import Testing
     #expect(bench.copies.count == 2)
   }
 
+  @Test func howFastTheLinkIsLeavesOutTheWayAndThePauses() {
+    let bench = SourceBench()
+    bench.connect()
+    bench.advance(2)
+    let ping = bench.takeSent { $0 == .ping }
+    bench.advance(0.02)
+    if let ping { bench.tell(.message(link: 1, H2HFrame(requestID: ping.requestID, message: .pong))) }
+    bench.tell(.copyBudget(.grant(bytes: 1 << 20)))
+    bench.tell(.command(.synchronize, id: 1))
+    #expect(bench.copies.count == 2)
+    for copy in bench.copies { bench.tell(.copyRead(transfer: copy.transfer, .ok, isZero: false)) }
+    // Both share the way and arrive at once.
+    bench.advance(0.12)
+    while let frame = bench.takeSent({ if case .write(_, _, _, _, .copy) = $0 { true } else { false } }) {
+      bench.answer(frame)
+    }
+    let pace = bench.observed.copyPace
+    #expect(pace.busyBytes == 1 << 20)
+    #expect(abs(pace.busySeconds - 0.1) < 1e-6, "0.12 s, of which 0.02 s are the way")
+    bench.advance(3)
+    #expect(bench.observed.copyPace == pace, "a pause says nothing")
+  }
+
   @Test func zeroesCostNoBudget() {
     let bench = SourceBench()
     bench.connect()

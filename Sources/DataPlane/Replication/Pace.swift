@@ -10,38 +10,36 @@ package struct PaceObservation: Sendable, Equatable {
   package init() {}
 }
 
-/// How fast things go while any of them is on its way, whatever the pauses between.
+/// How fast things go while any of them is on its way, whatever the pauses between. Of what goes in bursts.
 package struct BusyMeter: Sendable {
   package private(set) var bytes: UInt64 = 0
   package private(set) var seconds = 0.0
+  /// Seconds to the other end and back: of every burst so much is waiting, and says nothing of how much goes through.
+  package var delaySeconds = 0.0
   private var onTheirWay = 0
-  private var mark: MonotonicTime?
-  /// Of what crosses a link the first of a burst says how long the way is, not how wide: its time doesn't count.
-  private let countsFirst: Bool
+  /// Up to here it is counted.
+  private var mark = MonotonicTime(nanoseconds: 0)
 
-  package init(countsFirst: Bool) { self.countsFirst = countsFirst }
+  package init() {}
 
   package mutating func begin(at now: MonotonicTime) {
-    if onTheirWay == 0, countsFirst { mark = now }
+    if onTheirWay == 0 { mark = now.adding(seconds: delaySeconds) }
     onTheirWay += 1
   }
 
   /// `moved`: 0 where it said nothing of the speed (zeroes, a failure).
   package mutating func end(_ moved: UInt64, at now: MonotonicTime) {
     guard onTheirWay > 0 else { return }
-    if moved > 0, let mark {
-      bytes += moved
-      seconds += now.seconds(since: mark)
-    }
     onTheirWay -= 1
-    mark = onTheirWay > 0 ? now : nil
+    if moved > 0 { bytes += moved }
+    // Several may arrive at once, having shared the way: only the whole burst has a speed.
+    guard now > mark else { return }
+    if moved > 0 { seconds += now.seconds(since: mark) }
+    mark = now
   }
 
   /// Whatever was on its way is given up.
-  package mutating func reset() {
-    onTheirWay = 0
-    mark = nil
-  }
+  package mutating func reset() { onTheirWay = 0 }
 }
 
 /// Bytes a second, smoothed over some five seconds.

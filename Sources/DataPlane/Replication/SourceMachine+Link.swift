@@ -195,10 +195,19 @@ extension SourceMachine {
     if now.seconds(since: current.lastPing) > timeout / limits.pingsPerTimeout {
       link?.lastPing = now
       controlCounter += 1
+      link?.pingID = WireID.control | controlCounter
       effects.append(
         .send(
           link: current.id, .control, H2HFrame(requestID: WireID.control | controlCounter, message: .ping), .none))
     }
+  }
+
+  private mutating func ponged(_ id: UInt64) {
+    guard let current = link, current.pingID == id else { return }
+    let seconds = now.seconds(since: current.lastPing)
+    link?.pingID = nil
+    link?.roundTripSeconds = min(seconds, current.roundTripSeconds ?? seconds)
+    copyMeter.delaySeconds = link?.roundTripSeconds ?? 0
   }
 
   // MARK: frames
@@ -222,7 +231,8 @@ extension SourceMachine {
     switch frame.message {
     case .ping:
       effects.append(.send(link: id, .control, H2HFrame(requestID: frame.requestID, message: .pong), .none))
-    case .pong, .answer: break
+    case .pong: ponged(frame.requestID)
+    case .answer: break
     case .probe(_, let answerLength) where answerLength > 0:
       effects.append(
         .send(

@@ -63,6 +63,10 @@ package struct SourceMachine: Sendable {
     var id: UInt64
     var lastHeard: MonotonicTime
     var lastPing: MonotonicTime
+    /// The last ping's frame, until it is answered.
+    var pingID: UInt64?
+    /// The shortest time there and back.
+    var roundTripSeconds: Double?
   }
   var link: Link?
   var pendingOffer: LinkOffer?
@@ -89,7 +93,7 @@ package struct SourceMachine: Sendable {
   var copyRetryAt: MonotonicTime?
   var nextVolume = 0
   var rate = RateMeter()
-  var copyMeter = BusyMeter(countsFirst: false)
+  var copyMeter = BusyMeter()
   var dirtySince: MonotonicTime?
 
   // Checkpoints.
@@ -132,7 +136,7 @@ package struct SourceMachine: Sendable {
   var verification: Verification?
   /// As `budget`, of what is read to be compared.
   var comparisonBudget: Int64?
-  var comparisonMeter = BusyMeter(countsFirst: true)
+  var comparisonMeter = BusyMeter()
   var isReceiptPending = false
   var verificationRetryAt: MonotonicTime?
   /// Times that an extent (volume, extent) was found different since the proof began.
