@@ -12,6 +12,7 @@ struct Main: AsyncParsableCommand {
       InitCommand.self, ValidateCommand.self, FmtCommand.self, SchemaCommand.self, PlanCommand.self, ShowCommand.self,
       ApplyCommand.self, StatusCommand.self, ReadyCommand.self, HistoryCommand.self, ApproveCommand.self,
       ConfirmCommand.self, PauseCommand.self, ResumeCommand.self, RevertCommand.self, ObserveCommand.self,
-      AgentCommand.self, DiscoverCommand.self, DoctorCommand.self, EmulatorCommand.self, VersionCommand.self,
+      AgentCommand.self, DiscoverCommand.self, DoctorCommand.self, DestroyCommand.self, EmulatorCommand.self,
+      VersionCommand.self,
     ])
 }
