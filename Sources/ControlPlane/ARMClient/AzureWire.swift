@@ -189,6 +189,13 @@ struct WireAttachment: Encodable {
   var dataDisksToAttach: [Disk]
 }
 
+struct WireDetachment: Encodable {
+  struct Disk: Encodable {
+    var diskId: String
+  }
+  var dataDisksToDetach: [Disk]
+}
+
 extension ManagedDisk.Caching {
   /// Always sent: the service's own default isn't what the plan says (FACTS).
   var wireName: String {

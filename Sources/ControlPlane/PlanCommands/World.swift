@@ -16,6 +16,8 @@ import Synchronization
 /// What a run acts on and with: gateways made of the plan, clocks, and where its journal goes.
 struct World {
   let gateways: Gateways
+  /// The ways to Azure with what only `destroy` asks of them; empty where clouds aren't reached.
+  let azure: [String: AzureGateway]
   /// How each integration signs in; empty where clouds aren't reached.
   let credentials: [String: @Sendable () async -> CredentialReport]
   /// The gateway to hosts, with what only some commands ask of it.
@@ -34,14 +36,14 @@ struct World {
     let environment = ProcessInfo.processInfo.environment
     let time = SystemTime()
     let pausing = TaskPause()
-    var clouds: [String: any CloudGateway] = [:]
+    var azure: [String: AzureGateway] = [:]
     var credentials: [String: @Sendable () async -> CredentialReport] = [:]
     if withClouds {
       for (name, integration) in document.plan.integrations {
         let gateway = try AzureGateway(
           integration: integration, time: time, random: SystemRandom(), environment: environment,
           children: PosixChildProcesses(), onWait: { report(.note("\($0)")) })
-        clouds[name] = gateway
+        azure[name] = gateway
         credentials[name] = { await gateway.credentialReport() }
       }
     }
@@ -67,7 +69,8 @@ struct World {
         report(event)
       })
     return World(
-      gateways: Gateways(clouds: clouds, hosts: hosts, archive: archive), credentials: credentials, deployer: hosts,
+      gateways: Gateways(clouds: azure, hosts: hosts, archive: archive), azure: azure, credentials: credentials,
+      deployer: hosts,
       services: services, who: caller(environment), archived: archived, notifier: notifier)
   }
 

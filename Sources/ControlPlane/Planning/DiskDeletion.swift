@@ -1,0 +1,84 @@
+import AgentProtocol
+import BlockModel
+package import MigrationModel
+
+/// What `destroy` would do with one disk that carries a plan's id, and why not.
+package struct DiskDeletion: Sendable, Equatable {
+  package enum Verdict: Sendable, Equatable {
+    case delete
+    /// This machine has it, and nothing of ours uses it there.
+    case detachFirst(machine: String)
+    case keep(why: String)
+  }
+  package var integration: String
+  package var disk: CloudDisk
+  package var verdict: Verdict
+}
+
+/// The disks of a plan, in the order of integrations and names. A disk is deleted only where we surely made it and it
+/// surely holds nothing that anybody needs: no migration is further than prepared with it, no agent that could be seen has
+/// a session over it, every host that may have one was seen. `detaches`: also those that a machine still has.
+package func diskDeletions(_ plan: MigrationPlan, _ observation: Observation, detaches: Bool) -> [DiskDeletion] {
+  observation.clouds.sorted { $0.key < $1.key }.flatMap { name, cloud in
+    let named = cloud.namedDisks.values.filter { disk in !cloud.disks.contains { $0.resourceID == disk.resourceID } }
+    return (cloud.disks + named).filter { $0.tags[DiskTag.plan] == plan.metadata.id.text }
+      .sorted { $0.name < $1.name }
+      .map { DiskDeletion(integration: name, disk: $0, verdict: verdict($0, plan, observation, detaches: detaches)) }
+  }
+}
+
+private func verdict(
+  _ disk: CloudDisk, _ plan: MigrationPlan, _ observation: Observation, detaches: Bool
+) -> DiskDeletion.Verdict {
+  guard let migrationText = disk.tags[DiskTag.migration], let volumeText = disk.tags[DiskTag.volume] else {
+    return .keep(why: "its tags don't say whose volume it is")
+  }
+  let (migrationName, volumeName) = (MigrationName(migrationText), VolumeName(volumeText))
+  let migration = plan.migrations[migrationName]
+  guard wasMade(disk, migrationName, volumeName, plan) else {
+    return .keep(why: "cmcplan can't tell that it made it; delete it by hand if nobody needs it")
+  }
+  guard disk.tags[DiskTag.state] == Phase.prepared.rawValue else {
+    return .keep(why: "its migration is \(disk.tags[DiskTag.state] ?? "of an unknown phase")")
+  }
+  let session = SessionID(plan: plan.metadata.id, migration: migrationName)
+  for (host, seen) in observation.hosts.sorted(by: { $0.key < $1.key })
+  where seen.session(session, .source) != nil || seen.session(session, .destination) != nil {
+    return .keep(
+      why: "the agent on \(host) has a session of \(migrationName); cmcplan agent remove \(host) --force ends it")
+  }
+  if let why = unseen(migration, session, plan, observation) { return .keep(why: why) }
+  guard let machine = disk.attachedTo else {
+    return disk.state == .unattached ? .delete : .keep(why: "somebody reads or writes it")
+  }
+  return detaches
+    ? .detachFirst(machine: machine) : .keep(why: "it is attached to \(machine); --detach detaches it first")
+}
+
+/// Whether the disk is one that we would make for this volume: not one that the plan took as it was.
+private func wasMade(
+  _ disk: CloudDisk, _ migrationName: MigrationName, _ volumeName: VolumeName, _ plan: MigrationPlan
+) -> Bool {
+  if disk.name == diskName(plan: plan.metadata.id, migration: migrationName, volume: volumeName) { return true }
+  guard let migration = plan.migrations[migrationName], let volume = migration.volume(volumeName),
+    case .disk(let wanted) = volume.destination, wanted.existingID == nil
+  else { return false }
+  return expectedDiskID(for: volume, in: migration, of: plan)?.lowercased() == disk.resourceID.lowercased()
+}
+
+/// Why a session may be there that nobody saw; nil where none can be.
+private func unseen(
+  _ migration: Migration?, _ session: SessionID, _ plan: MigrationPlan, _ observation: Observation
+) -> String? {
+  let hosts = migration.map { [$0.source, $0.destination] } ?? Array(plan.hosts.keys)
+  for host in Set(hosts).sorted() {
+    guard let seen = observation.hosts[host], let state = seen.state else {
+      return "host \(host), whose agent may have a session over it, could not be seen"
+    }
+    if state.agentDigest != nil, seen.agent == nil {
+      return "the agent on \(host), which may have a session over it, does not answer"
+    }
+    if seen.tombstone(session) != nil { return "host \(host) keeps a tombstone of its migration" }
+  }
+  return nil
+}
