@@ -96,6 +96,69 @@ struct WholeWayTests {
     #expect(try Files.list("\(destination.root.path)/state/sessions").isEmpty)
   }
 
+  @Test("A session notes what the plan calls it by now, through restarts and beyond its end, and copies nothing for it")
+  func rename() throws {
+    var settings = PairSettings()
+    let (source, destination) = try pair(&settings)
+    #expect(try source.call(ObserveCall()).hello.capabilities.contains(AgentHello.renames))
+    try source.command(.openTap, .source)
+    try source.command(.synchronize, .source)
+    try source.waitUntilSynchronized()
+    let copied = try source.observation().volumes[0].copiedBytes
+
+    func configure(_ planned: PlannedNames?) throws {
+      for (agent, role, peer) in [(destination, Role.destination, source), (source, .source, destination)] {
+        var half = settings.half(role, peer: try peer.fingerprint)
+        half.plannedAs = planned
+        _ = try agent.call(ConfigureSessionCall(fencingNumber: 1, configuration: half))
+      }
+    }
+    settings.digest = "d2"
+    let planned = PlannedNames(migration: MigrationName("shop"), volumes: ["data": VolumeName("tables")])
+    try configure(planned)
+    try source.restart()
+    try destination.restart()
+    try source.waitUntilSynchronized()
+    let seen = try source.observation()
+    #expect(seen.session == settings.session && seen.volumes.map(\.name.text) == ["data"])
+    #expect(seen.configuration.plannedAs == planned)
+    #expect(seen.volumes[0].copiedBytes <= copied, "it was not copied anew")
+    for wrong in [
+      PlannedNames(migration: MigrationName("no name"), volumes: [:]),
+      PlannedNames(migration: MigrationName("shop"), volumes: ["nothing": VolumeName("tables")]),
+    ] {
+      let fault = #expect(throws: AgentFault.self) { try configure(wrong) }
+      #expect(fault?.code == .badRequest)
+    }
+    let hook = try source.call(
+      RunHookCall(
+        fencingNumber: 1, session: settings.session, runID: "h", point: "stopApplication",
+        command: "echo $CMC_MIGRATION of $CMC_SESSION", timeoutSeconds: 20))
+    #expect(hook.output == "shop of plan/erp\n")
+
+    try source.command(.closeTap, .source)
+    try source.command(.prove, .source)
+    let receipt = try #require(try source.wait(for: .proven).receipt)
+    let text = try Files.readText(receipt.path)
+    #expect(text.contains("\nplanned=shop\nplanned.data=tables\nvolume=data "))
+    try source.command(.fence, .source)
+    try source.wait(for: .fenced)
+    try destination.wait(for: .fenced)
+    try destination.command(.release, .destination)
+    try destination.wait(for: .released)
+    let last = PlannedNames(migration: MigrationName("store"), volumes: [:])
+    try configure(last)
+    for agent in [source, destination] {
+      #expect(try agent.call(ObserveCall()).tombstones.map(\.plannedAs) == [last], "also what outlives a dead agent")
+    }
+    try destination.command(.retire, .destination)
+    try source.command(.retire, .source)
+    for agent in [source, destination] {
+      let remains = try agent.call(ObserveCall())
+      #expect(remains.sessions.isEmpty && remains.tombstones.map(\.plannedAs) == [last])
+    }
+  }
+
   @Test("A byte that rots on the destination's disk is found by comparing, reported, and copied again")
   func rot() throws {
     var settings = PairSettings()

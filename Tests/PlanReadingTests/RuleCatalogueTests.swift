@@ -30,5 +30,7 @@ import Testing
 
         """)
     #expect(RuleCatalogue.explain("CMC124").hasPrefix("There is no rule CMC124"))
+    #expect(RuleCatalogue.explain("cmc2043").hasPrefix("CMC2043 is no rule of a document"))
+    #expect(RuleCatalogue.rules.filter { $0.rule.isEmpty || $0.reason.isEmpty || $0.example.isEmpty }.map(\.code) == [])
   }
 }

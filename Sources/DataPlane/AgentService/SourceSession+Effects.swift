@@ -198,7 +198,7 @@ extension SourceSession {
   }
 
   private func makeReceipt(_ draft: ReceiptDraft) {
-    let bytes = Receipt.text(draft, sha256: DeviceDigest.of)
+    let bytes = Receipt.text(draft, notes: plannedNames, sha256: DeviceDigest.of)
     let path = SourceFiles.receipt(session)
     do throws(StateStoreError) {
       try resources.catalogue.state.replace(path, with: bytes)
@@ -213,6 +213,13 @@ extension SourceSession {
       path: "\(resources.root.state)/\(path)")
     change { $0.receipt = summary }
     post(.receiptStored(digest: digest))
+  }
+
+  /// What the plan calls the session and its volumes by now, where that is something else.
+  private var plannedNames: [String] {
+    guard let planned = configuration.plannedAs else { return [] }
+    return ["planned=\(planned.migration)"]
+      + planned.volumes.sorted { $0.key < $1.key }.map { "planned.\($0.key)=\($0.value)" }
   }
 
   private func fenceHost() {

@@ -213,7 +213,8 @@ extension DeviceLabel {
 /// `root` is SHA-256 over the digests of all extents in order, 32 zero bytes for one that was not compared. The receipt's
 /// own digest is SHA-256 of the file.
 package enum Receipt {
-  package static func text(_ draft: ReceiptDraft, sha256: ([UInt8]) -> ExtentDigest) -> [UInt8] {
+  /// `notes`: lines `key=value` about the session as a whole, which no check reads.
+  package static func text(_ draft: ReceiptDraft, notes: [String] = [], sha256: ([UInt8]) -> ExtentDigest) -> [UInt8] {
     var out: [UInt8] = []
     func line(_ text: String) {
       out += Array(text.utf8)
@@ -224,6 +225,7 @@ package enum Receipt {
     line("generation=\(draft.generation)")
     line("verify=\(draft.verify.rawValue)")
     line("at=\(draft.at.secondsSince1970)")
+    for note in notes { line(note) }
     for volume in draft.volumes {
       line(
         "volume=\(volume.name) size=\(volume.sizeBytes) extent=\(volume.extentBytes) "
