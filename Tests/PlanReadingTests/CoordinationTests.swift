@@ -125,11 +125,30 @@ import YAMLTree
     #expect(Set(found) == [code], "\(text): \(found)")
   }
 
+  @Test(arguments: [
+    ("confirmWithin: 30m", "has 'confirmWithin: 1800 s', 'erp-db' has 'confirmWithin: none' (plan.yaml:"),
+    (
+      "windows: [{days: [sat], from: \"02:00\", to: \"04:00\", timeZone: Europe/Berlin}]",
+      "has 'windows: one', 'erp-db' has 'windows: none' (plan.yaml:"
+    ),
+  ])
+  func groupsAgreeOnMoreThanThePhase(_ line: String, _ words: String) throws {
+    let document = Self.second.replacing("phase: synchronized", with: "phase: synchronized, \(line)")
+    let text =
+      minimal(replacing: "  erp-db-azure:\n", by: "  erp-app: {address: 192.0.2.11}\n  erp-db-azure:\n") + document
+      + "groups: {erp: [erp-db, erp-app]}\n"
+    let found = read(text).diagnostics
+    #expect(found.map(\.code) == ["CMC1272"] && found.first?.message.contains(words) == true, "\(found)")
+  }
+
   @Test func groupsOfDifferentPhasesAreRefused() throws {
     let document = Self.second.replacing("phase: synchronized", with: "phase: cmotion")
     let text =
       minimal(replacing: "  erp-db-azure:\n", by: "  erp-app: {address: 192.0.2.11}\n  erp-db-azure:\n") + document
       + "groups: {erp: [erp-db, erp-app]}\n"
-    #expect(read(text).diagnostics.contains { $0.code == "CMC1272" && $0.message.contains("'phase: cmotion'") })
+    let found = try #require(read(text).diagnostics.first { $0.code == "CMC1272" })
+    #expect(found.message.hasPrefix("group 'erp' can't swing together: 'erp-app' has 'phase: cmotion', 'erp-db' has "))
+    #expect(found.message.contains("(plan.yaml:"), "it names the other place: \(found.message)")
+    #expect(found.position != nil)
   }
 }

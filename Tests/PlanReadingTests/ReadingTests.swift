@@ -238,7 +238,9 @@ import YAMLTree
 
   /// Keys of the language, not those that users choose.
   private static func fieldKeys(_ node: YAMLNode, path: [String]) -> [YAMLNode] {
-    let chosen: Set<String> = ["integrations", "hosts", "migrations", "volumes", "tags", "variables", "notifications"]
+    let chosen: Set<String> = [
+      "integrations", "hosts", "migrations", "volumes", "tags", "variables", "notifications", "groups",
+    ]
     var keys: [YAMLNode] = []
     for (key, value) in node.entries {
       if !chosen.contains(path.last ?? "") { keys.append(key) }

@@ -58,7 +58,11 @@ struct WorldState {
   var refusesLimits = false
   /// How many swings the source's agent still gives up, soon after it began them.
   var swingsGivenUp = 0
+  /// Only this migration's agent does; nil: whoever is asked first.
+  var givesUp: MigrationName?
   var swingsBegun = 0
+  /// This migration's agent can't write the fence for now.
+  var refusesFence: MigrationName?
   /// Somebody pauses at the very moment of the swing.
   var holdsAtSwing = false
   /// Something fails at the very moment of the resume.
@@ -209,12 +213,13 @@ struct WorldState {
     case .swing:
       if stage == .swinging || stage == .standIn { return }
       guard stage == .tracking else { throw wrong() }
-      if swingsGivenUp > 0 {
+      if swingsGivenUp > 0, givesUp == nil || givesUp == session.seen.migration {
         swingsGivenUp -= 1
         swingsBegun += 1
         return
       }
       expectOpenWave(plannedName(session.seen), at: now)
+      expectGroupCanSwing(plannedName(session.seen))
       session.seen.stage = .swinging
       session.ends = now + 1
       swingsBegun += 1
@@ -262,8 +267,10 @@ struct WorldState {
 
   private mutating func fence(_ session: inout FakeSession, at now: Double) throws(AgentFault) {
     if session.seen.stage == .fenced { return }
+    if refusesFence == session.seen.migration { throw AgentFault(.failed, "the fence can't be written") }
     guard session.seen.stage == .proven else { throw AgentFault(.wrongStage, "fence in \(session.seen.stage)") }
     checkFence(session, at: now)
+    expectGroupProven(session.seen.migration)
     fences += 1
     session.seen.stage = .fenced
     session.seen.authority = .destination

@@ -164,7 +164,7 @@ struct Bench {
             switch waiting.reason {
             case .approval: try await operations.approve(entry.migration, phase: .finalized, expiresInSeconds: 1e6)
             case .hold: _ = try await operations.resume(entry.migration)
-            case .window, .confirmation, .moves, .saved, .guardrail, .unreviewed, .wave: break
+            case .window, .confirmation, .moves, .saved, .guardrail, .unreviewed, .wave, .group: break
             }
             return true
           } catch {

@@ -61,19 +61,41 @@ import Testing
       random = SeededRandom(seed: seed &* 7919)
       target = random.pick([Phase.cmotion, .finalized, .retired]) ?? .retired
       let isWaved = random.chance(0.4)
+      let isGrouped = random.chance(0.4)
       var plan = samplePlan(
-        target, count: isWaved ? random.within(2...3) : random.within(1...2),
+        target, count: isWaved || isGrouped ? random.within(2...3) : random.within(1...2),
         approval: random.chance(0.5) ? .manual : .automatic, withHooks: random.chance(0.8))
-      if isWaved { plan.waves = Self.waves(of: plan, random) }
+      if isGrouped { Self.group(&plan, isWaved: isWaved) }
+      if isWaved, !isGrouped { plan.waves = Self.waves(of: plan, random) }
       if random.chance(0.6) { plan.archive = Archive(directory: "/archive") }
       isRenaming = random.chance(0.5)
       self.plan = plan
       bench = Bench(plan, seed: seed)
       if random.chance(0.3) { bench.world.state.withLock { $0.waves.failingChecks = 1 } }
+      if isGrouped, random.chance(0.4) {
+        let (count, name) = (random.within(1...5), random.pick(plan.sortedMigrations)?.name)
+        bench.world.state.withLock { state in
+          state.swingsGivenUp = count
+          state.givesUp = name
+        }
+      }
       if random.chance(0.3) {
         let point = random.pick(HookPoint.allCases) ?? .mount
         bench.world.state.withLock { $0.failingHooks[point.rawValue] = 1 }
       }
+    }
+
+    /// All in one group, or with waves all but the first, which goes before them.
+    private static func group(_ plan: inout MigrationPlan, isWaved: Bool) {
+      let names = plan.sortedMigrations.map(\.name)
+      guard isWaved, names.count > 2 else {
+        plan.groups = [SwingGroup(name: "g", migrations: names)]
+        return
+      }
+      plan.groups = [SwingGroup(name: "g", migrations: Array(names.dropFirst()))]
+      plan.waves = [
+        Wave(name: "w0", migrations: [names[0]]), Wave(name: "w1", migrations: Array(names.dropFirst())),
+      ]
     }
 
     /// Each migration in a wave of its own or in the last, or in none.
@@ -104,6 +126,8 @@ import Testing
         guard step(faults) else { return ["everything waits for nothing"] }
         let violations = bench.world.violations
         guard violations.isEmpty else { return violations }
+        let parted = settleGroups(isCalm: isCalm)
+        guard parted.isEmpty else { return parted }
         // Leases of a dead run run out.
         bench.loop.skip(seconds: Double(random.within(0...200)))
         bench.help(plan)
@@ -116,6 +140,20 @@ import Testing
         "steps \(changes?.migrations.flatMap(\.changes).map(\.summary) ?? [])",
         "diagnostics \(changes?.allDiagnostics.map(\.message) ?? []), moved \(plan.moved.map { "\($0.from) → \($0.to)" })",
       ]
+    }
+
+    /// One of a group may lose its destination at any time. After a run that nothing disturbs none of a group is ahead.
+    private mutating func settleGroups(isCalm: Bool) -> [String] {
+      guard !plan.groups.isEmpty else { return [] }
+      if !isCalm, random.chance(0.15), let one = random.pick(plan.sortedMigrations) {
+        let now = bench.loop.wallNow().secondsSince1970
+        bench.world.state.withLock { $0.fallBack(one.name, at: now) }
+      }
+      guard isCalm || random.chance(0.3) else { return [] }
+      applies += 1
+      let run = bench.run(plan, holder: "run \(applies)c", steal: true)
+      guard bench.loop.run({ await run.run() }) != nil else { return ["everything waits for nothing"] }
+      return bench.world.state.withLock { $0.violations + $0.partedGroups }
     }
 
     private func randomFaults() -> FaultPlan {

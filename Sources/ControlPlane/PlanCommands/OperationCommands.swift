@@ -38,7 +38,8 @@ package struct ApproveCommand: AsyncParsableCommand {
 
 package struct ConfirmCommand: AsyncParsableCommand {
   package static let configuration = CommandConfiguration(
-    commandName: "confirm", abstract: "Confirm a cMotion, so that the agents don't revert it by themselves.")
+    commandName: "confirm", abstract: "Confirm a cMotion, so that the agents don't revert it by themselves.",
+    discussion: "A group is confirmed as a whole, by any of its migrations, once all of it has swung.")
   @OptionGroup var plan: PlanFileOptions
   @Argument var migration: String
   package init() {}
@@ -47,7 +48,6 @@ package struct ConfirmCommand: AsyncParsableCommand {
     try await reportingFailures { console in
       try await operate(plan, migration, console) { operations, name throws(GatewayError) in
         try await operations.confirm(name)
-        return .said("confirmed the swing of \(name)")
       }
     }
   }
@@ -104,7 +104,7 @@ package struct RevertCommand: AsyncParsableCommand {
     commandName: "revert", abstract: "Revert cMotion now, and hold, so that the next apply doesn't swing again.",
     discussion: """
       Needs neither Azure nor the destination: the source's agent alone can take the I/O back. Guardrails don't stop it. \
-      With --all every migration between swing and fence is reverted, all at once.
+      A migration of a group takes the others of it back as well. With --all every migration between swing and fence is reverted, all at once.
       """)
   @OptionGroup var plan: PlanFileOptions
   @Argument(help: "The migration; without one, --all.")
@@ -117,16 +117,16 @@ package struct RevertCommand: AsyncParsableCommand {
 
   package func run() async throws {
     try await reportingFailures { console in
-      guard let named = try chosen(migration, all: all) else {
-        let opened = try OpenedPlan.open(plan, console, withClouds: false, isEmergency: true)
-        let results = await opened.operations.revertAll(why: why)
+      let named = try chosen(migration, all: all)
+      let opened = try OpenedPlan.open(plan, console, withClouds: false, isEmergency: true)
+      let results: [OperationResult]
+      if let named {
+        results = await opened.operations.revertWithItsGroup(try opened.document.migration(named), why: why)
+      } else {
+        results = await opened.operations.revertAll(why: why)
         if results.isEmpty { console.say("nothing is between a swing and the fence; nothing was reverted") }
-        if say(results, console) { throw ExitCode(1) }
-        return
       }
-      try await operate(plan, named, console, isEmergency: true) {
-        [why] operations, name throws(GatewayError) in try await operations.revert(name, why: why)
-      }
+      if say(results, console) { throw ExitCode(1) }
     }
   }
 }

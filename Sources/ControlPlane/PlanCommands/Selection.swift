@@ -58,10 +58,25 @@ struct SelectionOptions: ParsableArguments {
       left = left.filter { document.plan.shard(of: $0, count: count) == index }
       return left
     }
+    try refuseTornGroups(left, in: document)
     guard !left.isEmpty else {
       throw CommandFailure("--only and --except leave no migration", advice: "name one that is to be looked at")
     }
     return left
+  }
+
+  /// Some of a group alone could only wait for the others.
+  private func refuseTornGroups(_ left: Set<MigrationName>, in document: PlanDocument) throws {
+    for group in document.plan.groups {
+      let kept = group.migrations.filter(left.contains)
+      let missing = group.migrations.filter { !left.contains($0) }
+      guard let one = kept.first, let other = missing.first else { continue }
+      throw CommandFailure(
+        "\(one) and \(other) swing together, as group '\(group.name)', and \(only.isEmpty ? "--except" : "--only") parts them",
+        advice: only.isEmpty
+          ? "leave out all of the group: \(kept.map { "--except \($0)" }.joined(separator: " "))"
+          : "add \(missing.map { "--only \($0)" }.joined(separator: " "))")
+    }
   }
 
   private static func part(_ text: String) throws -> (index: Int, count: Int) {

@@ -30,7 +30,7 @@ extension PlanBuilder {
 
   /// A list of migrations' names: each exists, and stands in the list and in its like only once.
   /// `taken` has what earlier lists named.
-  private func migrations(_ node: YAMLNode, in list: String, taken: inout [String: String]) -> [MigrationName] {
+  func migrations(_ node: YAMLNode, in list: String, taken: inout [String: String]) -> [MigrationName] {
     var names: [MigrationName] = []
     for element in reading.elements(of: node, expected: "names of migrations") ?? [] {
       guard let name = ValueType<String>.name.read(element, reading), exists(name, at: element) else { continue }
@@ -102,40 +102,6 @@ extension PlanBuilder {
     let timeout = object.value(shape.checkTimeout)
     guard let host, let run, let timeout else { return nil }
     return WaveHealthCheck(host: HostName(host), run: run, timeoutSeconds: timeout)
-  }
-
-  private func readGroups(_ node: YAMLNode, waveOf: [String: String]) -> [SwingGroup] {
-    var groups: [SwingGroup] = []
-    var taken: [String: String] = [:]
-    for (name, key, value) in reading.namedEntries(of: node, what: "groups", maximum: Self.maximumEntries) {
-      let members = migrations(value, in: "group '\(name)'", taken: &taken)
-      if value.isSequence, value.count < 2 {
-        reading.report(
-          "CMC1272", at: value.position, "group '\(name)' has \(value.count == 0 ? "no migration" : "one migration")",
-          "name two at least, or remove the group")
-      }
-      checkAgreement(of: members, in: name, at: value.position, waveOf: waveOf)
-      groups.append(SwingGroup(name: name, migrations: members, position: key.position))
-    }
-    return groups.sorted { $0.name < $1.name }
-  }
-
-  private func checkAgreement(
-    of members: [MigrationName], in group: String, at position: SourcePosition, waveOf: [String: String]
-  ) {
-    let known = members.compactMap { name in phases[name.text]?.map { (name: name.text, phase: $0) } }
-    if let first = known.first, let other = known.first(where: { $0.phase != first.phase }) {
-      reading.report(
-        "CMC1272", at: position,
-        "group '\(group)' can't swing together: '\(first.name)' has 'phase: \(first.phase.rawValue)', "
-          + "'\(other.name)' has 'phase: \(other.phase.rawValue)'", "give all of its migrations the same phase")
-    }
-    if let first = members.first, let other = members.first(where: { waveOf[$0.text] != waveOf[first.text] }) {
-      reading.report(
-        "CMC1272", at: position,
-        "group '\(group)' can't swing together: '\(first)' is in \(waveOf[first.text] ?? "no wave"), "
-          + "'\(other)' in \(waveOf[other.text] ?? "no wave")", "put all of its migrations in one wave")
-    }
   }
 
   private func readMoved(_ node: YAMLNode) -> [Move] {

@@ -142,10 +142,12 @@ extension PlanBuilder {
     }
     let approval = written.approval ?? inherited.approval ?? shape.approval.defaultValue
     guard let phase = context.phase, let approval, let verify else { return nil }
-    return Cutover(
+    let cutover = Cutover(
       phase: Positioned(phase, at: object.position(shape.phase)), approval: approval,
       windows: written.windows ?? inherited.windows ?? [],
       confirmWithinSeconds: written.confirmWithin ?? inherited.confirmWithin, verify: verify, hooks: hooks)
+    if isAgreementNeeded { agreements[context.name] = GroupAgreement(cutover, object) }
+    return cutover
   }
 
   private func readHooks(_ node: YAMLNode, _ context: MigrationContext, volumes: [VolumeDraft]) -> [HookPoint: Hook] {

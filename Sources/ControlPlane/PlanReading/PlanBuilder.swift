@@ -30,6 +30,9 @@ final class PlanBuilder {
   var phases: [String: Phase?] = [:]
   /// Whether `moved` asks for names of volumes: of a large estate they aren't kept for nothing.
   var isVolumeNameNeeded = false
+  /// Whether `groups` asks for what their migrations must agree on.
+  var isAgreementNeeded = false
+  var agreements: [String: GroupAgreement] = [:]
   /// Names of volumes, by migration.
   var volumeNames: [String: Set<String>] = [:]
 
@@ -67,6 +70,7 @@ final class PlanBuilder {
     isHostsUnreadable = document.node(shape.hosts).map { !$0.isMapping } ?? true
     if let node = document.node(shape.defaults) { defaults = readDefaults(node) }
     isVolumeNameNeeded = document.has(shape.coordination.moved)
+    isAgreementNeeded = document.has(shape.coordination.groups)
     var migrations: [MigrationName: Migration] = [:]
     if let node = document.node(shape.migrations) {
       migrations = readMigrations(node)

@@ -280,8 +280,8 @@ package enum RuleCatalogue {
       "waves: [{name: pilot, migrations: [erp-db]}, {name: rest, migrations: [crm-db]}]"),
     rule(
       "CMC1272", "a group's migrations can swing together",
-      "Two at least, with the same phase, in the same wave: otherwise one of them would always keep the others back.",
-      "groups: {erp: [erp-db, erp-app]}"),
+      "Two at least, with the same phase, confirmWithin and windows, in the same wave: otherwise one of them would always "
+        + "keep the others back, or go back without them.", "groups: {erp: [erp-db, erp-app]}"),
     rule(
       "CMC1273", "a rename goes from a name that is gone to one that is there",
       "Tags and catalogues are changed once. A name that is still used has a session of its own, and a session's "

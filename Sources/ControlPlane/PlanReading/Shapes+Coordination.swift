@@ -20,10 +20,9 @@ struct CoordinationFields: Sendable {
       examples: ["[{name: pilot, migrations: [erp-db], bake: 2d}, {name: rest, migrations: [crm-db]}]"],
       "Order between migrations: those of a wave swing when all of the waves before are in their phase and have baked. "
         + "They are prepared and synchronized at any time.")
-    groups = table.addLater(
+    groups = table.add(
       "groups",
       .node(.map(keyPattern: ValueType<String>.namePattern, .list(ValueType<String>.name.schema, minimum: 2))),
-      instead: "remove it; volumes that must swing together belong to one migration",
       examples: ["{erp: [erp-db, erp-app]}"], "Migrations that swing together, or none of them.")
     moved = table.add(
       "moved", .list(of: MoveShape.the.shape),

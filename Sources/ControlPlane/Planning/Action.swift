@@ -15,6 +15,38 @@ package struct VolumeKey: Hashable, Sendable, Codable, Comparable, CustomStringC
   }
 }
 
+/// What migrations of one group do together, or none of them.
+package enum GroupBarrier: String, Sendable, Codable, CaseIterable {
+  case swing
+  /// From the first step on that the application notices.
+  case finalize
+  case fence
+
+  var verb: String {
+    switch self {
+    case .swing: "swing"
+    case .finalize: "begin finalize"
+    case .fence: "be fenced"
+    }
+  }
+
+  var reason: String {
+    switch self {
+    case .swing: "they swing together, or none of them does"
+    case .finalize: "no application is stopped while another must go on"
+    case .fence: "their sources are fenced together, or none is"
+    }
+  }
+
+  var words: String {
+    switch self {
+    case .swing: "swings together"
+    case .finalize: "is finalized together"
+    case .fence: "is fenced together"
+    }
+  }
+}
+
 /// One thing to do. Each says what should hold afterwards, so it may be repeated at any time; what it needs to know
 /// of the world (sizes, LUNs, keys, addresses) is looked up when it is carried out.
 package enum Action: Hashable, Sendable, Codable {
@@ -35,6 +67,8 @@ package enum Action: Hashable, Sendable, Codable {
   case proveConnection(MigrationName)
   /// The wave's health check succeeds, on this host: before the next wave's migrations swing.
   case checkWave(String, HostName)
+  /// Each migration of the group could take the step now, or has: right before all of them take it.
+  case checkGroup(String, GroupBarrier)
   case openTap(MigrationName)
   case synchronize(MigrationName)
   case stopSynchronizing(MigrationName)
@@ -56,6 +90,8 @@ package enum Action: Hashable, Sendable, Codable {
   case removeAgent(HostName)
   /// A step before the fence failed: authority back to the source, and a hold.
   case abandonFinalize(MigrationName, why: String)
+  /// Another migration of its group can't follow: authority back to the source, and a hold.
+  case revertWithGroup(MigrationName, why: String)
   /// A step after the fence failed: a hold, and nothing else.
   case holdAfterFence(MigrationName, why: String)
 }
@@ -64,17 +100,18 @@ extension Action {
   /// The migration that it is for; nil where several share it.
   package var migration: MigrationName? {
     switch self {
-    case .deployAgent, .removeAgent, .attachDisks, .checkWave: nil
+    case .deployAgent, .removeAgent, .attachDisks, .checkWave, .checkGroup: nil
     case .acquireLease(let name), .checkDevices(let name), .configureSession(let name), .proveConnection(let name),
       .openTap(let name), .synchronize(let name), .stopSynchronizing(let name), .swing(let name), .revert(let name),
       .runHook(let name, _), .closeTap(let name), .prove(let name), .fence(let name), .release(let name),
       .tagDisks(let name, _), .rename(let name, _), .archive(let name), .retire(let name, _), .releaseLease(let name),
-      .abandonFinalize(let name, _),
-      .holdAfterFence(let name, _):
+      .abandonFinalize(let name, _), .revertWithGroup(let name, _), .holdAfterFence(let name, _):
       name
     case .ensureDisk(let key): key.migration
     }
   }
+
+  package static let revertWithGroupKind = "revertWithGroup"
 
   /// Short and stable: journals, JSON and progress lines name the step with it.
   package var kind: String {
@@ -87,6 +124,7 @@ extension Action {
     case .configureSession: "configureSession"
     case .proveConnection: "proveConnection"
     case .checkWave: "checkWave"
+    case .checkGroup(_, let barrier): "checkGroup.\(barrier.rawValue)"
     case .openTap: "openTap"
     case .synchronize: "synchronize"
     case .stopSynchronizing: "stopSynchronizing"
@@ -104,6 +142,7 @@ extension Action {
     case .releaseLease: "releaseLease"
     case .removeAgent: "removeAgent"
     case .abandonFinalize: "abandonFinalize"
+    case .revertWithGroup: Self.revertWithGroupKind
     case .holdAfterFence: "holdAfterFence"
     }
   }
@@ -115,7 +154,25 @@ extension Action {
     case .ensureDisk(let key): key.description
     case .attachDisks(_, let machine, _): "virtual machine \(machine)"
     case .checkWave(let wave, let host): "wave \(wave) on \(host)"
+    case .checkGroup(let group, _): "group \(group)"
     default: migration?.text ?? ""
+    }
+  }
+
+  /// Looks only, before others' steps.
+  var isCheck: Bool {
+    switch self {
+    case .checkWave, .checkGroup: true
+    default: false
+    }
+  }
+
+  /// Before the fence, or the fence itself, of finalize: the application notices.
+  var isOfFinalize: Bool {
+    switch self {
+    case .runHook(_, let point): MigrationFacts.hooksBeforeFence.contains(point)
+    case .closeTap, .prove, .fence: true
+    default: false
     }
   }
 }

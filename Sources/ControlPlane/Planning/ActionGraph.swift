@@ -20,7 +20,25 @@ package struct ActionGraph: Sendable, Equatable {
   }
   /// Indices in `requires` and `after` are smaller than the node's own: no cycle can be written down.
   package var nodes: [Node]
-  package init(nodes: [Node]) { self.nodes = nodes }
+  /// Of the migrations that swing with others.
+  package var groups: [MigrationName: Mates]
+  package init(nodes: [Node], groups: [MigrationName: Mates] = [:]) {
+    self.nodes = nodes
+    self.groups = groups
+  }
+
+  /// With whom a migration goes forward or back.
+  package struct Mates: Sendable, Equatable {
+    package var group: String
+    package var others: [MigrationName]
+    /// One of them is past the fence: none is taken back any more.
+    package var isCommitted: Bool
+    package init(group: String, others: [MigrationName], isCommitted: Bool) {
+      self.group = group
+      self.others = others
+      self.isCommitted = isCommitted
+    }
+  }
 }
 
 /// Orders what can be done now. Pure.
@@ -28,21 +46,36 @@ package struct ActionGraph: Sendable, Equatable {
 /// Within a migration one step follows the other, but for its disks, which are made at once. A host's deployment is
 /// shared, and so is attaching: all disks of one virtual machine go in one call, whichever migrations they belong to,
 /// and those whose disk failed are left out. Leases are taken after deploying and before anything is written. A wave is
-/// checked once, whoever waits for it.
+/// checked once, whoever waits for it. What a group does together waits until all of it is as far, and was checked.
 package func schedule(_ changes: ChangeSet, plan: MigrationPlan) -> ActionGraph {
-  var builder = GraphBuilder(plan: plan)
+  var builder = GraphBuilder(plan: plan, groups: mates(changes, plan))
   let active = changes.migrations.filter { !$0.actionable.isEmpty }
   builder.addDeployments(active)
   for entry in active { builder.addLeaseAndDisks(entry) }
   builder.addAttachments(active)
   builder.addChecks(active)
-  for entry in active { builder.addChain(entry) }
+  builder.addChains(active)
   builder.addRemovals(active)
-  return ActionGraph(nodes: builder.nodes)
+  return ActionGraph(nodes: builder.nodes, groups: builder.groups)
+}
+
+private func mates(_ changes: ChangeSet, _ plan: MigrationPlan) -> [MigrationName: ActionGraph.Mates] {
+  guard !plan.groups.isEmpty else { return [:] }
+  let committed = Set(changes.migrations.filter(\.isPastFence).map(\.migration))
+  var found: [MigrationName: ActionGraph.Mates] = [:]
+  for group in plan.groups {
+    let isCommitted = group.migrations.contains(where: committed.contains)
+    for name in group.migrations {
+      found[name] = ActionGraph.Mates(
+        group: group.name, others: group.migrations.filter { $0 != name }.sorted(), isCommitted: isCommitted)
+    }
+  }
+  return found
 }
 
 private struct GraphBuilder {
   let plan: MigrationPlan
+  let groups: [MigrationName: ActionGraph.Mates]
   var nodes: [ActionGraph.Node] = []
   var deployments: [HostName: Int] = [:]
   /// What the migration's next step requires.
@@ -142,21 +175,60 @@ private struct GraphBuilder {
     }
   }
 
-  mutating func addChain(_ entry: MigrationChanges) {
-    let name = entry.migration
-    for change in entry.actionable {
-      switch change.action {
-      case .deployAgent, .checkDevices, .ensureDisk, .attachDisks, .removeAgent, .tagDisks(_, .retired): continue
-      case .checkWave:
-        if let check = checks[change.action] { heads[name, default: []].append(check) }
-        continue
-      default: break
+  /// All chains up to where their groups meet, then these meetings, and so on.
+  mutating func addChains(_ active: [MigrationChanges]) {
+    var rest = active.map { ArraySlice($0.actionable.map(\.action)) }
+    var meetings: [(check: Action, there: [Int])]
+    repeat {
+      for index in active.indices { addChain(active[index].migration, &rest[index]) }
+      meetings = Self.meetings(rest)
+      for (check, there) in meetings {
+        let names = there.map { active[$0].migration }
+        let node = add(check, requires: names.flatMap { heads[$0] ?? [] }, for: names)
+        for index in there {
+          heads[active[index].migration] = [node]
+          rest[index].removeFirst()
+        }
       }
-      let node = add(change.action, requires: heads[name] ?? [], for: [name])
-      heads[name] = [node]
+    } while !meetings.isEmpty
+    let steps = own
+    for entry in active { addLeaseRelease(entry, after: steps) }
+  }
+
+  /// Checks of groups that all who have them on their way have come to.
+  private static func meetings(_ rest: [ArraySlice<Action>]) -> [(check: Action, there: [Int])] {
+    var there: [Action: [Int]] = [:]
+    var later: Set<Action> = []
+    for (index, actions) in rest.enumerated() {
+      guard let first = actions.first else { continue }
+      there[first, default: []].append(index)
+      later.formUnion(actions.dropFirst().filter(\.isCheck))
     }
+    return there.filter { !later.contains($0.key) }.map { (check: $0.key, there: $0.value) }
+      .sorted { ($0.check.subject, $0.check.kind) < ($1.check.subject, $1.check.kind) }
+  }
+
+  /// Ends before the next meeting of its group.
+  private mutating func addChain(_ name: MigrationName, _ rest: inout ArraySlice<Action>) {
+    while let action = rest.first {
+      switch action {
+      case .checkGroup: return
+      case .deployAgent, .checkDevices, .ensureDisk, .attachDisks, .removeAgent, .tagDisks(_, .retired): break
+      case .checkWave:
+        if let check = checks[action] { heads[name, default: []].append(check) }
+      default: heads[name] = [add(action, requires: heads[name] ?? [], for: [name])]
+      }
+      rest.removeFirst()
+    }
+  }
+
+  private mutating func addLeaseRelease(_ entry: MigrationChanges, after steps: [MigrationName: [Int]]) {
+    let name = entry.migration
     if entry.actionable.contains(where: { Self.needsLease($0.action) }) {
-      let release = add(.releaseLease(name), requires: [], after: own[name] ?? [], for: [name])
+      // What goes forward with others may have to come back with them: its lease is kept until all are through.
+      let together = [name] + (groups[name]?.others ?? [])
+      let after = Set(together.flatMap { steps[$0] ?? [] }).sorted()
+      let release = add(.releaseLease(name), requires: [], after: after, for: [name])
       releases[name] = release
     }
   }

@@ -125,6 +125,8 @@ package struct Waiting: Sendable, Equatable, Codable {
     /// An earlier wave isn't where it should be, or wasn't long enough; `until`: when that will have been, where it is
     /// known.
     case wave(String, until: WallTime?)
+    /// Its group goes together, and this migration of it (it may be the one that waits) can't now.
+    case group(String, MigrationName)
   }
   package var reason: Reason
   package var message: String
@@ -171,6 +173,20 @@ package struct MigrationChanges: Sendable, Equatable, Codable {
   }
   package var isNoOp: Bool { changes.isEmpty && !diagnostics.hasErrors }
 
+  /// Whether it comes back because its group can't follow, as far as that can be done now.
+  package var goesBackWithGroup: Bool {
+    actionable.contains { if case .revertWithGroup = $0.action { true } else { false } }
+  }
+
+  /// Whether the source is fenced, or was: there is only one way from here.
+  package var isPastFence: Bool {
+    switch reached {
+    case .pastFence, .tombstoned: true
+    case .reached(let phase): phase >= .finalized
+    case .nothing, .unknown: false
+    }
+  }
+
   /// Whether what can be done now moves data or authority, stops an application, or makes something: more than a live
   /// edit, a tag, or the start of an agent that was there. What nothing may stop is no move: the run that began it
   /// counted it.
@@ -181,8 +197,8 @@ package struct MigrationChanges: Sendable, Equatable, Codable {
         guard change.waitsFor == nil else { return false }
         return switch change.action {
         case .configureSession: reached == .nothing
-        case .deployAgent, .acquireLease, .checkDevices, .proveConnection, .checkWave, .tagDisks, .rename,
-          .releaseLease, .removeAgent, .holdAfterFence:
+        case .deployAgent, .acquireLease, .checkDevices, .proveConnection, .checkWave, .checkGroup, .tagDisks, .rename,
+          .releaseLease, .removeAgent, .revertWithGroup, .holdAfterFence:
           false
         default: true
         }

@@ -26,6 +26,8 @@ package struct PlanningOptions: Sendable {
   package var maxMoves: Int?
   /// What the run has begun in its earlier rounds.
   package var soFar: RunSoFar
+  /// Migrations of which a step failed or was given up in this run, and why: their groups don't wait for them.
+  package var stuck: [MigrationName: String]
   /// The steps that a saved change set lists, where one is applied: whatever else there is to do waits.
   package var reviewed: ReviewedSteps?
   /// Of a guardrails file; those of the plan itself are held beside them.
@@ -36,13 +38,15 @@ package struct PlanningOptions: Sendable {
   package var digest: DigestFunction
   package init(
     only: Set<MigrationName>? = nil, overwrite: Set<VolumeKey> = [], maxMoves: Int? = nil,
-    soFar: RunSoFar = RunSoFar(), reviewed: ReviewedSteps? = nil, guardrails: GuardrailLimits? = nil,
+    soFar: RunSoFar = RunSoFar(), stuck: [MigrationName: String] = [:], reviewed: ReviewedSteps? = nil,
+    guardrails: GuardrailLimits? = nil,
     origin: ChangeSetOrigin = .planned, now: WallTime, digest: @escaping DigestFunction
   ) {
     self.only = only
     self.overwrite = overwrite
     self.maxMoves = maxMoves
     self.soFar = soFar
+    self.stuck = stuck
     self.reviewed = reviewed
     self.guardrails = guardrails
     self.origin = origin
@@ -60,7 +64,7 @@ package func diff(_ plan: MigrationPlan, _ observation: Observation, options: Pl
       MigrationFacts(migration, in: plan, observation), shippedAgentDigest: observation.shippedAgentDigest,
       options: options)
     entries.append(builder.build())
-    if !plan.waves.isEmpty { facts[migration.name] = builder.facts }
+    if !plan.waves.isEmpty || !plan.groups.isEmpty { facts[migration.name] = builder.facts }
   }
   WaveDiff(plan, observation, options, facts).hold(&entries)
   options.reviewed?.hold(&entries)
@@ -69,6 +73,7 @@ package func diff(_ plan: MigrationPlan, _ observation: Observation, options: Pl
   }
   // What may not go for its own sake takes no place of what may.
   RunLimits(plan: plan, options: options, observation: observation).hold(&entries)
+  GroupDiff(plan, observation, options, facts).hold(&entries)
   addRemovals(to: &entries, plan, observation)
   options.reviewed?.hold(&entries)
   let unknown = (options.only ?? []).filter { plan.migrations[$0] == nil }.sorted()

@@ -55,6 +55,7 @@ package func readiness(
   checks += replicationChecks(facts)
   checks += windowChecks(migration, facts, options)
   checks += waveChecks(entry, in: plan)
+  checks += groupChecks(entry, in: plan)
   if migration.cutover.phase.value >= .finalized, migration.cutover.approval == .manual, entry.reached != .pastFence {
     let missing = builder.missingApproval()
     checks.append(

@@ -46,6 +46,8 @@ package struct ReviewedSteps: Sendable, Equatable {
         guard case .attachDisks(integration, machine, let all) = other else { return false }
         return Set(volumes).isSubset(of: all)
       }
+    // Nobody could know that it would come to this, and to stay would be worse.
+    case .revertWithGroup: return true
     case .deployAgent:
       // An agent that died in the middle of what was reviewed.
       return index < entry.unstoppable && !listed.isEmpty

@@ -208,13 +208,7 @@ struct WaveDiff {
   }
 
   private static func trouble(_ source: SessionObservation, _ destination: SessionObservation?) -> String? {
-    if source.authority == .destinationOnly { return "the source's copy is lost" }
-    switch source.health {
-    case .stalled(let why): return "stalled: \(why)"
-    case .disconnected(let since): return "disconnected since \(rendered(since))"
-    case .degraded(let copy, let why): return "its \(copy.rawValue) is degraded: \(why)"
-    case .idle, .initializing, .synchronizing, .tracking: break
-    }
+    if let trouble = source.trouble { return trouble }
     return (source.lastError ?? destination?.lastError).map { "an agent reports: \($0.message)" }
   }
 }
@@ -270,14 +264,6 @@ extension MigrationPlan {
     var found: [MigrationName: Int] = [:]
     for (index, wave) in waves.enumerated() { for name in wave.migrations { found[name] = index } }
     return found
-  }
-
-  /// Migrations of the waves before those of `names`: what has to be looked at beside them. Nil, all of them, for nil.
-  package func withEarlierWaves(_ names: Set<MigrationName>?) -> Set<MigrationName>? {
-    guard let names, waves.count > 1 else { return names }
-    let waveOf = waveIndices
-    guard let last = names.compactMap({ waveOf[$0] }).max() else { return names }
-    return names.union(waves[..<last].flatMap(\.migrations))
   }
 }
 

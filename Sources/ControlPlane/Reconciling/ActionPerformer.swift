@@ -80,6 +80,7 @@ struct ActionPerformer: Sendable {
     case .configureSession(let name): try await configure(try migration(name))
     case .proveConnection(let name): try await command(.proveConnection, .source, try migration(name))
     case .checkWave(let wave, let host): try await checkWave(wave, on: host)
+    case .checkGroup(let group, let barrier): try await checkGroup(group, barrier)
     case .openTap(let name): try await command(.openTap, .source, try migration(name))
     case .synchronize(let name): try await command(.synchronize, .source, try migration(name))
     case .stopSynchronizing(let name): try await command(.stopSynchronizing, .source, try migration(name))
@@ -95,7 +96,7 @@ struct ActionPerformer: Sendable {
       try await checkGates(try migration(name), for: .finalize)
       try await command(.prove, .source, try migration(name))
     case .fence(let name):
-      try await checkGates(try migration(name), for: .fence)
+      try await checkBeforeFence(try migration(name))
       try await command(.fence, .source, try migration(name))
     case .release(let name): try await command(.release, .destination, try migration(name))
     case .tagDisks(let name, let phase): try await tag(try migration(name), phase)
@@ -103,6 +104,7 @@ struct ActionPerformer: Sendable {
     case .archive(let name): try await archive(try migration(name))
     case .retire(let name, let role): try await retire(try migration(name), role)
     case .abandonFinalize(let name, let why): try await abandon(try migration(name), why)
+    case .revertWithGroup(let name, let why): try await revertWithGroup(try migration(name), why)
     case .holdAfterFence(let name, let why): try await holdAfterFailure(try migration(name), why)
     }
   }

@@ -51,6 +51,16 @@ package final class ApplyRun: Sendable {
     /// Limits of a run are held in every round of it.
     var begun = RunSoFar()
     var failedMigrations: Set<MigrationName> { Set(failures.flatMap(\.migrations)) }
+    /// Why a migration isn't tried any more in this run.
+    var stuck: [MigrationName: String] {
+      var found = parked
+      for failure in failures { for name in failure.migrations { found[name] = failure.error.message } }
+      return found
+    }
+    /// Those that did not come back with their group: they are not asked again.
+    var leftAhead: Set<MigrationName> {
+      Set(failures.filter { $0.step == Action.revertWithGroupKind }.flatMap(\.migrations))
+    }
   }
 
   /// Runs to the end. `first` is an observation that was just taken and shown (the approved plan); nil: takes one.
@@ -71,10 +81,10 @@ package final class ApplyRun: Sendable {
     var changes = difference(await observed(first, observer, performer, round: 1), progress)
     for round in 1...limits.rounds {
       services.report(.planned(changes, round: round))
-      let eligible = eligible(changes, progress)
-      let graph = schedule(eligible, plan: plan)
+      let chosen = eligible(changes, progress)
+      let graph = schedule(chosen, plan: plan)
       guard !graph.nodes.isEmpty, !isInterrupted else { break }
-      progress.begun.begin(eligible)
+      progress.begun.begin(chosen)
       await services.record(JournalEntry(.roundStarted, attempt: round))
       let before = progress.stepsDone
       await execute(graph, performer, waitUntil: waitUntil, &progress)
@@ -82,7 +92,9 @@ package final class ApplyRun: Sendable {
       if isAbandoned { break }
       // What couldn't finish gave its leases back, or couldn't; either way nothing is held beyond the round.
       changes = difference(await observed(nil, observer, performer, round: round + 1), progress)
-      if progress.stepsDone == before { break }
+      if progress.stepsDone == before, !eligible(changes, progress).migrations.contains(where: \.goesBackWithGroup) {
+        break
+      }
     }
     await pool.closeAll()
     let summary = summarize(changes, progress, seconds: services.time.monotonicNow().seconds(since: start))
@@ -99,7 +111,7 @@ package final class ApplyRun: Sendable {
     if let first {
       observation = first
     } else {
-      observation = await observer.observe(with: performer.pool, only: plan.withEarlierWaves(options.only))
+      observation = await observer.observe(with: performer.pool, only: plan.withRelatives(options.only))
     }
     await performer.knownDisks.learn(observation, of: plan)
     return observation
@@ -110,15 +122,18 @@ package final class ApplyRun: Sendable {
       plan, observation,
       options: PlanningOptions(
         only: options.only, overwrite: options.overwrite, maxMoves: options.maxMoves, soFar: progress.begun,
-        reviewed: options.reviewed, guardrails: options.guardrails,
+        stuck: progress.stuck, reviewed: options.reviewed, guardrails: options.guardrails,
         origin: options.reviewed == nil ? .applied : .saved, now: services.time.wallNow(), digest: services.digest))
   }
 
-  /// Without what failed in this run, or isn't waited for any longer.
+  /// Without what failed in this run, or isn't waited for any longer; but what has to go back with its group does.
   private func eligible(_ changes: ChangeSet, _ progress: Progress) -> ChangeSet {
     var rest = changes
     let failed = progress.failedMigrations
-    rest.migrations.removeAll { failed.contains($0.migration) || progress.parked[$0.migration] != nil }
+    rest.migrations.removeAll { entry in
+      if entry.goesBackWithGroup, !progress.leftAhead.contains(entry.migration) { return false }
+      return failed.contains(entry.migration) || progress.parked[entry.migration] != nil
+    }
     return rest
   }
 
@@ -191,7 +206,7 @@ package final class ApplyRun: Sendable {
 
   private func summarize(_ changes: ChangeSet, _ progress: Progress, seconds: Double) -> ApplySummary {
     let failed = progress.failedMigrations
-    let results = changes.migrations.map { entry in
+    var results = changes.migrations.map { entry in
       let result: ApplyResult
       let note: String
       if failed.contains(entry.migration) || entry.diagnostics.hasErrors {
@@ -213,9 +228,21 @@ package final class ApplyRun: Sendable {
         migration: entry.migration, result: result, reached: entry.reached, target: entry.target,
         waiting: entry.waiting, note: note)
     }
+    followGroups(&results)
     let whole = changes.diagnostics.hasErrors || !progress.failures.isEmpty ? ApplyResult.failed : .reached
     return ApplySummary(
       result: max(whole, results.map(\.result).max() ?? .reached), migrations: results, failures: progress.failures,
       remaining: changes, interrupted: isInterrupted, stepsDone: progress.stepsDone, seconds: seconds)
+  }
+
+  /// What waits for one of its group that is on its way needs nobody either.
+  private func followGroups(_ results: inout [MigrationResult]) {
+    let own = Dictionary(results.map { ($0.migration, $0.result) }) { first, _ in first }
+    for index in results.indices where results[index].result == .waiting {
+      guard case .group(_, let other)? = results[index].waiting.first?.reason, other != results[index].migration,
+        own[other] == .converging
+      else { continue }
+      results[index].result = .converging
+    }
   }
 }

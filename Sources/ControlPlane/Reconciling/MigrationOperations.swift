@@ -161,16 +161,22 @@ package struct MigrationOperations: Sendable {
     _ chosen: MigrationName?,
     _ body: @escaping @Sendable (MigrationOperations, MigrationName) async throws(GatewayError) -> OperationOutcome?
   ) async -> [OperationResult] {
+    await on(chosen.map { [$0] } ?? plan.sortedMigrations.map(\.name), named: chosen, body)
+  }
+
+  /// The same for these; only of the one that is `named` it is an error to have no session.
+  func on(
+    _ names: [MigrationName], named: MigrationName?,
+    _ body: @escaping @Sendable (MigrationOperations, MigrationName) async throws(GatewayError) -> OperationOutcome?
+  ) async -> [OperationResult] {
     var shared = self
     shared.keepsPoolOpen = true
     var results: [OperationResult] = []
-    await fanOut(
-      chosen.map { [$0] } ?? plan.sortedMigrations.map(\.name), parallelism: performer.limits.observeParallelism
-    ) { [shared] name -> OperationResult? in
+    await fanOut(names, parallelism: performer.limits.observeParallelism) { [shared] name -> OperationResult? in
       do throws(GatewayError) {
         return try await body(shared, name).map { OperationResult(migration: name, outcome: $0) }
       } catch {
-        guard chosen != nil || error.code != ApplyCode.sessionMissing else { return nil }
+        guard name == named || error.code != ApplyCode.sessionMissing else { return nil }
         return OperationResult(migration: name, error: error)
       }
     } report: { _, result in
@@ -181,34 +187,23 @@ package struct MigrationOperations: Sendable {
   }
 
   /// Nil where there is nothing to revert, and that could be seen: a hold on those would only be in the way later.
-  private func revertIfSwung(_ name: MigrationName, why: String) async throws(GatewayError) -> OperationOutcome? {
+  func revertIfSwung(_ name: MigrationName, why: String) async throws(GatewayError) -> OperationOutcome? {
     let migration = try performer.migration(name)
     let seen = await look(migration)
     guard seen.halves.contains(where: { Self.isSwung($0.session) }) || seen.mayHideSwing else { return nil }
     return try await revert(migration, try withHalf(seen, migration), why: why)
   }
 
-  /// Confirms the current swing (`confirmWithin`).
-  package func confirm(_ migration: MigrationName) async throws(GatewayError) {
-    try await closingPool { () async throws(GatewayError) -> Void in
-      let target = try performer.migration(migration)
-      try await requireSession(target)
-      try await leased(target, by: nil) { () async throws(GatewayError) -> Void in
-        try await performer.command(.confirmSwing, .source, target)
-      }
-    }
-  }
-
   // MARK: Parts
 
   /// One agent that answers, and its half of the session.
-  private struct Half: Sendable {
+  struct Half: Sendable {
     var host: HostName
     var role: Role
     var session: SessionObservation
   }
 
-  private struct Reachable: Sendable {
+  struct Reachable: Sendable {
     var halves: [Half] = []
     /// Agents that don't answer, by the role of their host, and why.
     var silent: [Role: String] = [:]
@@ -232,7 +227,7 @@ package struct MigrationOperations: Sendable {
   }
 
   /// Throws where no agent that answers has a session: then there is nothing to hold or to revert with.
-  private func withHalf(_ seen: Reachable, _ migration: Migration) throws(GatewayError) -> Reachable {
+  func withHalf(_ seen: Reachable, _ migration: Migration) throws(GatewayError) -> Reachable {
     guard seen.halves.isEmpty else { return seen }
     throw seen.failure
       ?? GatewayError(
@@ -240,7 +235,7 @@ package struct MigrationOperations: Sendable {
         advice: "apply it to prepared first", disposition: .needsOperator)
   }
 
-  private func look(_ migration: Migration) async -> Reachable {
+  func look(_ migration: Migration) async -> Reachable {
     let id = performer.session(migration)
     var found = Reachable()
     for role in [Role.source, .destination] {
@@ -276,7 +271,7 @@ package struct MigrationOperations: Sendable {
     }
   }
 
-  private static func isSwung(_ session: SessionObservation) -> Bool {
+  static func isSwung(_ session: SessionObservation) -> Bool {
     switch session.stage {
     case .swinging, .standIn, .tapClosed, .proving, .proven: true
     case .prepared, .synchronizing, .tracking, .fenced, .released, .cancelled: session.authority == .standIn
@@ -351,7 +346,7 @@ package struct MigrationOperations: Sendable {
     }
   }
 
-  private func closingPool<Value: Sendable>(
+  func closingPool<Value: Sendable>(
     _ body: () async throws(GatewayError) -> Value
   ) async throws(GatewayError) -> Value {
     let value: Value
@@ -366,7 +361,7 @@ package struct MigrationOperations: Sendable {
   }
 
   /// `by`: the hosts whose agents give the lease; nil: both must.
-  private func leased(
+  func leased(
     _ migration: Migration, by hosts: [HostName]?, _ body: () async throws(GatewayError) -> Void
   ) async throws(GatewayError) {
     try await performer.acquireLease(migration, by: hosts)
@@ -379,7 +374,7 @@ package struct MigrationOperations: Sendable {
     await performer.releaseLease(migration)
   }
 
-  private func requireSession(_ migration: Migration) async throws(GatewayError) {
+  func requireSession(_ migration: Migration) async throws(GatewayError) {
     let pair = try await performer.sessions(of: migration)
     guard pair.source != nil, pair.destination != nil else {
       throw GatewayError(

@@ -186,7 +186,7 @@ package struct NoticeBoard: Sendable {
         .windowMissed, entry, cause: opensAt.map(rendered) ?? "never",
         message + (opensAt.map { ", next opening \(rendered($0))" } ?? ", and none will open"), waiting.advice)
     // What earlier migrations do decides.
-    case .confirmation, .moves, .wave: return nil
+    case .confirmation, .moves, .wave, .group: return nil
     }
   }
 

@@ -22,14 +22,14 @@ package struct ObserveRun: Sendable {
   }
 
   /// Never throws: what could not be seen is a fault in the observation. Hosts that only finished migrations use are
-  /// left alone, unless `includingFinished`; `only`: nothing but what these migrations need, and those of the waves
-  /// before theirs.
+  /// left alone, unless `includingFinished`; `only`: nothing but what these migrations need, those of their
+  /// groups, and those of the waves before theirs.
   package func observe(
     only: Set<MigrationName>? = nil, includingFinished: Bool = false
   ) async -> Observation {
     let pool = AgentPool(plan: plan, hosts: gateways.hosts, time: services.time)
     let observation = await observe(
-      with: pool, only: plan.withEarlierWaves(only), includingFinished: includingFinished)
+      with: pool, only: plan.withRelatives(only), includingFinished: includingFinished)
     await pool.closeAll()
     return observation
   }

@@ -20,6 +20,8 @@ package struct ReconcileLimits: Sendable, Equatable {
   /// How often a swing that the agent gave up (the link was lost, the application would have waited) is asked for in one
   /// run: each may cost the application a pause.
   package var swingAttempts = 3
+  /// The same within a group, where those that have swung wait at the destination for the others.
+  package var groupSwingSeconds = 900.0
   package var proofSeconds = 48.0 * 3600
   /// Every other milestone.
   package var milestoneSeconds = 300.0
@@ -47,6 +49,7 @@ package enum ApplyCode {
   package static let windowClosed = "CMC6012"
   package static let notConfirmed = "CMC6013"
   package static let waveClosed = "CMC6014"
+  package static let groupClosed = "CMC6015"
   package static let preflightFailed = "CMC6020"
   package static let diskTooSmall = "CMC6021"
   package static let diskMissing = "CMC6022"
@@ -54,6 +57,7 @@ package enum ApplyCode {
   package static let stillUsed = "CMC6024"
   package static let notInPlan = "CMC6025"
   package static let sourceSilent = "CMC6026"
+  package static let groupParted = "CMC6027"
   package static let hookFailed = "CMC6030"
   package static let hookPlaceholder = "CMC6031"
   package static let waveCheckFailed = "CMC6032"
@@ -70,5 +74,5 @@ package enum ApplyCode {
   package static let notificationNotNoted = "CMC6071"
 
   /// A gate closed between plan and step: not a failure, the next change set shows what it waits for.
-  package static let gates: Set<String> = [held, windowClosed, notConfirmed, waveClosed]
+  package static let gates: Set<String> = [held, windowClosed, notConfirmed, waveClosed, groupClosed]
 }

@@ -19,6 +19,7 @@ extension Reconciler {
       states[index] = .awaiting(since: now, attempt: attempt)
       polls[migration] = Poll(nextAt: now)
       if interrupted { park(index, "interrupted", &effects) }
+      if takenBack.contains(migration) { park(index, "its group goes back", &effects) }
       return
     }
     finish(index, seconds: now.seconds(since: since), &effects)
@@ -41,6 +42,12 @@ extension Reconciler {
   ) {
     guard case .running(let attempt, _) = states[index] else { return }
     if ApplyCode.gates.contains(error.code) {
+      parkAtGate(index, error.message, &effects)
+      return
+    }
+    if let migration = nodes[index].action.migration, takenBack.contains(migration),
+      !isCleanUp(nodes[index].action)
+    {
       park(index, error.message, &effects)
       return
     }
@@ -59,6 +66,14 @@ extension Reconciler {
     ]
   }
 
+  /// One of a group that a gate keeps from swinging keeps the others as well.
+  private mutating func parkAtGate(_ index: Int, _ why: String, _ effects: inout [ReconcileEffect]) {
+    park(index, why, &effects)
+    if case .swing(let migration) = nodes[index].action {
+      takeGroupBack(migration, why: why, itself: false, &effects)
+    }
+  }
+
   mutating func fail(
     _ index: Int, _ error: GatewayError, _ now: MonotonicTime, _ effects: inout [ReconcileEffect]
   ) {
@@ -68,32 +83,47 @@ extension Reconciler {
       .record(JournalEntry(.stepFailed, action, code: error.code, message: error.message)),
       .report(.stepFailed(action, error)),
     ]
-    compensate(action, error)
+    compensate(action, error, &effects)
   }
 
   /// A failure before the fence reverts, one after it stops and asks. An error that says "try again" was about the
   /// way to the agent, not about the step: nothing is taken back, the next apply goes on.
-  private mutating func compensate(_ action: Action, _ error: GatewayError) {
-    guard let migration = action.migration, error.code != ApplyCode.leaseLost else { return }
+  private mutating func compensate(_ action: Action, _ error: GatewayError, _ effects: inout [ReconcileEffect]) {
+    guard error.code != ApplyCode.leaseLost else { return }
+    if case .checkGroup(_, .fence) = action, error.code == ApplyCode.notApproved {
+      for migration in groupMembers(of: action) { abandon(migration, error.message, &effects) }
+    }
+    guard let migration = action.migration, !takenBack.contains(migration) else { return }
+    if case .swing = action {
+      // Where the agent gave it up it is over. Otherwise nobody knows, and it may still come.
+      takeGroupBack(migration, why: error.message, itself: error.code != ApplyCode.agentReports, &effects)
+      return
+    }
     if case .retry = error.disposition { return }
-    let answer: Action
     switch action {
     case .runHook(_, let point) where MigrationFacts.hooksBeforeFence.contains(point):
-      answer = .abandonFinalize(migration, why: "\(action.kind): \(error.message)")
-    case .closeTap, .prove:
-      answer = .abandonFinalize(migration, why: "\(action.kind): \(error.message)")
-    case .fence where error.code == ApplyCode.notApproved:
-      answer = .abandonFinalize(migration, why: error.message)
-    case .runHook, .release:
-      answer = .holdAfterFence(migration, why: "\(action.kind): \(error.message)")
+      abandon(migration, "\(action.kind): \(error.message)", &effects)
+    case .closeTap, .prove: abandon(migration, "\(action.kind): \(error.message)", &effects)
+    case .fence where error.code == ApplyCode.notApproved: abandon(migration, error.message, &effects)
+    case .runHook, .release: append(.holdAfterFence(migration, why: "\(action.kind): \(error.message)"), for: migration)
     default: return
     }
-    nodes.append(ActionGraph.Node(action: answer, requires: [], after: [], migrations: [migration]))
-    states.append(.pending)
-    // The lease is given back only after that.
-    for index in nodes.indices {
-      if case .releaseLease(migration) = nodes[index].action { nodes[index].after.append(nodes.count - 1) }
+  }
+
+  private func groupMembers(of check: Action) -> [MigrationName] {
+    nodes.first { $0.action == check }?.migrations ?? []
+  }
+
+  /// Where others of its group are past the fence there is no way back: a hold, and nothing else.
+  private mutating func abandon(_ migration: MigrationName, _ why: String, _ effects: inout [ReconcileEffect]) {
+    guard !takenBack.contains(migration) else { return }
+    guard groups[migration]?.isCommitted != true else {
+      append(.holdAfterFence(migration, why: why), for: migration)
+      return
     }
+    takenBack.insert(migration)
+    append(.abandonFinalize(migration, why: why), for: migration)
+    takeGroupBack(migration, why: why, itself: false, &effects)
   }
 
   mutating func park(_ index: Int, _ why: String, _ effects: inout [ReconcileEffect]) {
@@ -153,8 +183,8 @@ extension Reconciler {
       else { continue }
       if milestone.isReached(pair) {
         finish(index, seconds: now.seconds(since: since), &effects)
-      } else if let hold = pair.hold {
-        park(index, "held by \(hold.who): \(hold.why)", &effects)
+      } else if let hold = pair.hold, !goesOn(nodes[index].action, under: hold) {
+        parkAtGate(index, "held by \(hold.who): \(hold.why)", &effects)
       } else if pair.source == nil {
         fail(
           index,
@@ -171,6 +201,13 @@ extension Reconciler {
         watchSwing(index, pair, now, &effects)
       }
     }
+  }
+
+  /// A pause stops what is still to come. A swing of a group that is under way would otherwise take all the others back
+  /// and then happen.
+  private func goesOn(_ action: Action, under hold: Hold) -> Bool {
+    guard case .swing(let migration) = action else { return false }
+    return groups[migration] != nil && hold.cause == .paused
   }
 
   /// A session that is back where a swing starts is on no way to stand-in: the agent gave the swing up, or was started

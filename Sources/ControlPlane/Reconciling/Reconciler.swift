@@ -88,6 +88,9 @@ package struct Reconciler: Sendable {
   package internal(set) var nodes: [ActionGraph.Node]
   package internal(set) var states: [NodeState]
   package internal(set) var stepsDone = 0
+  let groups: [MigrationName: ActionGraph.Mates]
+  /// Taken back because another one of their group can't follow.
+  var takenBack: Set<MigrationName> = []
   let limits: ReconcileLimits
   let parallelism: Int
   /// Until when synchronization is waited for; nil: for as long as it takes.
@@ -102,6 +105,7 @@ package struct Reconciler: Sendable {
     _ graph: ActionGraph, parallelism: Int, waitUntil: MonotonicTime?, limits: ReconcileLimits = ReconcileLimits()
   ) {
     nodes = graph.nodes
+    groups = graph.groups
     states = Array(repeating: .pending, count: graph.nodes.count)
     self.parallelism = max(1, parallelism)
     self.waitUntil = waitUntil
@@ -176,13 +180,13 @@ package struct Reconciler: Sendable {
     guard let milestone = Milestone(of: action, limits: limits) else { return }
     if milestone.isOptional {
       if let waitUntil, waitUntil <= now { park(index, "replication goes on", &effects) }
-    } else if now.seconds(since: since) >= milestone.limitSeconds {
+    } else if now.seconds(since: since) >= limitSeconds(action, milestone) {
       fail(
         index,
         GatewayError(
           code: ApplyCode.timedOut,
           message:
-            "\(action.kind) of \(action.subject) did not get where it should within \(Int(milestone.limitSeconds)) s",
+            "\(action.kind) of \(action.subject) did not get where it should within \(Int(limitSeconds(action, milestone))) s",
           advice: "see cmcplan status; apply again goes on from there", disposition: .needsOperator), now, &effects)
     }
   }
@@ -230,9 +234,9 @@ package struct Reconciler: Sendable {
   }
 
   /// Steps that are done even after an interrupt: they leave the world tidy.
-  private func isCleanUp(_ action: Action) -> Bool {
+  func isCleanUp(_ action: Action) -> Bool {
     switch action {
-    case .releaseLease, .abandonFinalize, .holdAfterFence: true
+    case .releaseLease, .abandonFinalize, .revertWithGroup, .holdAfterFence: true
     default: false
     }
   }
@@ -263,7 +267,7 @@ package struct Reconciler: Sendable {
       case .backingOff(_, let until): times.append(until)
       case .awaiting(let since, _):
         if let milestone = Milestone(of: nodes[index].action, limits: limits) {
-          if !milestone.isOptional { times.append(since.adding(seconds: milestone.limitSeconds)) }
+          if !milestone.isOptional { times.append(since.adding(seconds: limitSeconds(nodes[index].action, milestone))) }
           if milestone.isOptional, let waitUntil { times.append(waitUntil) }
         }
       default: break

@@ -65,7 +65,7 @@ private struct StepGraph {
         }
         let number: Int
         switch change.action {
-        case .deployAgent, .removeAgent, .checkWave:
+        case .deployAgent, .removeAgent, .checkWave, .checkGroup:
           number =
             shared["\(change.action.kind) \(change.action.subject)"] ?? add(change.summary, change, isGate: false)
           shared["\(change.action.kind) \(change.action.subject)"] = number

@@ -73,6 +73,7 @@ struct ChangeSetDocument: Encodable {
       case .wave(_, let until):
         reason = "wave"
         opensAt = until?.secondsSince1970
+      case .group: reason = "group"
       }
       message = waiting.message
       advice = waiting.advice

@@ -61,7 +61,7 @@ private func renderMigration(_ entry: MigrationChanges, _ style: TextStyle) -> S
     shown = change.waitsFor
     text += renderChange(change, style)
   }
-  // What a wave or a hold goes before, and would be in the way after it.
+  // What a wave, a group or a hold goes before, and would be in the way after it.
   let used = Set(entry.changes.compactMap(\.waitsFor))
   for index in entry.waiting.indices where !used.contains(index) { text += renderWaiting(entry.waiting[index], style) }
   return text
@@ -90,7 +90,7 @@ func waitingText(_ waiting: Waiting) -> String {
   case .window(let opensAt):
     return waiting.message + (opensAt.map { ", next opening \(rendered($0))" } ?? ", and none will open")
   case .confirmation(let by): return waiting.message + (by.map { " at \(rendered($0))" } ?? "")
-  case .approval, .hold, .moves, .saved, .guardrail, .unreviewed: return waiting.message
+  case .approval, .hold, .moves, .saved, .guardrail, .unreviewed, .group: return waiting.message
   case .wave(_, let until): return waiting.message + (until.map { ", until \(rendered($0))" } ?? "")
   }
 }

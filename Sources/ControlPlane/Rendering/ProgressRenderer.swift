@@ -194,7 +194,7 @@ package struct ProgressRenderer: Sendable {
     case .attachDisks(_, _, let volumes): "attach \(Quantity.count(volumes.count, "disk"))"
     case .configureSession: "configure session"
     case .proveConnection: "prove connection"
-    case .checkWave: "check"
+    case .checkWave, .checkGroup: "check"
     case .openTap: "open tap"
     case .synchronize: "synchronize"
     case .stopSynchronizing: "stop replication"
@@ -212,6 +212,7 @@ package struct ProgressRenderer: Sendable {
     case .releaseLease: "give lease back"
     case .removeAgent: "remove agent"
     case .abandonFinalize: "take finalize back"
+    case .revertWithGroup: "revert cMotion with its group"
     case .holdAfterFence: "hold"
     }
   }

@@ -121,6 +121,7 @@ private struct MetricsPage {
     case .guardrail: "guardrail"
     case .unreviewed: "unreviewed"
     case .wave: "wave"
+    case .group: "group"
     }
   }
 
