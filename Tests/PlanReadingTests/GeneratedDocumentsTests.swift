@@ -54,7 +54,7 @@ struct DocumentGenerator {
     let chosen =
       shape.exactlyOneOf.compactMap { $0.randomElement(using: &random) }
       + shape.atMostOneOf.compactMap { Bool.random(using: &random) ? $0.randomElement(using: &random) : nil }
-    for field in shape.fields where field.availability == .available {
+    for field in shape.fields {
       let isWanted =
         grouped.contains(field.name)
         ? chosen.contains(field.name)

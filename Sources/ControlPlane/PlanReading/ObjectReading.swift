@@ -56,9 +56,6 @@ struct ObjectReading {
         unknown.append((key, value))
         continue
       }
-      if case .later(let instead) = shape.fields[index].availability {
-        reading.report("CMC1109", at: key.position, "'\(name)' is not carried out by this version yet", instead)
-      }
       values[index] = value
     }
     for (key, value) in unknown { takeUnknown(key, value) }
@@ -74,7 +71,7 @@ struct ObjectReading {
       if let index = shape.indexes[meant], values[index] == nil { values[index] = value }
       return
     }
-    let known = shape.fields.filter { $0.availability == .available }.map(\.name).sorted().joined(separator: ", ")
+    let known = shape.fields.map(\.name).sorted().joined(separator: ", ")
     let parent = shape.fields.first { shape.child($0)?.indexes[name] != nil }
     let advice =
       parent.map { "'\(name)' belongs below '\($0.name)'" }

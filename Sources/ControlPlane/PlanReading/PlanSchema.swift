@@ -30,7 +30,7 @@ package enum PlanSchema {
   private static func collect(_ shape: Shape, into definitions: inout [String: JSONValue]) {
     guard definitions[shape.name] == nil else { return }
     definitions[shape.name] = object(shape)
-    for field in shape.fields where field.availability == .available {
+    for field in shape.fields {
       for child in shapes(in: field.schema) { collect(child, into: &definitions) }
     }
   }
@@ -63,10 +63,6 @@ package enum PlanSchema {
   }
 
   private static func property(_ field: FieldSpec) -> JSONValue {
-    if case .later = field.availability {
-      let description = "\(field.description) Not carried out by this version yet."
-      return .object([("description", .string(description)), ("not", .object([]))])
-    }
     var members: [(String, JSONValue)] = [("description", .string(field.description))]
     members += schema(field.schema)
     if let text = field.defaultText { members.append(("default", value(text))) }

@@ -114,9 +114,6 @@ package enum RuleCatalogue {
       "Names are a-z, 0-9 and '-': they become parts of tags, files and disks' names.",
       "migrations:\n  erp-db:\n    source: erp-db"),
     rule(
-      "CMC1109", "what this version does not carry out is refused",
-      "To ignore it would be to promise what won't happen.", "# what the message says to write instead"),
-    rule(
       "CMC1110", "keys that exclude each other don't stand together",
       "A volume has a disk or an existing destination, a host ssh or local.",
       "data: {device: /dev/vg/data, disk: {sku: Premium_LRS}}\nlog: {device: /dev/vg/log, destination: {device: /dev/vg/copy}}"

@@ -1,11 +1,5 @@
 /// One row of the field table.
 struct FieldSpec: Sendable {
-  enum Availability: Sendable, Equatable {
-    case available
-    /// Part of the language, not carried out yet: refused, so that nobody relies on what would be ignored.
-    case later(instead: String)
-  }
-
   var name: String
   var schema: SchemaType
   var isRequired: Bool
@@ -14,7 +8,6 @@ struct FieldSpec: Sendable {
   var description: String
   /// As they would be written.
   var examples: [String]
-  var availability: Availability
   /// In place of an example that nobody should copy.
   var adviceIfMissing: String?
 }
@@ -86,7 +79,7 @@ struct FieldTable {
     fields.append(
       FieldSpec(
         name: name, schema: type.schema, isRequired: required, defaultText: defaultText, description: description,
-        examples: examples, availability: .available, adviceIfMissing: adviceIfMissing))
+        examples: examples, adviceIfMissing: adviceIfMissing))
     var defaultValue: Value?
     if let defaultText, let parse = type.parse {
       defaultValue = try? parse(defaultText)
@@ -96,18 +89,6 @@ struct FieldTable {
   }
 
   fileprivate mutating func appendRow(_ field: FieldSpec) { fields.append(field) }
-
-  /// Adds a row for what is not carried out yet: read and checked as any other, and refused. `add` in its place, without
-  /// `instead`, lifts that.
-  mutating func addLater<Value>(
-    _ name: String, _ type: ValueType<Value>, instead: String, examples: [String] = [], _ description: String
-  ) -> Field<Value> {
-    fields.append(
-      FieldSpec(
-        name: name, schema: type.schema, isRequired: false, defaultText: nil, description: description,
-        examples: examples, availability: .later(instead: instead)))
-    return Field(name: name, type: type, defaultValue: nil)
-  }
 }
 
 extension FieldTable {
