@@ -19,7 +19,7 @@ import YAMLTree
 
     """
 
-  /// The model whatever else is said, for what nothing carries out yet is read all the same; and what is said but that.
+  /// The model whatever else is said, and what is said.
   static func model(_ text: String) throws -> (plan: MigrationPlan, diagnostics: [Diagnostic]) {
     let document =
       minimal(replacing: "  erp-db-azure:\n", by: "  erp-app: {address: 192.0.2.11}\n  erp-db-azure:\n") + second + text
