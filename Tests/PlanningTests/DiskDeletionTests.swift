@@ -80,6 +80,25 @@ import Testing
     #expect(why.contains("has a session of erp"))
   }
 
+  /// The agents were told of the rename, the disk's tags weren't yet; and the other way round.
+  @Test(arguments: ["erp", "shop"]) func aDiskStaysInTheMiddleOfARename(tag: String) throws {
+    var plan = samplePlan(.prepared)
+    let observation = liveObservation(plan, .tracking)
+    var migration = try #require(plan.migrations.removeValue(forKey: MigrationName("erp")))
+    migration.name = MigrationName("shop")
+    plan.migrations[migration.name] = migration
+    plan.moved = [Move(from: Move.Name(migration: MigrationName("erp")), to: Move.Name(migration: MigrationName("shop")))]
+    var named = observation.named(for: plan)
+    for index in named.clouds["azure"]?.disks.indices ?? 0..<0 {
+      named.clouds["azure"]?.disks[index].tags[DiskTag.migration] = tag
+      // Both are ours to tell apart by the name that the disk was made with.
+      named.clouds["azure"]?.disks[index].name = diskName(
+        plan: plan.metadata.id, migration: MigrationName(tag), volume: VolumeName("data"))
+    }
+    let found = diskDeletions(plan, named, detaches: true)
+    #expect(found.map { Self.why($0.verdict).contains("has a session of \(tag)") } == [true])
+  }
+
   @Test func aHostThatWasNotSeenMayHaveASession() {
     #expect(Self.why(Self.verdict { _, _, seen in seen.hosts[HostName("db")] = nil }).contains("host db"))
     let stopped = HostState(agentDigest: "SHA256:a", agentRunning: false, tombstones: [])

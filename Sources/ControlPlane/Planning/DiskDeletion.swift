@@ -41,13 +41,17 @@ private func verdict(
   guard disk.tags[DiskTag.state] == Phase.prepared.rawValue else {
     return .keep(why: "its migration is \(disk.tags[DiskTag.state] ?? "of an unknown phase")")
   }
-  let session = SessionID(plan: plan.metadata.id, migration: migrationName)
+  // A rename may have reached the agents and not yet the disk, or the other way round.
+  let names = [migrationName, plan.renames.name(of: migrationName)]
+  let sessions = Set(names.map { SessionID(plan: plan.metadata.id, migration: $0) })
   for (host, seen) in observation.hosts.sorted(by: { $0.key < $1.key })
-  where seen.session(session, .source) != nil || seen.session(session, .destination) != nil {
+  where seen.agent?.sessions.contains(where: { sessions.contains($0.session) || sessions.contains($0.heldSession) })
+    ?? false
+  {
     return .keep(
       why: "the agent on \(host) has a session of \(migrationName); cmcplan agent remove \(host) --force ends it")
   }
-  if let why = unseen(migration, session, plan, observation) { return .keep(why: why) }
+  if let why = unseen(migration, sessions, plan, observation) { return .keep(why: why) }
   guard let machine = disk.attachedTo else {
     return disk.state == .unattached ? .delete : .keep(why: "somebody reads or writes it")
   }
@@ -68,7 +72,7 @@ private func wasMade(
 
 /// Why a session may be there that nobody saw; nil where none can be.
 private func unseen(
-  _ migration: Migration?, _ session: SessionID, _ plan: MigrationPlan, _ observation: Observation
+  _ migration: Migration?, _ sessions: Set<SessionID>, _ plan: MigrationPlan, _ observation: Observation
 ) -> String? {
   let hosts = migration.map { [$0.source, $0.destination] } ?? Array(plan.hosts.keys)
   for host in Set(hosts).sorted() {
@@ -78,7 +82,10 @@ private func unseen(
     if state.agentDigest != nil, seen.agent == nil {
       return "the agent on \(host), which may have a session over it, does not answer"
     }
-    if seen.tombstone(session) != nil { return "host \(host) keeps a tombstone of its migration" }
+    let stones = (seen.agent?.tombstones ?? []) + state.tombstones
+    if stones.contains(where: { sessions.contains($0.session) || sessions.contains($0.heldSession) }) {
+      return "host \(host) keeps a tombstone of its migration"
+    }
   }
   return nil
 }
