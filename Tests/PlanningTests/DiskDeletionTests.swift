@@ -87,7 +87,7 @@ import Testing
     var migration = try #require(plan.migrations.removeValue(forKey: MigrationName("erp")))
     migration.name = MigrationName("shop")
     plan.migrations[migration.name] = migration
-    plan.moved = [Move(from: Move.Name(migration: MigrationName("erp")), to: Move.Name(migration: MigrationName("shop")))]
+    plan.moved = [Move(from: Move.Name(migration: MigrationName("erp")), to: Move.Name(migration: migration.name))]
     var named = observation.named(for: plan)
     for index in named.clouds["azure"]?.disks.indices ?? 0..<0 {
       named.clouds["azure"]?.disks[index].tags[DiskTag.migration] = tag

@@ -39,6 +39,8 @@ import YAMLTree
       "a:\n  b: {\n    c: 1,   # x\n    d: [1,\n        2]\n    }\n"
     ),
     ("values on their own line", "a:\n      long text\nb:\n        {c: 1}\n", "a:\n  long text\nb:\n  {c: 1}\n"),
+    ("line ends of three systems in a row", "a: 1\r\r\r\nb: 2\r", "a: 1\n\nb: 2\n"),
+    ("a text that goes on behind them", "a b\r\r\r\r\nc", "a b\n\n\n\nc\n"),
     ("Windows", "\u{feff}a: 1\r\nb:\r\n    c: 2\r\n", "a: 1\nb:\n  c: 2\n"),
     ("markers", "---\na: 1\n...\n", "---\na: 1\n...\n"),
     ("only a value", "x", "x\n"),

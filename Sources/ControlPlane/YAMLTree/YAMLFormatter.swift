@@ -15,7 +15,7 @@ package enum YAMLFormatter {
   package static func format(_ text: String) throws(Failure) -> String {
     var source = text
     if source.unicodeScalars.first == "\u{feff}" { source.unicodeScalars.removeFirst() }
-    source = source.replacing("\r\n", with: "\n").replacing("\r", with: "\n")
+    source = withLineFeeds(source)
     // To libyaml these end a line too, and only in quotes or comments would anybody have them.
     guard !source.unicodeScalars.contains(where: { ["\u{85}", "\u{2028}", "\u{2029}"].contains($0) }) else {
       throw .unsupported
@@ -30,6 +30,22 @@ package enum YAMLFormatter {
       layout.comments == comments(of: result)
     else { throw .unsupported }
     return result
+  }
+
+  /// Every line end as one line feed. By scalars: to Swift CR LF is one character, which a CR before a line feed may
+  /// become part of.
+  private static func withLineFeeds(_ text: String) -> String {
+    var result = String.UnicodeScalarView()
+    var previous: Unicode.Scalar?
+    for scalar in text.unicodeScalars {
+      if scalar == "\r" || (scalar == "\n" && previous != "\r") {
+        result.append("\n")
+      } else if scalar != "\n" {
+        result.append(scalar)
+      }
+      previous = scalar
+    }
+    return String(result)
   }
 
   private static func comments(of text: String) -> [String]? {
