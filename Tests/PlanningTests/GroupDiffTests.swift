@@ -11,6 +11,8 @@ import Testing
   private struct Member {
     var stage: SessionStage
     var isHeld: Bool
+    /// Held by a person, not after a failure.
+    var isPaused: Bool
     var isUnwell: Bool
     var isAhead: Bool { [.swinging, .standIn, .tapClosed, .proven].contains(stage) }
     /// At the source, and able to swing at once.
@@ -31,15 +33,18 @@ import Testing
       var found: [HostName: HostObservation] = [:]
       var cloud = CloudObservation()
       for index in 0..<random.within(2...4) {
+        let isHeld = random.chance(0.2)
         let member = Member(
           stage: random.pick([.prepared, .tracking, .tracking, .tracking, .standIn, .standIn, .proven]) ?? .tracking,
-          isHeld: random.chance(0.15), isUnwell: random.chance(0.1))
+          isHeld: isHeld, isPaused: isHeld && random.chance(0.5), isUnwell: random.chance(0.1))
         let name = MigrationName("m\(index)")
         var own = samplePlan(target)
         own.erp.cutover.approval = .automatic
         let world = liveObservation(own, member.stage) { seen in
           if member.stage == .prepared { seen.initialSynchronizationAt = nil }
-          if member.isHeld { seen.hold = Hold(cause: .failure, who: "cmcagent", why: "link lost", at: now) }
+          if member.isHeld {
+            seen.hold = Hold(cause: member.isPaused ? .paused : .failure, who: "ann", why: "link lost", at: now)
+          }
           if member.isUnwell { seen.health = .stalled(why: "disk on fire") }
           if member.stage == .proven { seen.authority = .standIn }
         }
@@ -111,7 +116,7 @@ import Testing
         "seed \(seed): \(entry.migration) \(member): \(starts), \(entry.waiting.map(\.message))")
       if starts.contains("swing") { #expect(starts == ["checkGroup.swing", "swing"], "seed \(seed)") }
       #expect(
-        entry.goesBackWithGroup == (member.isAhead && isParted && !member.isHeld),
+        entry.goesBackWithGroup == (member.isAhead && isParted && !member.isPaused),
         "seed \(seed): \(entry.migration) \(member): \(starts)")
       if member.isAble, !starts.contains("swing") {
         #expect(entry.waiting.contains { if case .group("all", _) = $0.reason { true } else { false } }, "seed \(seed)")

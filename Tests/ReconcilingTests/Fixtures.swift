@@ -81,6 +81,9 @@ extension MigrationPlan {
     for index in copy.waves.indices {
       copy.waves[index].migrations = copy.waves[index].migrations.map { $0 == old ? name : $0 }
     }
+    for index in copy.groups.indices {
+      copy.groups[index].migrations = copy.groups[index].migrations.map { $0 == old ? name : $0 }
+    }
     copy.moved += moves
     return copy
   }

@@ -155,6 +155,25 @@ import Testing
     #expect(bench.world.violations == [])
   }
 
+  @Test("a way back that a dead run only began, with its hold, is gone by the next one")
+  func heldButNotBack() throws {
+    let plan = groupedPlan(.cmotion)
+    let bench = Bench(plan)
+    #expect(bench.apply(plan)?.exitCode == 0)
+    let now = bench.loop.wallNow().secondsSince1970
+    bench.world.state.withLock { state in
+      state.fallBack(second, at: now)
+      let key = state.sourceKey(first)
+      for host in state.agents.keys {
+        state.agents[host]?.sessions[key]?.seen.hold = Hold(
+          cause: .failure, who: "run 1", why: "group 'erp' goes together", at: bench.loop.wallNow())
+      }
+    }
+    let summary = bench.apply(plan)
+    #expect(phases(summary) == [.reached(.synchronized), .reached(.synchronized)], brief(summary))
+    #expect(bench.world.violations == [] && bench.world.state.withLock(\.partedGroups) == [])
+  }
+
   @Test("a hook that fails takes the whole group back before any fence", arguments: HookPoint.allCases.prefix(2))
   func failedHook(_ point: HookPoint) {
     let plan = groupedPlan(.finalized)

@@ -12,8 +12,7 @@ extension WorldState {
 
   private func source(of name: MigrationName) -> SessionObservation? {
     guard let migration = plan.migrations[name] else { return nil }
-    let key = FakeAgent.Key(session: SessionID(plan: plan.metadata.id, migration: name), role: .source)
-    return agents[migration.source]?.sessions[key]?.seen
+    return agents[migration.source]?.sessions[sourceKey(name)]?.seen
   }
 
   /// No swing while another of the group has nothing to swing with yet.
@@ -37,7 +36,7 @@ extension WorldState {
   }
 
   private func hasTombstone(_ name: MigrationName) -> Bool {
-    let session = SessionID(plan: plan.metadata.id, migration: name)
+    let session = sourceKey(name).session
     return agents.values.contains { $0.tombstones.contains { $0.session == session } }
   }
 
@@ -57,7 +56,7 @@ extension WorldState {
   /// What its agent does when it loses the destination.
   mutating func fallBack(_ name: MigrationName, at now: Double) {
     guard let migration = plan.migrations[name] else { return }
-    let key = FakeAgent.Key(session: SessionID(plan: plan.metadata.id, migration: name), role: .source)
+    let key = sourceKey(name)
     guard var session = agents[migration.source]?.sessions[key], session.seen.stage == .standIn else { return }
     session.seen.stage = .tracking
     session.seen.authority = .source

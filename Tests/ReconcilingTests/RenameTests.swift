@@ -234,11 +234,13 @@ import Testing
       for id in state.disks.keys {
         state.disks[id]?.sku = "PremiumV2_LRS"
         state.disks[id]?.iops = 3000
+        // Large enough for more.
+        state.disks[id]?.sizeBytes = 10 << 30
       }
     }
     for index in 0...1 {
       plan.migrations[Self.shop]?.volumes[index].destination = .disk(
-        ManagedDisk(sku: .premiumV2, size: .auto, iops: 4000))
+        ManagedDisk(sku: .premiumV2, size: .bytes(10 << 30), iops: 4000))
     }
     Self.edit(bench, plan)
     let summary = bench.apply(plan)

@@ -66,11 +66,12 @@ extension WorldState {
     let isThere = own.allSatisfy { disk in
       (disk.tags[DiskTag.state].flatMap(Phase.init(rawValue:)) ?? .prepared) >= target
     }
-    if isThere { return own.compactMap { waves.taggedAt[$0.resourceID] }.max() }
-    // Retired, and whoever did it died before the tags: the tombstones say so.
+    let tagged = isThere ? own.compactMap { waves.taggedAt[$0.resourceID] }.max() : nil
+    // Retired, and whoever did it died before the tags: the tombstones say so, also once a later run has tagged them.
     let stones = [migration.source, migration.destination].compactMap { host in
       agents[host]?.tombstones.first { $0.session == key.session && $0.phase >= target }
     }
-    return stones.count == 2 ? stones.map(\.at.secondsSince1970).max() : nil
+    let buried = stones.count == 2 ? stones.map(\.at.secondsSince1970).max() : nil
+    return [tagged, buried].compactMap { $0 }.min()
   }
 }

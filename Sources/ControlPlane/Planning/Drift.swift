@@ -14,8 +14,10 @@ package func drift(_ plan: MigrationPlan, _ observation: Observation, options: P
     let facts = MigrationFacts(migration, in: plan, observation)
     switch entry.reached {
     case .pastFence: continue
-    // A half of it that is left over has lost the other.
-    case .nothing: if facts.sourceSession == nil, facts.destinationSession == nil { continue }
+    // A half of it that is left over has lost the other: what it takes to have both copies in step again.
+    case .nothing:
+      if facts.sourceSession == nil, facts.destinationSession == nil { continue }
+      still.migrations[entry.migration]?.cutover.phase.value = min(migration.cutover.phase.value, .synchronized)
     // Why it can't be seen is what has to be said.
     case .unknown: break
     case .reached(let phase), .tombstoned(let phase):

@@ -215,18 +215,20 @@ struct GroupMember {
     return start
   }
 
-  /// In place of whatever it was to do. A hold isn't crossed, not even by this.
+  /// In place of whatever it was to do. A person's hold isn't crossed, not even by this; one after a failure is what this
+  /// way back begins with, and may be of a run that died before it went the way.
   mutating func goBack(_ why: String) {
     guard !entry.diagnostics.hasErrors else { return }
     var steps = entry.changes.filter { if case .deployAgent = $0.action { true } else { false } }
     let holds = entry.waiting.filter { if case .hold = $0.reason { true } else { false } }
+    let isStopped = holds.contains { if case .hold(let hold) = $0.reason { hold.cause != .failure } else { false } }
     for index in steps.indices { steps[index].waitsFor = nil }
     steps.append(
       Change(
         action: .revertWithGroup(name, why: why), towards: .synchronized,
         summary: "revert cMotion with its group, and hold: live I/O back to \(facts.migration.source)", why: why,
         price: Price(pauseSeconds: MigrationDiff.assumedSwingPauseSeconds, cost: .pause), reversibility: .reversible,
-        waitsFor: holds.isEmpty ? nil : 0))
+        waitsFor: isStopped ? 0 : nil))
     entry.changes = steps
     entry.waiting = holds
     entry.lookAgainAfter = nil
