@@ -8,7 +8,7 @@ import TestSupport
 import Testing
 
 /// Records go to a container of blobs, and come back alike; what is refused says why and what to do.
-@Suite(.timeLimit(.minutes(1))) struct BlobStoreTests {
+@Suite(.timeLimit(.minutes(10))) struct BlobStoreTests {
   private static let base = "https://storage.example.com"
 
   /// The emulator with one container, on a clock of its own.

@@ -10,7 +10,7 @@ import TestSupport
 import Testing
 
 /// Disks that exist become what is asked for, as far as their data and users stay where they are.
-@Suite(.timeLimit(.minutes(2))) struct ChangingTests {
+@Suite(.timeLimit(.minutes(10))) struct ChangingTests {
   @Test func aDiskGrowsFreeAndInUseAndNeverShrinks() async throws {
     try await World.withEmulator { lab in
       let gateway = try lab.gateway()

@@ -10,7 +10,7 @@ import TestSupport
 import Testing
 
 /// Where a credential comes from when the plan names none.
-@Suite(.timeLimit(.minutes(1))) struct CredentialTests {
+@Suite(.timeLimit(.minutes(10))) struct CredentialTests {
   static let missing = ScriptedTransport.answer(404, #"{"error":{"code":"ResourceNotFound","message":"m"}}"#)
 
   static func ambient(

@@ -6,7 +6,7 @@ import Reconciling
 import Testing
 
 /// Detaching and deleting, which only `destroy` asks for.
-@Suite(.timeLimit(.minutes(2))) struct DeletingTests {
+@Suite(.timeLimit(.minutes(10))) struct DeletingTests {
   @Test func disksAreDetachedByOneCallAndDeletedOnce() async throws {
     try await World.withEmulator { lab in
       let gateway = try lab.gateway()

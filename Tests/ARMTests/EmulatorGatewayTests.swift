@@ -9,7 +9,7 @@ import Reconciling
 import Testing
 
 /// The client against the emulator, over HTTP on loopback.
-@Suite(.timeLimit(.minutes(2))) struct EmulatorGatewayTests {
+@Suite(.timeLimit(.minutes(10))) struct EmulatorGatewayTests {
   @Test func aDiskIsMadeOnceAndFoundAgain() async throws {
     try await World.withEmulator { lab in
       let gateway = try lab.gateway()

@@ -7,7 +7,7 @@ import Seams
 import Testing
 
 /// What preflight learns of the cloud, and that the smallest role has what it asks for.
-@Suite(.timeLimit(.minutes(1))) struct LimitsTests {
+@Suite(.timeLimit(.minutes(10))) struct LimitsTests {
   @Test func skusQuotaAndPermissionsAreSeen() async throws {
     let directory = FileManager.default.temporaryDirectory.path + "/cmc-arm-\(SystemRandom().uuid())"
     defer { try? Files.removeTree(directory) }

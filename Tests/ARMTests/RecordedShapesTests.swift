@@ -9,7 +9,7 @@ import Testing
 
 /// Bodies as the real service sent them (recordings of azure-cli's own tests), given to the client; and the emulator's
 /// answers held against the same shapes.
-@Suite(.timeLimit(.minutes(1))) struct RecordedShapesTests {
+@Suite(.timeLimit(.minutes(10))) struct RecordedShapesTests {
   /// test_disk_bursting: GET of a disk, with its line ends.
   static let disk =
     "{\r\n  \"name\": \"mydisk1\",\r\n  \"id\": \"/subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/"

@@ -12,7 +12,7 @@ import TestSupport
 import Testing
 
 /// The gateway over a scripted network, with time that passes at once.
-@Suite(.timeLimit(.minutes(1))) struct ScriptedGatewayTests {
+@Suite(.timeLimit(.minutes(10))) struct ScriptedGatewayTests {
   static let disk = #"""
     {"name":"data","id":"/subscriptions/s/resourceGroups/rehearsal/providers/Microsoft.Compute/disks/data",
      "location":"westeurope","sku":{"name":"Premium_LRS","tier":"Premium"},"tags":{"CMCPLAN-ID":"x"},

@@ -9,7 +9,7 @@ import TestSupport
 import Testing
 
 /// Signing in with a certificate, as GitHub's workflow, and as App Service.
-@Suite(.timeLimit(.minutes(2))) struct SignInTests {
+@Suite(.timeLimit(.minutes(10))) struct SignInTests {
   /// Key and self-signed certificate made by openssl, as PEM, encrypted PEM and PFX.
   struct Certificate {
     let directory: String

@@ -6,7 +6,7 @@ import Seams
 import Testing
 
 /// libcurl's edges, and an emulator that can't start.
-@Suite(.timeLimit(.minutes(1))) struct TransportTests {
+@Suite(.timeLimit(.minutes(10))) struct TransportTests {
   static func code(_ request: HTTPRequest) async throws -> HTTPTransportError.Code? {
     let transport = try CurlTransport(CurlSettings(certificateAuthorityFile: nil, environment: [:]))
     do throws(HTTPTransportError) {

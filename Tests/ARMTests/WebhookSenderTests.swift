@@ -6,7 +6,7 @@ import Synchronization
 import Testing
 
 /// A webhook gets a document, or the reason is said without its address; nothing waits for long.
-@Suite(.timeLimit(.minutes(1))) struct WebhookSenderTests {
+@Suite(.timeLimit(.minutes(10))) struct WebhookSenderTests {
   private static let url = "https://hooks.example.com/T0/s3cret?token=s3cret"
 
   final class Script: HTTPTransport, Pausing {

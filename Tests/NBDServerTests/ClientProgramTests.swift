@@ -7,7 +7,7 @@ import Testing
 import VolumeTap
 
 /// Clients that others wrote, against our server. Serialized: they use both cores of a small machine.
-@Suite("NBD clients of others", .serialized, .timeLimit(.minutes(3))) struct ClientProgramTests {
+@Suite("NBD clients of others", .serialized, .timeLimit(.minutes(10))) struct ClientProgramTests {
   private func withDisk(
     sizeBytes: UInt64 = 64 << 20, isReadOnly: Bool = false, threads: Int? = nil,
     _ body: @escaping @Sendable (ServedDisk) throws -> Void

@@ -109,7 +109,7 @@ private func served(_ limits: NBDLimits = .standard) -> (NBDServer, PatientExpor
   return (server, export)
 }
 
-@Suite("NBD connections", .timeLimit(.minutes(2))) struct ConnectionTests {
+@Suite("NBD connections", .timeLimit(.minutes(10))) struct ConnectionTests {
   @Test("replies come in the order in which the export finishes") func outOfOrder() async throws {
     try await onBlockingThread {
       let (server, export) = served()

@@ -52,7 +52,7 @@ import YAMLTree
 
   /// Documents that the reader accepts pass the schema too, and the faults that a schema can see do not. What the
   /// validator says comes one line a document: its path, a tab, and "valid" or the first fault.
-  @Test(.enabled(if: hasValidator, "python3 has no jsonschema or no yaml"), .timeLimit(.minutes(2)))
+  @Test(.enabled(if: hasValidator, "python3 has no jsonschema or no yaml"), .timeLimit(.minutes(10)))
   func editorsAgreeWithTheReader() throws {
     let names = try FileManager.default.contentsOfDirectory(atPath: Self.cases.path).sorted()
     var files = names.map { Self.cases.appending(path: "\($0)/plan.yaml").path }

@@ -12,7 +12,7 @@ private let fileSystemPrograms = TapRig.hasPrograms(
   "/usr/sbin/mkfs.ext4", "/usr/sbin/e2fsck", "/usr/bin/mount", "/usr/bin/umount")
 
 /// Need root, /dev/fuse and loop devices, and are skipped by name where those are missing.
-@Suite("the holder", .serialized, .enabled(if: TapRig.canHold), .timeLimit(.minutes(3))) struct HolderTests {
+@Suite("the holder", .serialized, .enabled(if: TapRig.canHold), .timeLimit(.minutes(10))) struct HolderTests {
   private func withRig(_ body: @escaping @Sendable (TapRig) throws -> Void) async throws {
     try await onBlockingThread {
       let rig = try TapRig()
