@@ -90,12 +90,7 @@ package struct SupportBundleCommand: AsyncParsableCommand {
     bundle.add("plan.json", renderJSON(changes))
     bundle.add("status.txt", renderStatus(document.plan, observation, options: options, style: .plain))
     bundle.add("versions.txt", versions(observation))
-    for (name, host) in observation.hosts.sorted(by: { $0.key < $1.key }) {
-      absent += host.faults.map { "host \(name), \($0.part): \($0.message)" }
-    }
-    for (name, cloud) in observation.clouds.sorted(by: { $0.key < $1.key }) {
-      absent += cloud.allFaults.map { "integration \(name), \($0.part): \($0.message)" }
-    }
+    absent += notSeen(in: observation)
     var found: [(String, [UInt8])] = []
     // Those that could not be reached a moment ago would cost their timeout once more.
     let hosts = document.plan.hosts.values.filter { observation.hosts[$0.name]?.state != nil }.sorted {

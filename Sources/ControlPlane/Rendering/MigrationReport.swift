@@ -150,7 +150,8 @@ private func eventRows(_ migration: Migration, _ runs: [RunRecord]) -> [[String]
   return [["when", "step", "how it ended", "run"]] + rows.suffix(mostEvents)
 }
 
-private func notSeen(in observation: Observation) -> [String] {
+/// Every part of the world that could not be observed, and why, a line each.
+package func notSeen(in observation: Observation) -> [String] {
   observation.hosts.sorted { $0.key < $1.key }.flatMap { host, seen in
     seen.faults.map { "host \(host), \($0.part): \($0.message)" }
   }

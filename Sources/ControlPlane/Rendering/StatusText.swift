@@ -25,13 +25,7 @@ package func renderStatus(
   text += table(rows, style)
   for entry in changes.migrations { text += renderRemarks(entry, plan, observation, style) }
   text += renderCounters(plan, observation, options, style)
-  let faults =
-    observation.hosts.sorted { $0.key < $1.key }.flatMap { host, seen in
-      seen.faults.map { "host \(host), \($0.part): \($0.message)" }
-    }
-    + observation.clouds.sorted { $0.key < $1.key }.flatMap { name, cloud in
-      cloud.allFaults.map { "integration \(name), \($0.part): \($0.message)" }
-    }
+  let faults = notSeen(in: observation)
   if !faults.isEmpty { text += "\n" }
   for fault in faults {
     text += style.folded(style.paint("not seen", .bad) + ": ", leadWidth: 10, safe(fault), indent: 4)
