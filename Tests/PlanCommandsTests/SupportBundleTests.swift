@@ -23,6 +23,23 @@ import Testing
     #expect(String(decoding: redacted, as: UTF8.self) == "(secret) (secret) /usr/bin")
   }
 
+  @Test func whatDoesNotFitIsNamed() {
+    var bundle = SupportBundle(redaction: Redaction([]), totalLimitBytes: 10)
+    bundle.add("first", "1234567")
+    bundle.add("second", "12345")
+    bundle.add("third", "123")
+    #expect(bundle.files.map(\.name) == ["first", "third"])
+    #expect(bundle.leftOut == ["second"])
+  }
+
+  @Test func noHalfOfASecretIsLeftWhereAFileIsCut() {
+    var bundle = SupportBundle(redaction: Redaction(["hunter2hunter2"]))
+    // The cut would go through its middle.
+    let end = String(repeating: "x", count: SupportBundle.fileLimitBytes - 7)
+    bundle.add("log", "hunter2hunter2" + end)
+    #expect(bundle.files.first.map { !String(decoding: $0.bytes, as: UTF8.self).contains("hunter2") } == true)
+  }
+
   @Test func bytesThatAreNoTextStayAsTheyAre() {
     #expect(Redaction(["something"]).redacted([0xff, 0, 0xfe]) == [0xff, 0, 0xfe])
   }

@@ -7,16 +7,31 @@ import MigrationModel
 struct SupportBundle {
   /// So much of one file goes in, in bytes: its end, where logs say what happened last.
   static let fileLimitBytes = 8 << 20
+  /// So much goes in all in all, in bytes: it is made in memory.
+  static let totalLimitBytes = 512 << 20
 
   let redaction: Redaction
   private(set) var files: [(name: String, bytes: [UInt8])] = []
+  /// What there was no room for.
+  private(set) var leftOut: [String] = []
+  private var roomBytes: Int
 
-  init(redaction: Redaction) { self.redaction = redaction }
+  init(redaction: Redaction, totalLimitBytes: Int = SupportBundle.totalLimitBytes) {
+    self.redaction = redaction
+    roomBytes = totalLimitBytes
+  }
 
-  mutating func add(_ name: String, _ text: String) { add(name, Array(text.utf8)) }
+  /// `isNeeded`: it goes in however full the bundle is.
+  mutating func add(_ name: String, _ text: String, isNeeded: Bool = false) {
+    add(name, Array(text.utf8), isNeeded: isNeeded)
+  }
 
-  mutating func add(_ name: String, _ bytes: [UInt8]) {
-    files.append((name, redaction.redacted(Array(bytes.suffix(Self.fileLimitBytes)))))
+  mutating func add(_ name: String, _ bytes: [UInt8], isNeeded: Bool = false) {
+    // Cut after the secrets are out: half of one would not be known for one.
+    let kept = Array(redaction.redacted(bytes).suffix(Self.fileLimitBytes))
+    guard isNeeded || kept.count <= roomBytes else { return leftOut.append(name) }
+    roomBytes -= kept.count
+    files.append((name, kept))
   }
 
   /// `directory`: what all of it is in. `secondsSince1970`: when it was made.

@@ -45,7 +45,8 @@ package struct SupportBundleCommand: AsyncParsableCommand {
       } else {
         absent.append("the world: the plan can't be read, so nothing was contacted")
       }
-      bundle.add("README.txt", readme(inputs, absent))
+      absent += bundle.leftOut.map { "\($0): the bundle is full" }
+      bundle.add("README.txt", readme(inputs, absent), isNeeded: true)
       let stamp = now.formatted(
         .iso8601.year().month().day().time(includingFractionalSeconds: false).timeSeparator(.omitted))
       let name = "cmcplan-support-\(stamp)"
