@@ -11,7 +11,7 @@ SOURCES := Sources Tests Package.swift
 .DEFAULT_GOAL := help
 
 help: ## Show these targets
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## Install the system packages that are missing (apt-get, as root or by sudo)
 	@.ci/setup
@@ -53,6 +53,9 @@ soak: build ## Ten minutes of kill -9 of either agent under random writes: SOAK_
 sim: ## Replay one seed of the simulation: make sim SEED=7
 	@SWIFT_DETERMINISTIC_HASHING=1 SIM_SEED=$(SEED) $(SWIFT_TEST) --filter 'ReplicationSimulation|ReconcilerSimulation|JointSimulation'
 
+crash-matrix: ## Kill each part before, in and after each kind of step, apply again, and print what came of it
+	@CRASH_MATRIX=all SWIFT_DETERMINISTIC_HASHING=1 $(SWIFT_TEST) --filter CrashMatrix
+
 soak-sim: ## Simulate replication in 100,000 seeds, at low priority: SIM_SEEDS=… SIM_FIRST=…
 	@SWIFT_DETERMINISTIC_HASHING=1 SIM_SEEDS=$${SIM_SEEDS:-100000} SIM_LEAST=$${SIM_SEEDS:-100000} \
 	  nice -n 19 $(SWIFT_TEST) --filter ReplicationSimulation
@@ -69,4 +72,4 @@ lint: ## Check the format of the sources
 clean: ## Remove what was built
 	@rm -rf .build .build-static .build-fuzz $(PRODUCT)
 
-.PHONY: help setup build static demo test test-full test-az test-vm bench soak sim soak-sim fuzz fmt lint clean
+.PHONY: help setup build static demo test test-full test-az test-vm bench soak sim crash-matrix soak-sim fuzz fmt lint clean

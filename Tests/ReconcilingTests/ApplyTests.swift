@@ -71,6 +71,33 @@ import Testing
     #expect(bench.world.state.withLock(\.swingsBegun) == ReconcileLimits().swingAttempts)
   }
 
+  @Test(
+    "what an agent accepted and forgot, started anew before it had noted it, is asked for again and not waited for",
+    arguments: [SessionCommand.synchronize, .closeTap, .prove])
+  func asksAgainForWhatWasForgotten(_ command: SessionCommand) {
+    let plan = samplePlan(.finalized)
+    let bench = Bench(plan)
+    bench.world.state.withLock { $0.forgets[command] = 1 }
+    let summary = bench.apply(plan)
+    #expect(summary?.result == .reached, brief(summary))
+    #expect(bench.world.violations == [])
+    #expect(bench.world.state.withLock(\.forgets) == [command: 0])
+    let hooks = bench.world.state.withLock(\.hookExecutions)
+    #expect(hooks.values.allSatisfy { $0 == 1 }, "nothing was taken back for it: \(hooks)")
+  }
+
+  @Test("one that forgets again and again is told, and nothing waits for it for two days")
+  func failsWhereItIsAlwaysForgotten() {
+    let plan = samplePlan(.finalized)
+    let bench = Bench(plan)
+    bench.world.state.withLock { $0.forgets[.prove] = 100 }
+    let summary = bench.apply(plan)
+    #expect(summary?.exitCode == 1, brief(summary))
+    #expect(summary?.failures.contains { $0.error.message.contains("back at tapClosed") } == true, brief(summary))
+    #expect((summary?.seconds ?? .infinity) < 600)
+    #expect(bench.world.state.withLock(\.fences) == 0)
+  }
+
   @Test func withoutWaitingItLeavesReplicationRunningAndExitsWith3() {
     let plan = samplePlan(.cmotion)
     let bench = Bench(plan)

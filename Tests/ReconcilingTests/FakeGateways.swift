@@ -46,6 +46,10 @@ final class FakeWorld: Sendable {
       return Result { () throws(GatewayError) in try body(&state, now) }
     }
     if dies { throw dead }
+    if run.faults.striker?.strikesInCall() == true {
+      strike(run)
+      throw run.isDead ? dead : lost
+    }
     if loop.random.chance(run.faults.lostAnswerChance) { throw lost }
     return try result.get()
   }
@@ -223,11 +227,23 @@ struct FakeCloud: CloudGateway {
   let world: FakeWorld
   let run: RunIdentity
 
+  private func call<Value: Sendable>(
+    _ body: @escaping @Sendable (inout WorldState, Double) throws(GatewayError) -> Value
+  ) async throws(GatewayError) -> Value {
+    try await world.call(run) { (state, now) throws(GatewayError) in
+      guard state.azureAway == 0 else {
+        state.azureAway -= 1
+        throw GatewayError(code: "CMC4001", message: "HTTP 503", advice: "", disposition: .retry(afterSeconds: 1))
+      }
+      return try body(&state, now)
+    }
+  }
+
   func machine(_ reference: String) async throws(GatewayError) -> CloudMachine? {
-    try await world.call(run) { (state, _) throws(GatewayError) in state.machines[reference] }
+    try await call { (state, _) throws(GatewayError) in state.machines[reference] }
   }
   func disks(of plan: PlanID) async throws(GatewayError) -> [CloudDisk] {
-    try await world.call(run) { (state, _) throws(GatewayError) in
+    try await call { (state, _) throws(GatewayError) in
       if state.listsBehind > 0 {
         state.listsBehind -= 1
         return []
@@ -236,17 +252,17 @@ struct FakeCloud: CloudGateway {
     }
   }
   func disk(_ resourceID: String) async throws(GatewayError) -> CloudDisk? {
-    try await world.call(run) { (state, _) throws(GatewayError) in state.disks[resourceID] }
+    try await call { (state, _) throws(GatewayError) in state.disks[resourceID] }
   }
   func limits() async throws(GatewayError) -> CloudLimits? {
     guard world.state.withLock(\.refusesLimits) else { return nil }
     throw GatewayError(code: "CMC4001", message: "HTTP 503", advice: "later", disposition: .retry(afterSeconds: 1))
   }
   func ensureDisk(_ request: DiskRequest) async throws(GatewayError) -> CloudDisk {
-    try await world.call(run) { (state, _) throws(GatewayError) in try state.ensureDisk(request) }
+    try await call { (state, _) throws(GatewayError) in try state.ensureDisk(request) }
   }
   func setTags(_ tags: [String: String], ofDisk resourceID: String) async throws(GatewayError) -> CloudDisk {
-    try await world.call(run) { (state, now) throws(GatewayError) in
+    try await call { (state, now) throws(GatewayError) in
       guard var disk = state.disks[resourceID] else {
         throw GatewayError(code: "CMC3002", message: "no disk", advice: "", disposition: .terminal)
       }
@@ -261,6 +277,6 @@ struct FakeCloud: CloudGateway {
     _ disks: [(diskID: String, caching: ManagedDisk.Caching)], to machineID: String
   ) async throws(GatewayError) -> [CloudAttachment] {
     let ids = disks.map(\.diskID)
-    return try await world.call(run) { (state, _) throws(GatewayError) in try state.attach(ids, to: machineID) }
+    return try await call { (state, _) throws(GatewayError) in try state.attach(ids, to: machineID) }
   }
 }

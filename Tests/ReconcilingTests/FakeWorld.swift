@@ -16,6 +16,8 @@ struct FaultPlan: Sendable {
   var repeatChance = 0.0
   /// The run dies at this call, counted from its start; nil: never.
   var crashAtCall: Int?
+  /// Kills something at a step of its choice.
+  var striker: Striker?
 }
 
 /// One `apply` as the world sees it: where it dies, nothing of it reaches anything any more.
@@ -25,6 +27,7 @@ final class RunIdentity: Sendable {
   init(faults: FaultPlan) { self.faults = faults }
 
   var isDead: Bool { state.withLock(\.isDead) }
+  func die() { state.withLock { $0.isDead = true } }
   /// Whether the run dies with this call.
   func countCall() -> Bool {
     state.withLock { state in
@@ -54,8 +57,12 @@ struct WorldState {
   var unreachable: Set<HostName> = []
   /// So many lists of disks don't show yet what was made.
   var listsBehind = 0
+  /// So many calls find no Azure.
+  var azureAway = 0
   /// Azure doesn't say what new disks may be.
   var refusesLimits = false
+  /// Accepted, and forgotten by an agent that was started anew before it had noted them: how often still.
+  var forgets: [SessionCommand: Int] = [:]
   /// How many swings the source's agent still gives up, soon after it began them.
   var swingsGivenUp = 0
   /// Only this migration's agent does; nil: whoever is asked first.
@@ -194,6 +201,10 @@ struct WorldState {
     _ command: SessionCommand, _ session: inout FakeSession, at now: Double
   ) throws(AgentFault) {
     if joint != nil { return try carryOutJoint(command, &session, at: now) }
+    if let left = forgets[command], left > 0 {
+      forgets[command] = left - 1
+      return
+    }
     let stage = session.seen.stage
     func wrong() -> AgentFault { AgentFault(.wrongStage, "\(command) in \(stage)") }
     switch command {

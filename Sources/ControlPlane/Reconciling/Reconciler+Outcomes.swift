@@ -197,8 +197,8 @@ extension Reconciler {
           GatewayError(
             code: ApplyCode.agentReports, message: "\(migration): \(error.message)", advice: "",
             disposition: .needsOperator), now, &effects)
-      } else if case .swing = nodes[index].action {
-        watchSwing(index, pair, now, &effects)
+      } else {
+        watchForForgotten(index, milestone, pair, now, &effects)
       }
     }
   }
@@ -210,30 +210,45 @@ extension Reconciler {
     return groups[migration] != nil && hold.cause == .paused
   }
 
-  /// A session that is back where a swing starts is on no way to stand-in: the agent gave the swing up, or was started
-  /// anew in its middle. One such sighting may be of a poll that was under way before the swing was asked for.
-  private mutating func watchSwing(
-    _ index: Int, _ pair: SessionPair, _ now: MonotonicTime, _ effects: inout [ReconcileEffect]
+  /// A session that is back where the step starts is not on its way: the agent was started anew before it had noted
+  /// what it was asked for, or gave it up. One such sighting may be of a poll that was under way before it was asked.
+  private mutating func watchForForgotten(
+    _ index: Int, _ milestone: Milestone, _ pair: SessionPair, _ now: MonotonicTime, _ effects: inout [ReconcileEffect]
   ) {
+    let action = nodes[index].action
     guard case .awaiting(let since, let attempt) = states[index], let source = pair.source,
-      let migration = nodes[index].action.migration
+      let migration = action.migration
     else { return }
-    guard source.stage == .tracking || source.stage == .synchronizing else {
-      polls[migration]?.withoutSwing = 0
+    guard milestone.startsAt.contains(source.stage) else {
+      polls[migration]?.timesAtStart[index] = nil
       return
     }
-    polls[migration]?.withoutSwing += 1
-    guard let seen = polls[migration]?.withoutSwing, seen > 1 else { return }
+    polls[migration]?.timesAtStart[index, default: 0] += 1
+    guard polls[migration]?.timesAtStart[index] ?? 0 > 1 else { return }
+    polls[migration]?.timesAtStart[index] = nil
+    states[index] = .running(attempt: attempt, since: since)
+    stepFailed(index, forgotten(action, migration, source, attempt: attempt), now, &effects)
+  }
+
+  private func forgotten(
+    _ action: Action, _ migration: MigrationName, _ source: SessionObservation, attempt: Int
+  ) -> GatewayError {
+    guard case .swing = action else {
+      let why = source.lastError.map { ": \($0.message)" } ?? "; was its agent started anew?"
+      return GatewayError(
+        code: ApplyCode.agentReports,
+        message: "\(migration): \(action.kind) was asked for, and the source is back at \(source.stage.rawValue)\(why)",
+        advice: "see the agent's journal, then apply again",
+        disposition: attempt >= limits.stepAttempts
+          ? .needsOperator : .retry(afterSeconds: limits.firstBackoffSeconds))
+    }
     let reason = source.swingGivenUp ?? source.lastError?.message
     let why = reason.map { ": \($0)" } ?? "; the agent's journal says why"
-    let isLast = attempt >= limits.swingAttempts
-    states[index] = .running(attempt: attempt, since: since)
-    stepFailed(
-      index,
-      GatewayError(
-        code: ApplyCode.agentReports, message: "\(migration): the swing did not happen\(why)",
-        advice: "the application goes on at the source, after a pause each time; apply again in a quieter moment",
-        disposition: isLast ? .needsOperator : .retry(afterSeconds: limits.firstBackoffSeconds)), now, &effects)
+    return GatewayError(
+      code: ApplyCode.agentReports, message: "\(migration): the swing did not happen\(why)",
+      advice: "the application goes on at the source, after a pause each time; apply again in a quieter moment",
+      disposition: attempt >= limits.swingAttempts
+        ? .needsOperator : .retry(afterSeconds: limits.firstBackoffSeconds))
   }
 
   mutating func pollFailed(

@@ -72,8 +72,8 @@ package struct Reconciler: Sendable {
     var failures = 0
     /// Since when the agents report an error of their own.
     var errorSince: MonotonicTime?
-    /// Polls in a row that showed the session where a swing starts, though one was asked for.
-    var withoutSwing = 0
+    /// By step: polls in a row that showed the session where it starts, though it was asked for.
+    var timesAtStart: [Int: Int] = [:]
   }
 
   struct HeldLease: Sendable {
@@ -288,6 +288,8 @@ struct Milestone {
   var limitSeconds: Double
   /// Waited for only as long as the run wants to: `synchronize`.
   var isOptional = false
+  /// Where the source stands before the step, and never while it is under way.
+  var startsAt: Set<SessionStage> = []
   var isReached: @Sendable (SessionPair) -> Bool
 
   init?(of action: Action, limits: ReconcileLimits) {
@@ -296,10 +298,14 @@ struct Milestone {
     case .proveConnection: isReached = { $0.source?.connectionProof != nil }
     case .synchronize:
       isOptional = true
+      startsAt = [.prepared]
       isReached = { $0.source?.initialSynchronizationAt != nil }
-    case .stopSynchronizing: isReached = { $0.source?.stage == .prepared }
+    case .stopSynchronizing:
+      startsAt = [.synchronizing, .tracking]
+      isReached = { $0.source?.stage == .prepared }
     case .swing:
       limitSeconds = limits.swingSeconds
+      startsAt = [.tracking, .synchronizing]
       isReached = { $0.source?.stage == .standIn }
     case .revert:
       limitSeconds = limits.swingSeconds
@@ -307,9 +313,12 @@ struct Milestone {
         guard let source = pair.source, source.authority == .source else { return false }
         return source.stage == .tracking || source.stage == .synchronizing || source.stage == .prepared
       }
-    case .closeTap: isReached = { ($0.source?.stage).map(Self.closed.contains) ?? false }
+    case .closeTap:
+      startsAt = [.standIn]
+      isReached = { ($0.source?.stage).map(Self.closed.contains) ?? false }
     case .prove:
       limitSeconds = limits.proofSeconds
+      startsAt = [.tapClosed]
       isReached = { ($0.source?.stage).map(Self.proven.contains) ?? false }
     case .fence: isReached = { $0.source?.stage == .fenced || $0.source?.stage == .released }
     case .release: isReached = { $0.destination?.stage == .released }
