@@ -180,7 +180,7 @@ let package = Package(
       [
         "Simulation", "Replication", "H2HProtocol", "Planning", "Reconciling", "MigrationModel", "AgentProtocol",
         "BlockModel", "Seams", "TestSupport",
-      ]),
+      ], exclude: ["README.md"]),
     tests(
       "GoldenTests",
       [
