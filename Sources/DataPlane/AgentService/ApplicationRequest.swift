@@ -88,11 +88,13 @@ final class ApplicationSlice: FramePayload {
 
 /// A buffer lent from a pool; goes back with its last reference. As a frame's payload, its first `count` bytes.
 ///
-/// `@unchecked Sendable`: `count` is set by whoever filled the buffer, before it is handed on through a lock.
+/// `@unchecked Sendable`: `count` and `packing` are set by whoever filled the buffer, before it is handed on through a lock.
 final class PooledBuffer: FramePayload, @unchecked Sendable {
   private let pool: BufferPool
   private let buffer: AlignedBuffer
   var count: Int
+  /// Of what was read to be copied, whole: what is known of its way so far.
+  var packing: PackingSample?
 
   /// Waits for a buffer.
   init(from pool: BufferPool, count: Int) {

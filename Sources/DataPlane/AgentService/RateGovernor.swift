@@ -29,6 +29,8 @@ package struct RateGovernor: Sendable {
   private var carried = 0.0
   private var owed = 0.0
   private var wasLimited = false
+  /// The network limit, not the share, is what the rate comes from.
+  package private(set) var isNetworkLimited = false
   private var seen = PaceObservation()
   private var samples: [(at: MonotonicTime, bytes: Double, seconds: Double)] = []
   private var known: (at: MonotonicTime, bytesPerSecond: Double)?
@@ -71,7 +73,11 @@ package struct RateGovernor: Sendable {
 
   private mutating func allowedBytesPerSecond(_ now: MonotonicTime) -> Double {
     let network = limits.networkLimitBytesPerSecond.map { Double($0) } ?? .infinity
-    guard let share = limits.share else { return network }
+    guard let share = limits.share else {
+      isNetworkLimited = true
+      return network
+    }
+    isNetworkLimited = false
     guard let capacity = known?.bytesPerSecond else {
       if owed == 0 {
         owed = Self.firstUnits * unitBytes
@@ -81,7 +87,9 @@ package struct RateGovernor: Sendable {
     }
     carried -= owed
     owed = 0
-    return min(network, max(Self.floorBytesPerSecond, share * capacity))
+    let allowed = max(Self.floorBytesPerSecond, share * capacity)
+    isNetworkLimited = network < allowed
+    return min(network, allowed)
   }
 
   private mutating func sample(_ pace: PaceObservation, _ now: MonotonicTime) {

@@ -8,7 +8,9 @@ internal import Seams
 extension SourceSession {
   func observation() -> SessionObservation {
     let now = resources.time.monotonicNow()
-    let (seen, entry, kept) = state.withLock { ($0.machine.observation(at: now), $0.entry, $0.keptVerification) }
+    let (seen, entry, kept, stages, isNetworkLimited) = state.withLock {
+      ($0.machine.observation(at: now), $0.entry, $0.keptVerification, $0.stages, $0.governor.isNetworkLimited)
+    }
     var answer = SessionObservation(
       configuration: entry.configuration, stage: SessionStage(rawValue: seen.stage.rawValue) ?? .prepared,
       authority: Authority(seen.authority), generation: seen.generation, health: ReplicationHealth(seen.health),
@@ -25,6 +27,13 @@ extension SourceSession {
       observed.verifiedBytes = seenVolume.equalBytes
       observed.mismatchedExtents = seenVolume.mismatchedExtents
       return observed
+    }
+    if let version = seen.linkVersion {
+      answer.compression = compression(seen.copyStages, version: version)
+      let crew = StageCrew(
+        copyingThreads: threads, lanes: entry.configuration.link.lanes,
+        destinationTells: version >= H2HVersion.packing, isNetworkLimited: isNetworkLimited)
+      if let (spent, elapsed) = stages.spent { answer.heldBackBy = HoldBack(spent, in: elapsed, by: crew) }
     }
     answer.connectionProof = entry.connectionProof
     answer.hold = entry.hold
@@ -45,6 +54,19 @@ extension SourceSession {
       answer.lastError = AgentFault(.failed, "no connection with the other agent: \(trouble)")
     }
     return answer
+  }
+
+  private func compression(_ stages: CopyStages, version: UInt16) -> CompressionReport {
+    let verdict: CompressionReport.State =
+      switch packing.withLock({ $0.verdict }) {
+      case .unknown: .measuring
+      case .on: .on
+      case .incompressible: .incompressible
+      case .tooSlow: .tooSlow
+      }
+    return CompressionReport(
+      state: version < H2HVersion.packing ? .unsupported : verdict, packedBytes: stages.packedBytes,
+      wireBytes: stages.packedWireBytes)
   }
 
   func tombstone(at time: WallTime) -> Tombstone? {

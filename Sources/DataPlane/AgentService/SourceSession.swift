@@ -24,6 +24,7 @@ final class SourceSession: AgentSession, LinkOwner {
     /// Comparing reads both disks and leaves the link alone: it has a capacity of its own, and no network limit.
     var comparing: RateGovernor
     var keptVerification: KeptVerification?
+    var stages = StageWindow()
     var nextID: UInt64 = 1
     var receiptPath: String?
     /// Why the last link ended or could not be had.
@@ -70,7 +71,11 @@ final class SourceSession: AgentSession, LinkOwner {
   /// Each reads and sends, so that their number is the source disk's queue depth. Where the page cache answers, one more
   /// than the lanes is best.
   let copying: ThreadPool
+  let threads: Int
   let buffers: BufferPool
+  /// What copying threads spend their time with.
+  let stageMeter = StageMeter()
+  let packing = Monitor(PackingGovernor())
   let smallBuffers = BufferPool(bufferBytes: smallBytes, limit: 128, isLazy: true)
   static let smallBytes = 64 << 10
   static let copyingThreadsCached = 3
@@ -93,10 +98,10 @@ final class SourceSession: AgentSession, LinkOwner {
     self.volumes = volumes
     self.fence = fence
     let limits = machine.configuration.limits
-    let threads = volumes.allSatisfy(\.isInline) ? Self.copyingThreadsCached : Self.copyingThreads
+    threads = volumes.allSatisfy(\.isInline) ? Self.copyingThreadsCached : Self.copyingThreads
     copying = ThreadPool(name: "copy", threadLimit: threads, waitingLimit: 16_384)
     buffers = BufferPool(
-      bufferBytes: H2HLimits.payloadBytes, limit: threads + 8, isLazy: true)
+      bufferBytes: H2HLimits.payloadBytes, limit: 2 * threads + 8, isLazy: true)
     journal = Journal(store: resources.catalogue.state, path: Journal.path(of: session), time: resources.time)
     let now = resources.time.monotonicNow()
     state = Monitor(
@@ -200,11 +205,13 @@ final class SourceSession: AgentSession, LinkOwner {
     guard isFree else { return link.discard(why: "the link's number is taken") }
     // A failure closes the link, which `ended` is told.
     try? link.start()
-    post(.linkOffered(link: link.number, peer))
+    packing.withLock { $0 = PackingGovernor() }
+    post(.linkOffered(link: link.number, peer, version: link.version))
   }
 
   func established(_ link: Link, _ peer: HelloState) {
-    post(.linkUp(link: link.number, peer), from: .lane)
+    packing.withLock { $0 = PackingGovernor() }
+    post(.linkUp(link: link.number, peer, version: link.version), from: .lane)
   }
 
   func ended(_ link: Link, why: String) {
@@ -271,6 +278,7 @@ final class SourceSession: AgentSession, LinkOwner {
     let now = resources.time.monotonicNow()
     let (copying, comparing) = state.withLock { state in
       let seen = state.machine.observation(at: now)
+      state.stages.add(stageMeter.total(with: seen.copyStages), at: now)
       return (
         state.governor.tick(seen.copyPace, now: now), state.comparing.tick(seen.comparisonPace, now: now)
       )
