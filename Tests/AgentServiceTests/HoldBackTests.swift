@@ -14,7 +14,7 @@ struct HoldBackTests {
     var full = 0.0
     var destination = 0.0
     var tells = true
-    var isNetworkLimited = false
+    var limit = RateGovernor.Limit.share
     var expected: HoldBack?
   }
 
@@ -41,8 +41,11 @@ struct HoldBackTests {
     Case(
       testDescription: "a share of a half", reading: 2, sending: 12, limited: 9, destination: 3, expected: .iqos),
     Case(
-      testDescription: "a network limit", reading: 2, sending: 2, limited: 10, destination: 1, isNetworkLimited: true,
+      testDescription: "a network limit", reading: 2, sending: 2, limited: 10, destination: 1, limit: .network,
       expected: .networkLimit),
+    Case(
+      testDescription: "an application that got slower", reading: 2, sending: 2, limited: 10, destination: 1,
+      limit: .latency, expected: .latencyBound),
     Case(
       testDescription: "a share that is more than the link carries", reading: 1, sending: 28, limited: 1, full: 9,
       destination: 2, expected: .network),
@@ -64,7 +67,7 @@ struct HoldBackTests {
     spent.full = one.full
     spent.destination = one.destination
     let crew = StageCrew(
-      copyingThreads: 3, lanes: 2, destinationTells: one.tells, isNetworkLimited: one.isNetworkLimited)
+      copyingThreads: 3, lanes: 2, destinationTells: one.tells, limit: one.limit)
     #expect(HoldBack(spent, in: 10, by: crew) == one.expected)
   }
 }

@@ -53,6 +53,28 @@ struct PackedLinkTests {
     #expect(seen.volumes[0].wireBytes + report.packedBytes - report.wireBytes == seen.volumes[0].copiedBytes)
   }
 
+  @Test("The map shows what the application wrote, as near as one looks, and nothing once it is copied")
+  func map() throws {
+    let (source, destination) = (try LocalAgent(), try LocalAgent())
+    _ = try synchronize(source: source, destination: destination, fill: { _, _ in })
+    func map(_ offset: UInt64, _ length: UInt64?, _ cells: Int) throws -> ChangedDataMap {
+      try source.call(
+        MapCall(
+          session: SessionID("plan/erp"), volume: VolumeName("data"), offset: offset, length: length, cells: cells))
+    }
+    let equal = try map(0, nil, 64)
+    #expect(equal.runs == [ChangedDataMap.Run(cells: 64, level: 0)])
+    #expect(equal.length == 24 << 20 && equal.sizeBytes == 24 << 20)
+    for (offset, length, cells) in [(UInt64(24 << 20), UInt64?.none, 8), (0, 0, 8), (0, nil, 0), (0, nil, 4097)] {
+      #expect(throws: AgentFault.self) { try map(offset, length, cells) }
+    }
+    #expect(try map(20 << 20, 100 << 20, 8).length == 4 << 20, "cut at the end")
+    #expect(throws: AgentFault.self, "the destination doesn't know") {
+      try destination.call(
+        MapCall(session: SessionID("plan/erp"), volume: VolumeName("data"), offset: 0, length: nil, cells: 8))
+    }
+  }
+
   @Test("An agent of the version before takes part, and nothing goes packed", arguments: [Role.source, .destination])
   func olderPeer(_ older: Role) throws {
     var overrides = AgentInstance.Overrides()

@@ -98,6 +98,15 @@ struct PackingGovernorTests {
     #expect(pipeline.tries - before >= 18)
   }
 
+  @Test("What doesn't shrink stays off, though a link that got faster meanwhile makes the tries look good")
+  func luck() {
+    var pipeline = Pipeline(ratio: 1, linkBytesPerSecond: 20e6)
+    for _ in 0..<PackingGovernor.samplePieces { pipeline.send() }
+    pipeline.linkSecondsPerByte = 1 / 200e6
+    pipeline.go(1)
+    #expect(pipeline.governor.verdict == .incompressible)
+  }
+
   @Test("A link that becomes slow, or fast, is noticed within a minute or so")
   func changes() {
     var pipeline = Pipeline(ratio: 2.3, linkBytesPerSecond: 2e9)

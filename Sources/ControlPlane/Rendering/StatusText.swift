@@ -57,6 +57,7 @@ func heldBackText(_ cause: HoldBack) -> String {
   case .network: "the network"
   case .iqos: "iQoS: the share of its level"
   case .networkLimit: "iQoS: networkLimit"
+  case .latencyBound: "iQoS: latencyBound, for the application's I/O got slower"
   case .compression: "compression"
   }
 }

@@ -3,13 +3,15 @@ package import BlockModel
 package struct AgentHello: Codable, Sendable, Equatable {
   /// The capability to keep what the plan calls a session (`SessionConfiguration.plannedAs`).
   package static let renames = "rename"
+  /// It keeps to `RateLimits.latencyBound`.
+  package static let latencyBounds = "latency-bound"
   package var agentVersion: String
   package var protocolVersion: Int
   package var fingerprint: KeyFingerprint
   package var bootID: String
   package var processID: Int32
   package var startedAt: WallTime
-  /// What the tap could use here: "nbd-socket", "fuse-loop", "kernel-nbd", "device-mapper"; and `renames`.
+  /// What the tap could use here: "nbd-socket", "fuse-loop", "kernel-nbd", "device-mapper"; and `renames`, `latencyBounds`.
   package var capabilities: [String]
   package init(
     agentVersion: String, protocolVersion: Int, fingerprint: KeyFingerprint, bootID: String, processID: Int32,
@@ -171,6 +173,8 @@ package enum HoldBack: String, Codable, Sendable, CaseIterable {
   case iqos
   /// The limit that the plan sets on the network.
   case networkLimit
+  /// Migration yields to an application that it would slow down.
+  case latencyBound
   case compression
 }
 

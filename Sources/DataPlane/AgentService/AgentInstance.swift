@@ -70,7 +70,9 @@ package final class AgentInstance: Sendable {
         card: AgentIdentityCard(
           version: Self.version, fingerprint: identity.fingerprint, bootID: bootID,
           processID: ProcessSetup.processID, startedAt: time.wallNow(),
-          capabilities: (overrides.tapOffer ?? offer).methods.map(\.rawValue) + [AgentHello.renames]),
+          capabilities: (overrides.tapOffer ?? offer).methods.map(\.rawValue) + [
+            AgentHello.renames, AgentHello.latencyBounds,
+          ]),
         catalogue: catalogue, time: time, hooks: hooks, factory: SessionMaker(resources: resources, fence: fence),
         inspector: { inspector.reports(on: $0) }, log: log)
       agent.start()

@@ -37,13 +37,13 @@ package struct StageCrew: Sendable, Equatable {
   package var lanes: Int
   /// Answers say how long the destination's disk took: not those of version 1.
   package var destinationTells: Bool
-  /// The network limit is what limits, not the share.
-  package var isNetworkLimited: Bool
-  package init(copyingThreads: Int, lanes: Int, destinationTells: Bool, isNetworkLimited: Bool) {
+  /// What the budget comes from.
+  package var limit: RateGovernor.Limit
+  package init(copyingThreads: Int, lanes: Int, destinationTells: Bool, limit: RateGovernor.Limit) {
     self.copyingThreads = copyingThreads
     self.lanes = lanes
     self.destinationTells = destinationTells
-    self.isNetworkLimited = isNetworkLimited
+    self.limit = limit
   }
 }
 
@@ -62,7 +62,11 @@ extension HoldBack {
     let most = max(spent.limited, reading, packing, beyond)
     guard elapsed > 0, most >= Self.leastPart * elapsed else { return nil }
     if spent.limited == most {
-      self = crew.isNetworkLimited ? .networkLimit : .iqos
+      switch crew.limit {
+      case .share: self = .iqos
+      case .network: self = .networkLimit
+      case .latency: self = .latencyBound
+      }
     } else if reading == most {
       self = .sourceDisk
     } else if packing == most {

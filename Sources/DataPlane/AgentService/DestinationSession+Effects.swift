@@ -142,6 +142,10 @@ extension DestinationSession {
     throw AgentFault(.badRequest, "\(session): verify is for the source's agent; this is the destination's")
   }
 
+  func map(_ call: MapCall) throws(AgentFault) -> ChangedDataMap {
+    throw AgentFault(.badRequest, "\(session): what differs is known to the source's agent; this is the destination's")
+  }
+
   private func ask(_ command: DestinationCommand) throws(AgentFault) {
     let id = state.withLock { state in
       defer { state.nextID += 1 }

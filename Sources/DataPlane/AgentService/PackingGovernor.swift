@@ -112,13 +112,14 @@ package struct PackingGovernor: Sendable {
   }
 
   private mutating func judge(at now: MonotonicTime) {
-    let isWorthwhile = tried.seconds * plain.plainBytes < Self.worthwhile * plain.seconds * tried.plainBytes
-    if isWorthwhile {
+    // What didn't shrink can't have been faster for it, whatever the clock says of so few pieces.
+    let shrinks = tried.wireBytes <= Self.worthwhile * tried.plainBytes
+    if shrinks, tried.seconds * plain.plainBytes < Self.worthwhile * plain.seconds * tried.plainBytes {
       verdict = .on
       offSeconds = 0
       phase = .settled(until: now.adding(seconds: Self.onSeconds))
     } else {
-      verdict = tried.wireBytes > Self.worthwhile * tried.plainBytes ? .incompressible : .tooSlow
+      verdict = shrinks ? .tooSlow : .incompressible
       offSeconds = min(max(Self.firstOffSeconds, 2 * offSeconds), Self.longestOffSeconds)
       phase = .settled(until: now.adding(seconds: offSeconds))
     }

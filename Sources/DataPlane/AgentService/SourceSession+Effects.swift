@@ -38,6 +38,10 @@ extension SourceSession {
       work.append(.deliver(request, offset: Int(offset), count: Int(length)))
     case .complete(let id, let status):
       guard let request = state.applications.removeValue(forKey: id) else { return }
+      if request.isMeasured {
+        state.latencySums.requests += 1
+        state.latencySums.seconds += MonotonicTime.now.seconds(since: request.begunAt)
+      }
       if request.finish(status) { work.append(.answer(request)) }
     case .releaseTransfer(let id): state.transfers[id] = nil
     case .sendHello(let number, let hello): state.links[number]?.sendHellos(hello)

@@ -23,6 +23,8 @@ final class SourceSession: AgentSession, LinkOwner {
     var governor: RateGovernor
     /// Comparing reads both disks and leaves the link alone: it has a capacity of its own, and no network limit.
     var comparing: RateGovernor
+    var latency: LatencyGuard
+    var latencySums = LatencySums()
     var keptVerification: KeptVerification?
     var stages = StageWindow()
     var nextID: UInt64 = 1
@@ -109,7 +111,8 @@ final class SourceSession: AgentSession, LinkOwner {
         machine: machine, entry: entry,
         governor: RateGovernor(limits: configuration.limits, transferBytes: limits.transferBytes, now: now),
         comparing: RateGovernor(
-          limits: configuration.limits.withoutNetwork, transferBytes: limits.transferBytes, now: now)))
+          limits: configuration.limits.withoutNetwork, transferBytes: limits.transferBytes, now: now),
+        latency: LatencyGuard(bound: configuration.limits.latencyBound)))
     let journal = journal
     do throws(SystemError) {
       writer = try StateWriter(store: resources.catalogue.state) { journal.append("stateNotStored", $0.message) }
@@ -171,7 +174,8 @@ final class SourceSession: AgentSession, LinkOwner {
       let id = state.nextID
       state.nextID += 1
       let application = ApplicationRequest(
-        id: id, offset: request.range.offset, payload: payload, completion: completion)
+        id: id, offset: request.range.offset, payload: payload, isMeasured: operation != .flush,
+        completion: completion)
       let pending = PendingApplication(
         request: application, volume: volume, operation: operation,
         range: operation == .flush ? ByteRange(offset: 0, length: 0) : request.range, durable: request.durable)
@@ -279,12 +283,24 @@ final class SourceSession: AgentSession, LinkOwner {
     let (copying, comparing) = state.withLock { state in
       let seen = state.machine.observation(at: now)
       state.stages.add(stageMeter.total(with: seen.copyStages), at: now)
+      let sums = latencySums(state)
+      let yield = state.latency.tick(sums, beside: [seen.copyPace, seen.comparisonPace], now: now)
       return (
-        state.governor.tick(seen.copyPace, now: now), state.comparing.tick(seen.comparisonPace, now: now)
+        state.governor.tick(seen.copyPace, yield: yield, now: now),
+        state.comparing.tick(seen.comparisonPace, yield: yield, now: now)
       )
     }
     if let copying { post(.copyBudget(copying)) }
     if let comparing { post(.comparisonBudget(comparing)) }
+  }
+
+  /// With how long the oldest request waits that is not answered.
+  private func latencySums(_ state: State) -> LatencySums {
+    var sums = state.latencySums
+    guard state.entry.configuration.limits.latencyBound != nil else { return sums }
+    let oldest = state.applications.values.lazy.filter(\.isMeasured).map(\.begunAt).min()
+    sums.oldestWaitSeconds = oldest.map { max(0, MonotonicTime.now.seconds(since: $0)) } ?? 0
+    return sums
   }
 
   func clearHost() { taps.remove() }

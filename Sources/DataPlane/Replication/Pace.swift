@@ -7,6 +7,8 @@ package struct PaceObservation: Sendable, Equatable {
   package var busySeconds = 0.0
   /// Granted and not used; below zero what is to be repaid. Nil where nothing limits.
   package var budgetBytes: Int64?
+  /// Something is on its way now.
+  package var isBusy = false
   package init() {}
 }
 
@@ -21,6 +23,8 @@ package struct BusyMeter: Sendable {
   private var mark = MonotonicTime(nanoseconds: 0)
 
   package init() {}
+
+  package var isBusy: Bool { onTheirWay > 0 }
 
   package mutating func begin(at now: MonotonicTime) {
     if onTheirWay == 0 { mark = now.adding(seconds: delaySeconds) }

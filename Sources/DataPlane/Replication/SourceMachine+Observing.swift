@@ -27,6 +27,7 @@ extension SourceMachine {
     pace.busyBytes = meter.bytes
     pace.busySeconds = meter.seconds
     pace.budgetBytes = budget
+    pace.isBusy = meter.isBusy
     return pace
   }
 
