@@ -57,6 +57,7 @@ let package = Package(
     systemLibrary("CYAML", "yaml-0.1", "libyaml-dev"),
     systemLibrary("CCurl", "libcurl", "libcurl4-openssl-dev"),
     systemLibrary("COpenSSL", "openssl", "libssl-dev"),
+    systemLibrary("CLZ4", "liblz4", "liblz4-dev"),
     systemLibrary("CFUSE"),
     systemLibrary("CLinux"),
 
@@ -66,7 +67,7 @@ let package = Package(
     room("Base", "LinuxPlatform", ["CLinux", "Seams", "BlockModel"]),
 
     room("DataPlane", "AgentProtocol", ["BlockModel"], optimized: true),
-    room("DataPlane", "H2HProtocol", ["BlockModel"], optimized: true),
+    room("DataPlane", "H2HProtocol", ["CLZ4", "BlockModel"], optimized: true),
     room("DataPlane", "TLSChannel", ["COpenSSL", "BlockModel", "Seams", "LinuxPlatform"]),
     room("DataPlane", "Replication", ["BlockModel", "Seams", "H2HProtocol"], optimized: true),
     room("DataPlane", "NBDServer", ["BlockModel", "Seams"]),

@@ -13,17 +13,19 @@ public func fuzzFrame(_ data: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
       offset == 0 && fields.count < 4
       ? 0 : fields.dropFirst(offset).prefix(4).reduce(UInt32(0)) { $0 << 8 | UInt32($1) }
     check(type, fields, payloadBytes: payload)
+    // Half of it, packed.
+    check(type, fields, payloadBytes: payload / 2, isPacked: true)
   }
   check(type, fields, payloadBytes: 0)
   return 0
 }
 
-private func check(_ type: UInt8, _ fields: ArraySlice<UInt8>, payloadBytes: UInt32) {
+private func check(_ type: UInt8, _ fields: ArraySlice<UInt8>, payloadBytes: UInt32, isPacked: Bool = false) {
   var writer = ByteWriter()
   writer.put(UInt32(0x434d_4348))
   writer.put(UInt8(1))
   writer.put(type)
-  writer.put(UInt16(0))
+  writer.put(UInt16(isPacked ? 1 : 0))
   writer.put(UInt32(fields.count))
   writer.put(payloadBytes)
   writer.put(UInt64(7))
@@ -34,7 +36,7 @@ private func check(_ type: UInt8, _ fields: ArraySlice<UInt8>, payloadBytes: UIn
     return
   }
   guard let frame = try? H2HFrame(header: header, fields: fields) else { return }
-  precondition(frame.message.payloadBytes == Int(payloadBytes))
+  precondition(frame.payloadBytes == Int(payloadBytes) && (frame.packedBytes != nil) == isPacked)
   let again = frame.encoded()
   guard let second = try? FrameHeader(decoding: again[..<H2HLimits.headerBytes]),
     let same = try? H2HFrame(header: second, fields: again[H2HLimits.headerBytes...])

@@ -4,13 +4,20 @@ import H2HProtocol
 /// a frame and what came last, or let it go on after an error.
 ///
 /// A byte of the input says what comes next: raw bytes as they are, or a header with a checksum that is right, which luck
-/// would never find, and lengths and a type of the input's.
+/// would never find, and lengths and a type of the input's; or a copier's write whose payload says that it is packed, and
+/// now and then is.
 @_cdecl("LLVMFuzzerTestOneInput")
 public func fuzzLink(_ data: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
   var input = FuzzInput(Array(UnsafeBufferPointer(start: data, count: count)))
   var decoder = FrameDecoder()
   while let kind = input.next() {
-    let bytes = kind & 1 == 0 ? input.take(Int(kind >> 1)) : input.takeFrame(isPayloadLarge: kind & 2 != 0)
+    let bytes: [UInt8] =
+      switch kind & 3 {
+      case 0: input.take(Int(kind >> 2))
+      case 1: input.takeFrame(isPayloadLarge: false)
+      case 2: input.takeFrame(isPayloadLarge: true)
+      default: input.takePacked(isHonest: kind & 4 != 0)
+      }
     decoder.append(bytes)
     do {
       while let (frame, payload) = try decoder.next() {
@@ -32,11 +39,10 @@ public func fuzzLink(_ data: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
 
 /// What was understood is said in the same bytes again.
 func checkRoundTrip(_ frame: H2HFrame) {
-  var decoder = FrameDecoder()
-  decoder.append(frame.encoded())
-  decoder.append([UInt8](repeating: 0, count: frame.message.payloadBytes))
-  let again = try? decoder.next()
-  precondition(again?.frame == frame, "\(frame) is not what it says")
+  let bytes = frame.encoded()
+  let again = (try? FrameHeader(decoding: bytes[..<H2HLimits.headerBytes]))
+    .flatMap { try? H2HFrame(header: $0, fields: bytes[H2HLimits.headerBytes...]) }
+  precondition(again == frame, "\(frame) is not what it says")
 }
 
 /// Bytes taken from the front.
@@ -49,6 +55,23 @@ struct FuzzInput {
     let taken = Array(rest.prefix(count))
     rest = rest.dropFirst(count)
     return taken
+  }
+
+  /// A copier's write with a packed payload: bytes of the input's that claim to be so, or, `isHonest`, are.
+  mutating func takePacked(isHonest: Bool) -> [UInt8] {
+    let length = Int(next() ?? 0) << 8 | Int(next() ?? 0)
+    let raw = take(Int(next() ?? 0))
+    let message = H2HMessage.write(volume: 0, offset: 0, length: UInt32(length), durable: false, kind: .copy)
+    guard isHonest, length > 0 else {
+      return H2HFrame(requestID: 1, message: message, packedBytes: raw.count).encoded() + raw
+    }
+    let plain = (0..<length).map { raw.isEmpty ? 0 : raw[$0 % raw.count] }
+    var packed = [UInt8](repeating: 0, count: length)
+    let count = plain.withUnsafeBytes { plain in
+      packed.withUnsafeMutableBytes { PayloadPacking.pack(plain, into: $0) }
+    }
+    guard let count else { return H2HFrame(requestID: 1, message: message).encoded() + plain }
+    return H2HFrame(requestID: 1, message: message, packedBytes: count).encoded() + packed[..<count]
   }
 
   /// A header that checks out, and fields and payload of lengths that it may lie about.

@@ -149,8 +149,10 @@ private func wire(_ message: H2HMessage, id: UInt64 = 77) -> [UInt8] {
   }
 
   @Test func versionsMeetAtTheHighestBothSpeak() {
-    #expect(H2HVersion.common(oldest: 1, newest: 9) == 1)
-    #expect(H2HVersion.common(oldest: 2, newest: 9) == nil)
+    #expect(H2HVersion.common(oldest: 1, newest: 9) == 2)
+    #expect(H2HVersion.common(oldest: 1, newest: 1) == 1)
+    #expect(H2HVersion.common(oldest: 1, newest: 2, mine: 1) == 1, "as an agent of the version before")
+    #expect(H2HVersion.common(oldest: 3, newest: 9) == nil)
     #expect(H2HVersion.common(oldest: 0, newest: 0) == nil)
   }
 

@@ -24,6 +24,14 @@ import Testing
     #expect(failure?.advice == "make it smaller")
   }
 
+  @Test(
+    "Sizes of --from and --length are written with their unit",
+    arguments: [
+      ("4096B", UInt64(4096)), ("64MiB", 64 << 20), ("1.5 TiB", 3 << 39), ("0KiB", 0), ("64", nil), ("64 MB", nil),
+      ("-1GiB", nil), ("GiB", nil), ("9999999PiB", nil), ("infGiB", nil),
+    ] as [(String, UInt64?)])
+  func sizes(_ text: String, _ bytes: UInt64?) { #expect(sizeBytes(text) == bytes) }
+
   @Test("What has no size and no end is read no further either")
   func endless() throws {
     #expect(throws: CommandFailure.self) {

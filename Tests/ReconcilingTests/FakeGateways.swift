@@ -150,6 +150,14 @@ struct FakeAgentGateway: AgentGateway {
       state.agents[host] = agent
       return Done()
     case let call as ReadEvidenceCall: return agent.evidence(call)
+    case let call as MapCall:
+      guard let session = agent.sessions[FakeAgent.Key(session: call.session, role: .source)],
+        let volume = session.seen.volumes.first(where: { $0.name == call.volume })
+      else { throw AgentFault(.unknownSession, "\(call.session) isn't known here") }
+      return ChangedDataMap(
+        volume: call.volume, sizeBytes: volume.sizeBytes, offset: call.offset,
+        length: call.length ?? volume.sizeBytes, cellBytes: 65536, differsBytes: volume.dirtyBytes, blockBytes: 65536,
+        runs: [ChangedDataMap.Run(cells: call.cells, level: 0)])
     default: throw AgentFault(.badRequest, "not faked")
     }
   }

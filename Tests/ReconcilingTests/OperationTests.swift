@@ -167,6 +167,31 @@ import Testing
     #expect(results?.first?.error?.advice == "cmcplan verify m0")
   }
 
+  @Test func aMapIsAskedOfTheSourcesAgentWithoutALease() {
+    let plan = samplePlan(.synchronized)
+    let bench = Bench(plan)
+    #expect(bench.apply(plan)?.exitCode == 0)
+    let operations = bench.operations(plan)
+    let volume = plan.migrations[MigrationName("m0")]?.volumes[0].name ?? VolumeName("")
+    let map = result(bench) { () async throws(GatewayError) in
+      try await operations.map(MigrationName("m0"), volume: volume, offset: 0, length: nil, cells: 77)
+    }
+    #expect((try? map?.get())?.volume == volume)
+    #expect((try? map?.get())?.runs.first?.cells == 77)
+    let leases = bench.world.state.withLock { $0.agents[HostName("h0")]?.leases }
+    #expect(leases?.isEmpty == true)
+  }
+
+  @Test func aMapOfWhatHasNoSessionIsRefusedWithWhatToDo() {
+    let plan = samplePlan(.synchronized)
+    let bench = Bench(plan)
+    let operations = bench.operations(plan)
+    let map = result(bench) { () async throws(GatewayError) in
+      try await operations.map(MigrationName("m0"), volume: VolumeName("v0"), offset: 0, length: nil, cells: 8)
+    }
+    #expect(error(map) != nil)
+  }
+
   // MARK: Holds
 
   @Test func resumeAllClearsPausesAndLeavesWhatARevertHolds() {

@@ -83,7 +83,9 @@ final class SourceBench {
     tell(.message(link: link, H2HFrame(requestID: frame.requestID, message: .answer(status, text: ""))))
   }
   var copies: [(transfer: UInt64, range: ByteRange)] {
-    effects.compactMap { if case .readForCopy(let transfer, _, let range, _) = $0 { (transfer, range) } else { nil } }
+    effects.compactMap {
+      if case .readForCopy(let transfer, _, let range, _, _) = $0 { (transfer, range) } else { nil }
+    }
   }
 
   /// Performs everything but the application's own requests as a good driver and destination would, `rounds` times over.
@@ -97,7 +99,7 @@ final class SourceBench {
         case .storeIntent(let volume, let page, let revision, _):
           tell(.intentStored(volume: volume, page: page, revision: revision, isStored: true))
         case .store(let revision, _): tell(.stored(revision: revision, isStored: true))
-        case .readForCopy(let transfer, _, _, _): tell(.copyRead(transfer: transfer, .ok, isZero: isZero))
+        case .readForCopy(let transfer, _, _, _, _): tell(.copyRead(transfer: transfer, .ok, isZero: isZero))
         case .flushLocal(let checkpoint): tell(.localFlushed(checkpoint: checkpoint, isFlushed: true))
         case .digestLocal(let id, _, _):
           tell(.localDigest(id: id, ExtentDigest([UInt8](repeating: differences > 0 ? 9 : 1, count: 32))))

@@ -215,6 +215,7 @@ extension MigrationDiff {
     var words: [String] = []
     if old.limits.share != new.limits.share { words.append("iQoS \(share(old.limits)) → \(share(new.limits))") }
     if old.limits.networkLimitBytesPerSecond != new.limits.networkLimitBytesPerSecond { words.append("network limit") }
+    if old.limits.latencyBound != new.limits.latencyBound { words.append("latencyBound") }
     if old.resyncIntervalSeconds != new.resyncIntervalSeconds {
       let intervals = [old, new].map { "\(Int(saturating: $0.resyncIntervalSeconds)) s" }
       words.append("resync interval \(intervals.joined(separator: " → "))")

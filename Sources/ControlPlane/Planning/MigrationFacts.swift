@@ -212,6 +212,8 @@ package enum AgentCapability {
   package static let deviceMapper = "device-mapper"
   /// It keeps what the plan calls a session by now.
   package static let rename = AgentHello.renames
+  /// It yields to an application that gets slower.
+  package static let latencyBound = AgentHello.latencyBounds
   /// Any of these makes a block device of the tap.
   package static let makesDevices: Set<String> = [fuseLoop, kernelNBD, deviceMapper]
 }

@@ -70,6 +70,13 @@ package func sessionConfigurations(
         attachDevice: role == .source && input.tracking == .tap
           && inputs.sourceCapabilities.contains(where: AgentCapability.makesDevices.contains))
     }
+    var limits = RateLimits(
+      share: migration.iqos.level(at: now).share,
+      networkLimitBytesPerSecond: migration.iqos.networkLimitBytesPerSecond)
+    // The source's agent alone sees the application; an older one would not keep the word, and be told it for ever.
+    if role == .source, inputs.sourceCapabilities.contains(AgentCapability.latencyBound) {
+      limits.latencyBound = migration.iqos.latencyBound
+    }
     return SessionConfiguration(
       session: SessionID(plan: plan.metadata.id, migration: migration.name), plan: plan.metadata.id,
       migration: migration.name, role: role, configurationDigest: configured,
@@ -78,10 +85,7 @@ package func sessionConfigurations(
         listens: listens, address: listens ? bind : inputs.listenerAddress, port: migration.connection.port,
         lanes: migration.connection.lanes),
       volumes: volumes,
-      limits: RateLimits(
-        share: migration.iqos.level(at: now).share,
-        networkLimitBytesPerSecond: migration.iqos.networkLimitBytesPerSecond),
-      linkLossTimeoutSeconds: migration.linkLossTimeoutSeconds,
+      limits: limits, linkLossTimeoutSeconds: migration.linkLossTimeoutSeconds,
       resyncIntervalSeconds: migration.resyncIntervalSeconds,
       confirmWithinSeconds: migration.cutover.confirmWithinSeconds, verify: migration.cutover.verify.rawValue)
   }

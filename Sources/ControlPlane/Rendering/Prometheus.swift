@@ -67,12 +67,25 @@ private struct MetricsPage {
     add("cmcplan_connected", "1 where both agents are connected.", labels, source.connected ? 1 : 0)
     add("cmcplan_swings_total", "cMotions of the migration so far.", labels, Double(source.swings))
     addHealth(source.health, labels)
+    if source.heldBackBy != nil {
+      for cause in HoldBack.allCases {
+        add(
+          "cmcplan_held_back", "1 for what keeps copying from going faster now.", label(("by", cause.rawValue)),
+          cause == source.heldBackBy ? 1 : 0)
+      }
+    }
+    if let packed = source.compression {
+      add("cmcplan_compressed_bytes_total", "Bytes that went compressed.", labels, Double(packed.packedBytes))
+      add("cmcplan_compressed_wire_bytes_total", "What they took of the link.", labels, Double(packed.wireBytes))
+    }
     for volume in source.volumes {
       let own = label(("volume", volume.name.text))
       add(
         "cmcplan_differs_bytes", "Bytes that may differ between source and destination.", own, Double(volume.dirtyBytes)
       )
       add("cmcplan_copied_bytes_total", "Bytes copied to the destination.", own, Double(volume.copiedBytes))
+      add(
+        "cmcplan_wire_bytes_total", "Bytes that crossed the link for it, as compressed.", own, Double(volume.wireBytes))
       add("cmcplan_longest_pause_seconds", "Longest pause that the application saw.", own, volume.longestPauseSeconds)
     }
     for (role, session) in [(Role.source, facts.sourceSession), (.destination, facts.destinationSession)] {

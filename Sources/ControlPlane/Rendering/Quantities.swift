@@ -42,6 +42,8 @@ enum Quantity {
     }
   }
 
+  static func ratio(_ value: Double) -> String { "\(number(value, whole: false))×" }
+
   static func count(_ number: Int, _ one: String, _ many: String? = nil) -> String {
     "\(number) \(number == 1 ? one : many ?? one + "s")"
   }

@@ -23,6 +23,7 @@ package func renderStatus(
     ])
   }
   text += table(rows, style)
+  for entry in changes.migrations { text += renderPace(entry, plan, observation, style) }
   for entry in changes.migrations { text += renderRemarks(entry, plan, observation, style) }
   text += renderCounters(plan, observation, options, style)
   let faults = notSeen(in: observation)
@@ -31,6 +32,45 @@ package func renderStatus(
     text += style.folded(style.paint("not seen", .bad) + ": ", leadWidth: 10, safe(fault), indent: 4)
   }
   return text
+}
+
+/// What holds copying back now, and what compression does for it.
+private func renderPace(
+  _ entry: MigrationChanges, _ plan: MigrationPlan, _ observation: Observation, _ style: TextStyle
+) -> String {
+  guard let migration = plan.migrations[entry.migration],
+    let source = MigrationFacts(migration, in: plan, observation).sourceSession
+  else { return "" }
+  var parts: [String] = []
+  if let cause = source.heldBackBy { parts.append("held back by " + heldBackText(cause)) }
+  if let text = source.compression.flatMap(compressionText) { parts.append(text) }
+  guard !parts.isEmpty else { return "" }
+  return "\n"
+    + style.folded(
+      "\(entry.migration): ", leadWidth: entry.migration.text.count + 2, parts.joined(separator: "; "), indent: 4)
+}
+
+func heldBackText(_ cause: HoldBack) -> String {
+  switch cause {
+  case .sourceDisk: "the source's disk"
+  case .destinationDisk: "the destination's disk"
+  case .network: "the network"
+  case .iqos: "iQoS: the share of its level"
+  case .networkLimit: "iQoS: networkLimit"
+  case .latencyBound: "iQoS: latencyBound, for the application's I/O got slower"
+  case .compression: "compression"
+  }
+}
+
+/// Nil where there is nothing to say.
+func compressionText(_ report: CompressionReport) -> String? {
+  let ratio = report.ratio.map { "compression \(Quantity.ratio($0))" }
+  switch report.state {
+  case .on: return ratio
+  case .incompressible: return "compression off: the data hardly shrinks"
+  case .tooSlow: return "compression off: it saves no time"
+  case .measuring, .unsupported: return ratio
+  }
 }
 
 private func renderRemarks(

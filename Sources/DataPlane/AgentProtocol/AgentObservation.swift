@@ -3,13 +3,15 @@ package import BlockModel
 package struct AgentHello: Codable, Sendable, Equatable {
   /// The capability to keep what the plan calls a session (`SessionConfiguration.plannedAs`).
   package static let renames = "rename"
+  /// It keeps to `RateLimits.latencyBound`.
+  package static let latencyBounds = "latency-bound"
   package var agentVersion: String
   package var protocolVersion: Int
   package var fingerprint: KeyFingerprint
   package var bootID: String
   package var processID: Int32
   package var startedAt: WallTime
-  /// What the tap could use here: "nbd-socket", "fuse-loop", "kernel-nbd", "device-mapper"; and `renames`.
+  /// What the tap could use here: "nbd-socket", "fuse-loop", "kernel-nbd", "device-mapper"; and `renames`, `latencyBounds`.
   package var capabilities: [String]
   package init(
     agentVersion: String, protocolVersion: Int, fingerprint: KeyFingerprint, bootID: String, processID: Int32,
@@ -162,6 +164,46 @@ package enum ReplicationHealth: Codable, Sendable, Equatable {
   case degraded(copy: Role, why: String)
 }
 
+/// What keeps copying from going faster.
+package enum HoldBack: String, Codable, Sendable, CaseIterable {
+  case sourceDisk
+  case destinationDisk
+  case network
+  /// The share that iQoS leaves to migration.
+  case iqos
+  /// The limit that the plan sets on the network.
+  case networkLimit
+  /// Migration yields to an application that it would slow down.
+  case latencyBound
+  case compression
+}
+
+/// What packing does on the link.
+package struct CompressionReport: Codable, Sendable, Equatable {
+  package enum State: String, Codable, Sendable {
+    /// Not enough was sent yet to tell.
+    case measuring
+    case on
+    /// Off: the data hardly shrinks.
+    case incompressible
+    /// Off: packing takes longer than what it saves.
+    case tooSlow
+    /// The other agent is too old for it.
+    case unsupported
+  }
+  package var state: State
+  /// Since the agent started: what went packed, and what of the link it took.
+  package var packedBytes: UInt64
+  package var wireBytes: UInt64
+  package init(state: State, packedBytes: UInt64, wireBytes: UInt64) {
+    self.state = state
+    self.packedBytes = packedBytes
+    self.wireBytes = wireBytes
+  }
+  /// Nil where nothing went packed.
+  package var ratio: Double? { wireBytes > 0 ? Double(packedBytes) / Double(wireBytes) : nil }
+}
+
 package struct ConnectionProof: Codable, Sendable, Equatable {
   package var provenAt: WallTime
   package var roundTripSeconds: Double
@@ -253,6 +295,10 @@ package struct SessionObservation: Codable, Sendable, Equatable {
   package var receipt: ReceiptSummary?
   /// (source) Nil where none was asked for since the agent started, and from agents that don't tell it.
   package var verification: VerificationReport?
+  /// (source) In the last seconds; nil where nothing was copied, and from agents that don't tell it.
+  package var heldBackBy: HoldBack?
+  /// (source) Nil without a connection, and from agents that don't tell it.
+  package var compression: CompressionReport?
   /// The last failure that the session could not mend by itself; nil once it could.
   package var lastError: AgentFault?
   /// Hooks that this agent ran for the session, by run id. The orchestrator tells from them what is still to do.

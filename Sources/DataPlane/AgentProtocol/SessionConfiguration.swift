@@ -96,6 +96,9 @@ package struct RateLimits: Codable, Sendable, Equatable {
   /// Share of the available bandwidth for migration; nil: no throttle (relentless).
   package var share: Double?
   package var networkLimitBytesPerSecond: UInt64?
+  /// How much slower the application's requests may get before migration yields: 0.2 is a fifth. Nil: it doesn't. For
+  /// agents with the capability `latency-bound`.
+  package var latencyBound: Double?
   package init(share: Double?, networkLimitBytesPerSecond: UInt64?) {
     self.share = share
     self.networkLimitBytesPerSecond = networkLimitBytesPerSecond

@@ -5,7 +5,7 @@ package import BlockModel
 ///
 /// No lease is needed: nothing moves but what differs though nobody wrote it, and that from the side with authority. The
 /// same call again, while it runs, changes nothing; another one takes its place.
-package struct VerifyCall: AgentCall {
+package struct VerifyCall: SessionCall {
   package typealias Answer = SessionObservation
   package static let method = "verify"
   package var session: SessionID

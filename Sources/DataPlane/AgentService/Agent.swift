@@ -290,6 +290,8 @@ package final class Agent: AgentCalls {
     return session.observation()
   }
 
+  package func map(_ call: MapCall) throws(AgentFault) -> ChangedDataMap { try find(call.session).map(call) }
+
   /// What is left to say of a session that was retired and is gone: whoever asks again did not get the first answer.
   private func retired(_ id: SessionID, _ role: Role) throws(AgentFault) -> SessionObservation? {
     let isHere = sessions.withLock { $0.running[id] != nil || $0.failed[id] != nil }

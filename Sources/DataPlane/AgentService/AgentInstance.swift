@@ -1,5 +1,6 @@
 package import AgentProtocol
 package import BlockModel
+internal import H2HProtocol
 internal import LinuxPlatform
 internal import Seams
 internal import TLSChannel
@@ -26,6 +27,8 @@ package final class AgentInstance: Sendable {
     package var tapOffer: TapOffer?
     package var tapKernel: any TapKernel = HostTapKernel()
     package var bootID: String?
+    /// An older one: as an agent of that version would, it speaks nothing newer.
+    package var newestLinkVersion: UInt16 = H2HVersion.newest
     package init() {}
   }
 
@@ -52,7 +55,8 @@ package final class AgentInstance: Sendable {
       let offer = TapOffer.current().without(fuseLoop: overrides.executable == nil)
       let resources = SessionResources(
         root: root, catalogue: catalogue, time: time, random: SystemRandom(), host: host,
-        ports: LinkPorts(transport: transport, log: log), transport: transport, bootID: bootID,
+        ports: LinkPorts(transport: transport, newestVersion: overrides.newestLinkVersion, log: log),
+        transport: transport, newestLinkVersion: overrides.newestLinkVersion, bootID: bootID,
         executable: overrides.executable, tapOffer: overrides.tapOffer ?? offer, tapKernel: overrides.tapKernel,
         openDevice: overrides.openDevice,
         log: log)
@@ -66,7 +70,9 @@ package final class AgentInstance: Sendable {
         card: AgentIdentityCard(
           version: Self.version, fingerprint: identity.fingerprint, bootID: bootID,
           processID: ProcessSetup.processID, startedAt: time.wallNow(),
-          capabilities: (overrides.tapOffer ?? offer).methods.map(\.rawValue) + [AgentHello.renames]),
+          capabilities: (overrides.tapOffer ?? offer).methods.map(\.rawValue) + [
+            AgentHello.renames, AgentHello.latencyBounds,
+          ]),
         catalogue: catalogue, time: time, hooks: hooks, factory: SessionMaker(resources: resources, fence: fence),
         inspector: { inspector.reports(on: $0) }, log: log)
       agent.start()

@@ -11,6 +11,8 @@ package protocol AgentSession: AnyObject, Sendable {
   func perform(_ command: SessionCommand) throws(AgentFault)
   /// Begins to compare both copies; only the source's half can.
   func verify(_ scope: VerificationScope, repairs: Bool) throws(AgentFault)
+  /// How much of a volume differs now, cell by cell; only the source's half knows.
+  func map(_ call: MapCall) throws(AgentFault) -> ChangedDataMap
   /// Whether nothing of the session exists but its configuration, and this one needs other devices: then it is made
   /// anew. Throws `.refused` for what may not change.
   func mustBeRemade(for configuration: SessionConfiguration) throws(AgentFault) -> Bool

@@ -1,3 +1,4 @@
+internal import BlockModel
 internal import LinuxPlatform
 internal import NBDServer
 internal import Replication
@@ -14,11 +15,17 @@ final class ApplicationRequest: Sendable {
   /// Where in the volume the payload's first byte belongs.
   let offset: UInt64
   let payload: PayloadBuffer
+  let begunAt = MonotonicTime.now
+  /// A flush takes as long as what was written before it, and says nothing of how fast requests are.
+  let isMeasured: Bool
   private let completion: NBDCompletion
   private let state = Monitor(State())
 
-  init(id: UInt64, offset: UInt64, payload: PayloadBuffer, completion: @escaping NBDCompletion) {
+  init(
+    id: UInt64, offset: UInt64, payload: PayloadBuffer, isMeasured: Bool, completion: @escaping NBDCompletion
+  ) {
     self.id = id
+    self.isMeasured = isMeasured
     self.offset = offset
     self.payload = payload
     self.completion = completion
@@ -88,11 +95,13 @@ final class ApplicationSlice: FramePayload {
 
 /// A buffer lent from a pool; goes back with its last reference. As a frame's payload, its first `count` bytes.
 ///
-/// `@unchecked Sendable`: `count` is set by whoever filled the buffer, before it is handed on through a lock.
+/// `@unchecked Sendable`: `count` and `packing` are set by whoever filled the buffer, before it is handed on through a lock.
 final class PooledBuffer: FramePayload, @unchecked Sendable {
   private let pool: BufferPool
   private let buffer: AlignedBuffer
   var count: Int
+  /// Of what was read to be copied, whole: what is known of its way so far.
+  var packing: PackingSample?
 
   /// Waits for a buffer.
   init(from pool: BufferPool, count: Int) {

@@ -10,6 +10,7 @@ package protocol AgentCalls: Sendable {
   func configureSession(_ call: ConfigureSessionCall) throws(AgentFault) -> SessionObservation
   func command(_ call: SessionCommandCall) throws(AgentFault) -> SessionObservation
   func verify(_ call: VerifyCall) throws(AgentFault) -> SessionObservation
+  func map(_ call: MapCall) throws(AgentFault) -> ChangedDataMap
   func setHold(_ call: SetHoldCall) throws(AgentFault) -> Done
   func storeApproval(_ call: StoreApprovalCall) throws(AgentFault) -> Done
   func runHook(_ call: RunHookCall) throws(AgentFault) -> HookOutcome
@@ -42,6 +43,7 @@ package struct CallTable: Sendable {
     case ConfigureSessionCall.method: reply(line, head) { call throws(AgentFault) in try calls.configureSession(call) }
     case SessionCommandCall.method: reply(line, head) { call throws(AgentFault) in try calls.command(call) }
     case VerifyCall.method: reply(line, head) { call throws(AgentFault) in try calls.verify(call) }
+    case MapCall.method: reply(line, head) { call throws(AgentFault) in try calls.map(call) }
     case SetHoldCall.method: reply(line, head) { call throws(AgentFault) in try calls.setHold(call) }
     case StoreApprovalCall.method: reply(line, head) { call throws(AgentFault) in try calls.storeApproval(call) }
     case RunHookCall.method: reply(line, head) { call throws(AgentFault) in try calls.runHook(call) }

@@ -51,6 +51,9 @@ package enum ConfigurationRules {
     if let share = configuration.limits.share, !(share > 0 && share <= 1) {
       throw refuse("the share of the bandwidth is above 0 and at most 1")
     }
+    if let bound = configuration.limits.latencyBound, !(bound > 0 && bound <= 100) {
+      throw refuse("the latency bound is above 0 and at most 100, 1 being as much again")
+    }
     guard ["full", "changed", "none"].contains(configuration.verify) else {
       throw refuse("verify is full, changed or none, not \(configuration.verify)")
     }

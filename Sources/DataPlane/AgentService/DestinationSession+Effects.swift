@@ -51,6 +51,7 @@ extension DestinationSession {
 
   private func carryOut(_ link: UInt64, _ request: UInt64, _ operation: DestinationOperation) -> DestinationEvent {
     let key = Key(link: link, request: request)
+    let begun = MonotonicTime.now
     var digests: [ExtentDigest] = []
     do throws(BlockDeviceError) {
       switch operation {
@@ -77,7 +78,9 @@ extension DestinationSession {
           digests.append(digest)
         }
       }
-      return .localDone(link: link, requestID: request, .ok, digests: digests)
+      // A write that took no measurable time still says that somebody measures.
+      let microseconds = UInt32(clamping: max(1, Int(MonotonicTime.now.seconds(since: begun) * 1e6)))
+      return .localDone(link: link, requestID: request, .ok, digests: digests, microseconds: microseconds)
     } catch {
       journal.append("localFailed", error.message)
       state.withLock { $0.linkTrouble = error.message }
@@ -137,6 +140,10 @@ extension DestinationSession {
 
   func verify(_ scope: VerificationScope, repairs: Bool) throws(AgentFault) {
     throw AgentFault(.badRequest, "\(session): verify is for the source's agent; this is the destination's")
+  }
+
+  func map(_ call: MapCall) throws(AgentFault) -> ChangedDataMap {
+    throw AgentFault(.badRequest, "\(session): what differs is known to the source's agent; this is the destination's")
   }
 
   private func ask(_ command: DestinationCommand) throws(AgentFault) {

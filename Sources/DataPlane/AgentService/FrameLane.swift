@@ -147,8 +147,12 @@ final class FrameReader: @unchecked Sendable {
   private let buffer = AlignedBuffer(byteCount: FrameLane.receiveBufferBytes)
   private var start = 0
   private var end = 0
+  /// Of the last frame's payload, where it is packed: its bytes on the link.
+  private var packedBytes: Int?
   /// Made when the first payload comes.
   private lazy var payloadBuffer = AlignedBuffer(byteCount: H2HLimits.payloadBytes)
+  /// Made when the first packed payload comes.
+  private lazy var packedBuffer = AlignedBuffer(byteCount: H2HLimits.payloadBytes)
 
   init(channel: any ByteChannel) { self.channel = channel }
 
@@ -167,13 +171,27 @@ final class FrameReader: @unchecked Sendable {
     }
     try fill(header.fieldsBytes)
     do throws(H2HProtocolError) {
-      return try H2HFrame(header: header, fields: take(header.fieldsBytes))
+      let frame = try H2HFrame(header: header, fields: take(header.fieldsBytes))
+      packedBytes = frame.packedBytes
+      return frame
     } catch {
       throw LinkFailure("\(error)")
     }
   }
 
+  /// Unpacked, where it came packed; `target` is as long as the message says.
   func readPayload(into target: UnsafeMutableRawBufferPointer) throws(LinkFailure) {
+    guard let packedBytes else { return try readRaw(into: target) }
+    let packed = UnsafeMutableRawBufferPointer(rebasing: packedBuffer.bytes[..<packedBytes])
+    try readRaw(into: packed)
+    do throws(H2HProtocolError) {
+      try PayloadPacking.unpack(UnsafeRawBufferPointer(packed), into: target)
+    } catch {
+      throw LinkFailure("\(error)")
+    }
+  }
+
+  private func readRaw(into target: UnsafeMutableRawBufferPointer) throws(LinkFailure) {
     let buffered = min(target.count, end - start)
     if buffered > 0 {
       target.copyMemory(from: UnsafeRawBufferPointer(rebasing: buffer.bytes[start..<start + buffered]))

@@ -34,6 +34,8 @@ final class Link: Sendable {
     var nextBulkLane = 0
     /// By lane: threads that write on it themselves.
     var transmitting: [Int]
+    /// Of the protocol: what both ends speak, or, before the peer answered, the newest that this end offers.
+    var version: UInt16
   }
 
   let number: UInt64
@@ -44,13 +46,15 @@ final class Link: Sendable {
   private let owner: any LinkOwner
   private let state: Monitor<State>
 
-  init(number: UInt64, lanes: [FrameLane], isOpener: Bool, owner: any LinkOwner) {
+  /// `version`: of an opener the newest that it offers, otherwise what the peer's hello and this end have in common.
+  init(number: UInt64, lanes: [FrameLane], isOpener: Bool, version: UInt16, owner: any LinkOwner) {
     precondition(!lanes.isEmpty)
     self.number = number
     self.lanes = lanes
     self.isOpener = isOpener
     self.owner = owner
-    state = Monitor(State(readers: lanes.count, transmitting: Array(repeating: 0, count: lanes.count)))
+    state = Monitor(
+      State(readers: lanes.count, transmitting: Array(repeating: 0, count: lanes.count), version: version))
   }
 
   /// Starts the threads. Throws where the host gives no more; the link is then closed.
@@ -106,7 +110,8 @@ final class Link: Sendable {
   /// Says hello on every lane of a link that this end opened.
   func sendHellos(_ hello: HelloState) {
     for lane in lanes {
-      let message = Hello(link: number, lane: UInt8(lane.number), lanes: UInt8(lanes.count), state: hello)
+      let message = Hello(
+        newestVersion: version, link: number, lane: UInt8(lane.number), lanes: UInt8(lanes.count), state: hello)
       send(OutgoingFrame(H2HFrame(requestID: 0, message: .hello(message))), lane: lane.number)
     }
   }
@@ -114,7 +119,7 @@ final class Link: Sendable {
   /// Answers every lane of a link that the peer opened; what is sent from now on follows the answer.
   func answer(_ hello: HelloState) {
     for lane in lanes {
-      let answer = HelloAnswer(state: hello)
+      let answer = HelloAnswer(version: version, state: hello)
       send(OutgoingFrame(H2HFrame(requestID: 0, message: .helloAnswer(answer))), lane: lane.number)
     }
   }
@@ -124,7 +129,7 @@ final class Link: Sendable {
 
   /// Refuses, lets the words reach the peer, and closes.
   func refuse(_ status: H2HStatus, why: String) {
-    let answer = HelloAnswer(status: status, why: why, state: nil)
+    let answer = HelloAnswer(version: version, status: status, why: why, state: nil)
     lanes[0].finish(with: OutgoingFrame(H2HFrame(requestID: 0, message: .helloAnswer(answer))))
     close(why: why)
   }
@@ -133,11 +138,12 @@ final class Link: Sendable {
     guard answer.status == .ok, let peer = answer.state else {
       throw LinkFailure("the peer refused the link: \(answer.why)")
     }
-    guard H2HVersion.common(oldest: answer.version, newest: answer.version) != nil else {
+    guard let common = H2HVersion.common(oldest: answer.version, newest: answer.version, mine: version) else {
       throw LinkFailure("the peer answered with version \(answer.version) of the link protocol, unknown here")
     }
     let complete: HelloState? = state.withLock { state in
       state.answers[lane.number] = peer
+      state.version = min(state.version, common)
       return state.answers.count == lanes.count ? state.answers[0] : nil
     }
     guard let complete else { return }
@@ -166,6 +172,8 @@ final class Link: Sendable {
   }
 
   var isClosed: Bool { state.withLock { $0.endedBecause != nil } }
+  /// Of the protocol, as both ends agreed in the hellos.
+  var version: UInt16 { state.withLock { $0.version } }
   var isUp: Bool { state.withLock { $0.isUp } }
   var whyEnded: String? { state.withLock { $0.endedBecause } }
   /// Blocks until no reader is left and the owner was told.

@@ -23,6 +23,7 @@ final class LinkDialer: Sendable {
   }
 
   private let transport: any LinkTransport
+  private let newestVersion: UInt16
   private let random: any RandomSource
   private let owner: any LinkOwner
   private let register: @Sendable (Link) -> Void
@@ -31,10 +32,11 @@ final class LinkDialer: Sendable {
 
   /// `register` gets every link whose lanes are connected: it remembers the link and asks the machine for a hello.
   init(
-    target: Target, transport: any LinkTransport, random: any RandomSource, owner: any LinkOwner,
-    register: @escaping @Sendable (Link) -> Void
+    target: Target, transport: any LinkTransport, newestVersion: UInt16, random: any RandomSource,
+    owner: any LinkOwner, register: @escaping @Sendable (Link) -> Void
   ) throws(SystemError) {
     self.transport = transport
+    self.newestVersion = newestVersion
     self.random = random
     self.owner = owner
     self.register = register
@@ -105,6 +107,7 @@ final class LinkDialer: Sendable {
       for lane in lanes { lane.close() }
       throw LinkFailure("\(error)")
     }
-    return Link(number: max(1, random.uint64()), lanes: lanes, isOpener: true, owner: owner)
+    return Link(
+      number: max(1, random.uint64()), lanes: lanes, isOpener: true, version: newestVersion, owner: owner)
   }
 }

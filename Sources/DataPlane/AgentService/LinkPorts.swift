@@ -10,6 +10,7 @@ package final class LinkPorts: Sendable {
     var link: UInt64
     var lanes: [FrameLane]
     var state: HelloState
+    var version: UInt16
     var expected: Int
     var since: MonotonicTime
   }
@@ -23,11 +24,15 @@ package final class LinkPorts: Sendable {
   }
 
   private let transport: any LinkTransport
+  private let newestVersion: UInt16
   private let ports = Monitor([Int: Port]())
   private let log: @Sendable (String) -> Void
 
-  package init(transport: any LinkTransport, log: @escaping @Sendable (String) -> Void) {
+  package init(
+    transport: any LinkTransport, newestVersion: UInt16, log: @escaping @Sendable (String) -> Void
+  ) {
     self.transport = transport
+    self.newestVersion = newestVersion
     self.log = log
   }
 
@@ -126,9 +131,10 @@ package final class LinkPorts: Sendable {
   private func place(
     _ hello: Hello, _ lane: FrameLane, _ peer: KeyFingerprint, _ number: Int
   ) throws(LinkFailure) {
-    guard H2HVersion.common(oldest: hello.oldestVersion, newest: hello.newestVersion) != nil else {
+    let common = H2HVersion.common(oldest: hello.oldestVersion, newest: hello.newestVersion, mine: newestVersion)
+    guard let version = common else {
       throw LinkFailure(
-        "it speaks versions \(hello.oldestVersion) to \(hello.newestVersion) of the link protocol, this agent \(H2HVersion.oldest) to \(H2HVersion.newest)"
+        "it speaks versions \(hello.oldestVersion) to \(hello.newestVersion) of the link protocol, this agent \(H2HVersion.oldest) to \(newestVersion)"
       )
     }
     let now = MonotonicTime.now
@@ -142,9 +148,11 @@ package final class LinkPorts: Sendable {
       all.removeAll { now.seconds(since: $0.since) > LinkLimits.handshakeSeconds }
       var gathering =
         all.first { $0.link == hello.link }
-        ?? Gathering(link: hello.link, lanes: [], state: hello.state, expected: Int(hello.lanes), since: now)
+        ?? Gathering(
+          link: hello.link, lanes: [], state: hello.state, version: version, expected: Int(hello.lanes), since: now)
       all.removeAll { $0.link == hello.link }
-      guard gathering.expected == Int(hello.lanes), !gathering.lanes.contains(where: { $0.number == lane.number })
+      guard gathering.expected == Int(hello.lanes), gathering.version == version,
+        !gathering.lanes.contains(where: { $0.number == lane.number })
       else {
         throw LinkFailure("its lanes contradict each other")
       }
@@ -158,7 +166,8 @@ package final class LinkPorts: Sendable {
     for lane in dropped { lane.close() }
     guard let complete else { return }
     let lanes = complete.lanes.sorted { $0.number < $1.number }
-    let link = Link(number: complete.link, lanes: lanes, isOpener: false, owner: owner)
+    let link = Link(
+      number: complete.link, lanes: lanes, isOpener: false, version: complete.version, owner: owner)
     owner.offered(link, complete.state)
   }
 }

@@ -29,6 +29,14 @@ package struct RateGovernor: Sendable {
   private var carried = 0.0
   private var owed = 0.0
   private var wasLimited = false
+  /// What a rate comes from.
+  package enum Limit: Sendable, Equatable {
+    case share
+    case network
+    /// Production got slower (`LatencyGuard`).
+    case latency
+  }
+  package private(set) var limit = Limit.share
   private var seen = PaceObservation()
   private var samples: [(at: MonotonicTime, bytes: Double, seconds: Double)] = []
   private var known: (at: MonotonicTime, bytesPerSecond: Double)?
@@ -45,17 +53,18 @@ package struct RateGovernor: Sendable {
     owed = 0
   }
 
-  /// Called every tick; what the machine is to be told, nil where nothing changes.
-  package mutating func tick(_ pace: PaceObservation, now: MonotonicTime) -> CopyBudget? {
+  /// Called every tick; what the machine is to be told, nil where nothing changes. `yield`: a factor of the rate, 0 for a
+  /// pause.
+  package mutating func tick(_ pace: PaceObservation, yield: Double = 1, now: MonotonicTime) -> CopyBudget? {
     let elapsed = min(now.seconds(since: last), Self.lateSeconds)
     last = now
     sample(pace, now)
-    guard limits.share != nil || limits.networkLimitBytesPerSecond != nil else {
+    guard limits.share != nil || limits.networkLimitBytesPerSecond != nil || yield < 1 else {
       defer { wasLimited = false }
       return wasLimited ? .unlimited : nil
     }
     wasLimited = true
-    let rate = allowedBytesPerSecond(now)
+    let rate = yielding(allowedBytesPerSecond(now), by: yield)
     carried += rate * elapsed
     // What nobody used is not saved up.
     let most = max(rate * Self.savedSeconds, 2 * Self.burstUnits * unitBytes)
@@ -69,9 +78,25 @@ package struct RateGovernor: Sendable {
   /// Of the link or the disks, as they are now; nil where nothing was moved for long.
   package var capacityBytesPerSecond: Double? { known?.bytesPerSecond }
 
+  private mutating func yielding(_ allowed: Double, by yield: Double) -> Double {
+    guard yield < 1 else { return allowed }
+    limit = .latency
+    if yield <= 0 {
+      carried = 0
+      return 0
+    }
+    // Where nothing else limits, the part is of what there is.
+    let whole = min(allowed, known?.bytesPerSecond ?? Self.floorBytesPerSecond)
+    return max(min(whole, Self.floorBytesPerSecond), whole * yield)
+  }
+
   private mutating func allowedBytesPerSecond(_ now: MonotonicTime) -> Double {
     let network = limits.networkLimitBytesPerSecond.map { Double($0) } ?? .infinity
-    guard let share = limits.share else { return network }
+    guard let share = limits.share else {
+      limit = .network
+      return network
+    }
+    limit = .share
     guard let capacity = known?.bytesPerSecond else {
       if owed == 0 {
         owed = Self.firstUnits * unitBytes
@@ -81,7 +106,9 @@ package struct RateGovernor: Sendable {
     }
     carried -= owed
     owed = 0
-    return min(network, max(Self.floorBytesPerSecond, share * capacity))
+    let allowed = max(Self.floorBytesPerSecond, share * capacity)
+    if network < allowed { limit = .network }
+    return min(network, allowed)
   }
 
   private mutating func sample(_ pace: PaceObservation, _ now: MonotonicTime) {

@@ -13,6 +13,8 @@ package struct SessionResources: Sendable {
   package var host: any HostView
   package var ports: LinkPorts
   package var transport: any LinkTransport
+  /// The newest version of the link's protocol that this agent offers.
+  package var newestLinkVersion: UInt16
   package var bootID: String
   /// The program that has the `holder` subcommand; nil where this process can't start holders (tests).
   package var executable: String?
@@ -25,7 +27,7 @@ package struct SessionResources: Sendable {
 
   package init(
     root: AgentRoot, catalogue: Catalogue, time: any TimeSource, random: any RandomSource, host: any HostView,
-    ports: LinkPorts, transport: any LinkTransport, bootID: String, executable: String?,
+    ports: LinkPorts, transport: any LinkTransport, newestLinkVersion: UInt16, bootID: String, executable: String?,
     tapOffer: TapOffer, tapKernel: any TapKernel, openDevice: @escaping DeviceOpener,
     log: @escaping @Sendable (String) -> Void
   ) {
@@ -36,6 +38,7 @@ package struct SessionResources: Sendable {
     self.host = host
     self.ports = ports
     self.transport = transport
+    self.newestLinkVersion = newestLinkVersion
     self.bootID = bootID
     self.executable = executable
     self.tapOffer = tapOffer

@@ -156,6 +156,7 @@ extension SourceSession {
       machine.confirmWithinSeconds = new.confirmWithinSeconds
       state.machine.reconfigure(machine)
       state.governor.change(limits: new.limits)
+      state.latency.bound = new.limits.latencyBound
       state.comparing.change(limits: new.limits.withoutNetwork)
     }
     taps.change(volumes: new.volumes)

@@ -38,6 +38,10 @@ extension SourceSession {
       work.append(.deliver(request, offset: Int(offset), count: Int(length)))
     case .complete(let id, let status):
       guard let request = state.applications.removeValue(forKey: id) else { return }
+      if request.isMeasured {
+        state.latencySums.requests += 1
+        state.latencySums.seconds += MonotonicTime.now.seconds(since: request.begunAt)
+      }
       if request.finish(status) { work.append(.answer(request)) }
     case .releaseTransfer(let id): state.transfers[id] = nil
     case .sendHello(let number, let hello): state.links[number]?.sendHellos(hello)
@@ -57,7 +61,7 @@ extension SourceSession {
   ) -> (any FramePayload)? {
     switch source {
     case .none: nil
-    case .transfer(let id, let offset): piece(of: id, offset: Int(offset), count: frame.message.payloadBytes, &state)
+    case .transfer(let id, let offset): piece(of: id, offset: Int(offset), count: frame.payloadBytes, &state)
     case .application(let id, let offset):
       state.applications[id].map { request in
         ApplicationSlice(request, offset: Int(offset), count: frame.message.payloadBytes)
@@ -94,7 +98,9 @@ extension SourceSession {
     case .refuse(let link, let status, let why): submit(local) { link.refuse(status, why: why) }
     case .transmit(let link, let frame):
       // Small frames are gathered by the lane's own thread.
-      if case .copier = poster, frame.frame.message.payloadBytes > FrameLane.copiedPayloadBytes {
+      if case .copier = poster, let read = frame.payload as? PooledBuffer, let packing = read.packing {
+        transmit(frame, packing, on: link)
+      } else if case .copier = poster, frame.frame.payloadBytes > FrameLane.copiedPayloadBytes {
         link.transmitBulk(frame)
       } else {
         link.sendBulk(frame)
@@ -110,9 +116,9 @@ extension SourceSession {
 
   private func perform(_ effect: SourceEffect) {
     switch effect {
-    case .readForCopy(let transfer, let volume, let range, let pieceBytes):
+    case .readForCopy(let transfer, let volume, let range, let pieceBytes, let mayPack):
       submit(copying) { [self] in
-        post(readForCopy(transfer, Int(volume), range, pieceBytes: pieceBytes), from: .copier)
+        post(readForCopy(transfer, Int(volume), range, pieceBytes: pieceBytes, mayPack: mayPack), from: .copier)
       }
     case .storeIntent(let volume, let page, let revision, let bytes):
       writer.replace(SourceFiles.intent(session, volumes[Int(volume)].name, page), with: bytes) {
@@ -172,28 +178,6 @@ extension SourceSession {
     } catch {
       journal.append("localFailed", error.message)
       return IOStatus(error)
-    }
-  }
-
-  private func readForCopy(
-    _ transfer: UInt64, _ volume: Int, _ range: ByteRange, pieceBytes: UInt64
-  ) -> SourceEvent {
-    let device = volumes[volume].device
-    do throws(BlockDeviceError) {
-      let zeroBytes = try device.endOfZeroes(from: range.offset, to: range.end) - range.offset
-      if zeroBytes == range.length { return .copyRead(transfer: transfer, .ok, isZero: true) }
-      if zeroBytes >= pieceBytes {
-        return .copyRead(transfer: transfer, .ok, isZero: true, length: zeroBytes / pieceBytes * pieceBytes)
-      }
-      let count = Int(min(range.length, pieceBytes))
-      let buffer = PooledBuffer(from: count <= Self.smallBytes ? smallBuffers : buffers, count: count)
-      try device.read(at: range.offset, into: buffer.target)
-      let isZero = isAllZero(buffer.bytes)
-      if !isZero { state.withLock { $0.transfers[transfer] = buffer } }
-      return .copyRead(transfer: transfer, .ok, isZero: isZero, length: UInt64(count))
-    } catch {
-      journal.append("copyReadFailed", error.message)
-      return .copyRead(transfer: transfer, IOStatus(error), isZero: false)
     }
   }
 

@@ -8,7 +8,9 @@ internal import Seams
 extension SourceSession {
   func observation() -> SessionObservation {
     let now = resources.time.monotonicNow()
-    let (seen, entry, kept) = state.withLock { ($0.machine.observation(at: now), $0.entry, $0.keptVerification) }
+    let (seen, entry, kept, stages, limit) = state.withLock {
+      ($0.machine.observation(at: now), $0.entry, $0.keptVerification, $0.stages, $0.governor.limit)
+    }
     var answer = SessionObservation(
       configuration: entry.configuration, stage: SessionStage(rawValue: seen.stage.rawValue) ?? .prepared,
       authority: Authority(seen.authority), generation: seen.generation, health: ReplicationHealth(seen.health),
@@ -25,6 +27,13 @@ extension SourceSession {
       observed.verifiedBytes = seenVolume.equalBytes
       observed.mismatchedExtents = seenVolume.mismatchedExtents
       return observed
+    }
+    if let version = seen.linkVersion {
+      answer.compression = compression(seen.copyStages, version: version)
+      let crew = StageCrew(
+        copyingThreads: threads, lanes: entry.configuration.link.lanes,
+        destinationTells: version >= H2HVersion.packing, limit: limit)
+      if let (spent, elapsed) = stages.spent { answer.heldBackBy = HoldBack(spent, in: elapsed, by: crew) }
     }
     answer.connectionProof = entry.connectionProof
     answer.hold = entry.hold
@@ -45,6 +54,41 @@ extension SourceSession {
       answer.lastError = AgentFault(.failed, "no connection with the other agent: \(trouble)")
     }
     return answer
+  }
+
+  private func compression(_ stages: CopyStages, version: UInt16) -> CompressionReport {
+    let verdict: CompressionReport.State =
+      switch packing.withLock({ $0.verdict }) {
+      case .unknown: .measuring
+      case .on: .on
+      case .incompressible: .incompressible
+      case .tooSlow: .tooSlow
+      }
+    return CompressionReport(
+      state: version < H2HVersion.packing ? .unsupported : verdict, packedBytes: stages.packedBytes,
+      wireBytes: stages.packedWireBytes)
+  }
+
+  func map(_ call: MapCall) throws(AgentFault) -> ChangedDataMap {
+    func refuse(_ why: String) -> AgentFault { AgentFault(.badRequest, "\(session): \(why)") }
+    guard let index = volumes.firstIndex(where: { $0.name == call.volume }) else {
+      throw refuse("it has no volume \(call.volume)")
+    }
+    guard (1...MapCall.mostCells).contains(call.cells) else {
+      throw refuse("a map has 1 to \(MapCall.mostCells) cells, not \(call.cells)")
+    }
+    let sizeBytes = configuration.volumes[index].sizeBytes
+    guard call.offset < sizeBytes, call.length != 0 else {
+      throw refuse("nothing of volume \(call.volume), which has \(sizeBytes) bytes, is at \(call.offset)")
+    }
+    let range = ByteRange(offset: call.offset, length: min(call.length ?? .max, sizeBytes - call.offset))
+    let (picture, blockBytes) = state.withLock {
+      ($0.machine.picture(of: index, in: range, cells: call.cells), $0.machine.blockBytes(ofVolume: index))
+    }
+    return ChangedDataMap(
+      volume: call.volume, sizeBytes: sizeBytes, offset: picture.range.offset, length: picture.range.length,
+      cellBytes: picture.cellBytes, differsBytes: picture.differsBytes, blockBytes: blockBytes,
+      runs: picture.runs.map { ChangedDataMap.Run(cells: $0.cells, level: $0.level) })
   }
 
   func tombstone(at time: WallTime) -> Tombstone? {

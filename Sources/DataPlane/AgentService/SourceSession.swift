@@ -23,7 +23,10 @@ final class SourceSession: AgentSession, LinkOwner {
     var governor: RateGovernor
     /// Comparing reads both disks and leaves the link alone: it has a capacity of its own, and no network limit.
     var comparing: RateGovernor
+    var latency: LatencyGuard
+    var latencySums = LatencySums()
     var keptVerification: KeptVerification?
+    var stages = StageWindow()
     var nextID: UInt64 = 1
     var receiptPath: String?
     /// Why the last link ended or could not be had.
@@ -70,7 +73,11 @@ final class SourceSession: AgentSession, LinkOwner {
   /// Each reads and sends, so that their number is the source disk's queue depth. Where the page cache answers, one more
   /// than the lanes is best.
   let copying: ThreadPool
+  let threads: Int
   let buffers: BufferPool
+  /// What copying threads spend their time with.
+  let stageMeter = StageMeter()
+  let packing = Monitor(PackingGovernor())
   let smallBuffers = BufferPool(bufferBytes: smallBytes, limit: 128, isLazy: true)
   static let smallBytes = 64 << 10
   static let copyingThreadsCached = 3
@@ -93,10 +100,10 @@ final class SourceSession: AgentSession, LinkOwner {
     self.volumes = volumes
     self.fence = fence
     let limits = machine.configuration.limits
-    let threads = volumes.allSatisfy(\.isInline) ? Self.copyingThreadsCached : Self.copyingThreads
+    threads = volumes.allSatisfy(\.isInline) ? Self.copyingThreadsCached : Self.copyingThreads
     copying = ThreadPool(name: "copy", threadLimit: threads, waitingLimit: 16_384)
     buffers = BufferPool(
-      bufferBytes: H2HLimits.payloadBytes, limit: threads + 8, isLazy: true)
+      bufferBytes: H2HLimits.payloadBytes, limit: 2 * threads + 8, isLazy: true)
     journal = Journal(store: resources.catalogue.state, path: Journal.path(of: session), time: resources.time)
     let now = resources.time.monotonicNow()
     state = Monitor(
@@ -104,7 +111,8 @@ final class SourceSession: AgentSession, LinkOwner {
         machine: machine, entry: entry,
         governor: RateGovernor(limits: configuration.limits, transferBytes: limits.transferBytes, now: now),
         comparing: RateGovernor(
-          limits: configuration.limits.withoutNetwork, transferBytes: limits.transferBytes, now: now)))
+          limits: configuration.limits.withoutNetwork, transferBytes: limits.transferBytes, now: now),
+        latency: LatencyGuard(bound: configuration.limits.latencyBound)))
     let journal = journal
     do throws(SystemError) {
       writer = try StateWriter(store: resources.catalogue.state) { journal.append("stateNotStored", $0.message) }
@@ -166,7 +174,8 @@ final class SourceSession: AgentSession, LinkOwner {
       let id = state.nextID
       state.nextID += 1
       let application = ApplicationRequest(
-        id: id, offset: request.range.offset, payload: payload, completion: completion)
+        id: id, offset: request.range.offset, payload: payload, isMeasured: operation != .flush,
+        completion: completion)
       let pending = PendingApplication(
         request: application, volume: volume, operation: operation,
         range: operation == .flush ? ByteRange(offset: 0, length: 0) : request.range, durable: request.durable)
@@ -200,11 +209,13 @@ final class SourceSession: AgentSession, LinkOwner {
     guard isFree else { return link.discard(why: "the link's number is taken") }
     // A failure closes the link, which `ended` is told.
     try? link.start()
-    post(.linkOffered(link: link.number, peer))
+    packing.withLock { $0 = PackingGovernor() }
+    post(.linkOffered(link: link.number, peer, version: link.version))
   }
 
   func established(_ link: Link, _ peer: HelloState) {
-    post(.linkUp(link: link.number, peer), from: .lane)
+    packing.withLock { $0 = PackingGovernor() }
+    post(.linkUp(link: link.number, peer, version: link.version), from: .lane)
   }
 
   func ended(_ link: Link, why: String) {
@@ -271,12 +282,25 @@ final class SourceSession: AgentSession, LinkOwner {
     let now = resources.time.monotonicNow()
     let (copying, comparing) = state.withLock { state in
       let seen = state.machine.observation(at: now)
+      state.stages.add(stageMeter.total(with: seen.copyStages), at: now)
+      let sums = latencySums(state)
+      let yield = state.latency.tick(sums, beside: [seen.copyPace, seen.comparisonPace], now: now)
       return (
-        state.governor.tick(seen.copyPace, now: now), state.comparing.tick(seen.comparisonPace, now: now)
+        state.governor.tick(seen.copyPace, yield: yield, now: now),
+        state.comparing.tick(seen.comparisonPace, yield: yield, now: now)
       )
     }
     if let copying { post(.copyBudget(copying)) }
     if let comparing { post(.comparisonBudget(comparing)) }
+  }
+
+  /// With how long the oldest request waits that is not answered.
+  private func latencySums(_ state: State) -> LatencySums {
+    var sums = state.latencySums
+    guard state.entry.configuration.limits.latencyBound != nil else { return sums }
+    let oldest = state.applications.values.lazy.filter(\.isMeasured).map(\.begunAt).min()
+    sums.oldestWaitSeconds = oldest.map { max(0, MonotonicTime.now.seconds(since: $0)) } ?? 0
+    return sums
   }
 
   func clearHost() { taps.remove() }

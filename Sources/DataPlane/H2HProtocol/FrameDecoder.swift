@@ -17,7 +17,7 @@ package struct FrameDecoder: Sendable {
     buffer.append(contentsOf: bytes)
   }
 
-  /// The next whole frame and its payload, or nil if more bytes are needed.
+  /// The next whole frame and its payload, unpacked, or nil if more bytes are needed.
   package mutating func next() throws(H2HProtocolError) -> (frame: H2HFrame, payload: [UInt8])? {
     if let failure { throw failure }
     do throws(H2HProtocolError) {
@@ -40,7 +40,21 @@ package struct FrameDecoder: Sendable {
     let frame = try H2HFrame(header: header, fields: buffer[fieldsStart..<payloadStart])
     guard buffer.count - payloadStart >= header.payloadBytes else { return nil }
     let end = payloadStart + header.payloadBytes
+    let payload = try Self.plain(buffer[payloadStart..<end], of: frame)
     consumed = end
-    return (frame, Array(buffer[payloadStart..<end]))
+    return (frame, payload)
+  }
+
+  private static func plain(_ bytes: ArraySlice<UInt8>, of frame: H2HFrame) throws(H2HProtocolError) -> [UInt8] {
+    guard frame.packedBytes != nil else { return Array(bytes) }
+    var plain = [UInt8](repeating: 0, count: frame.message.payloadBytes)
+    var failure: H2HProtocolError?
+    bytes.withUnsafeBytes { packed in
+      plain.withUnsafeMutableBytes { target in
+        do throws(H2HProtocolError) { try PayloadPacking.unpack(packed, into: target) } catch { failure = error }
+      }
+    }
+    if let failure { throw failure }
+    return plain
   }
 }

@@ -1,16 +1,20 @@
 import BlockModel
 
 /// The 32 bytes before every message, big-endian:
-/// 0 magic "CMCH" · 4 frame version · 5 type · 6 flags (16, zero) · 8 fields length (32) · 12 payload length (32) ·
-/// 16 request id (64) · 24 reserved (32, zero) · 28 CRC-32C of the 28 bytes before it.
+/// 0 magic "CMCH" · 4 frame version · 5 type · 6 flags (16: bit 0 packed payload) · 8 fields length (32) · 12 payload
+/// length as it follows (32) · 16 request id (64) · 24 microseconds of work (32) · 28 CRC-32C of the 28 bytes before it.
 package struct FrameHeader: Sendable, Equatable {
   static let magic: UInt32 = 0x434d_4348
   static let version: UInt8 = 1
+  static let packedFlag: UInt16 = 1
 
   package let type: UInt8
   package let fieldsBytes: Int
+  /// As it follows, packed or not.
   package let payloadBytes: Int
+  package let isPacked: Bool
   package let requestID: UInt64
+  package let workMicroseconds: UInt32
 
   /// Reads exactly `H2HLimits.headerBytes` bytes; says what is wrong before anything is allocated for the rest.
   package init(decoding bytes: some RandomAccessCollection<UInt8>) throws(H2HProtocolError) {
@@ -24,10 +28,13 @@ package struct FrameHeader: Sendable, Equatable {
     }
     guard version == Self.version else { throw .unknownFrameVersion(version) }
     type = try reader.take()
-    _ = try reader.take(UInt16.self)
+    let flags = try reader.take(UInt16.self)
+    guard flags & ~Self.packedFlag == 0 else { throw .badField("flags of a frame that mean nothing here") }
+    isPacked = flags & Self.packedFlag != 0
     fieldsBytes = Int(try reader.take(UInt32.self))
     payloadBytes = Int(try reader.take(UInt32.self))
     requestID = try reader.take()
+    workMicroseconds = try reader.take()
     guard fieldsBytes <= H2HLimits.fieldsBytes else {
       throw .tooLarge(what: "fields", bytes: fieldsBytes, limitBytes: H2HLimits.fieldsBytes)
     }
@@ -38,7 +45,7 @@ package struct FrameHeader: Sendable, Equatable {
 }
 
 extension H2HFrame {
-  /// Header and fields; the payload, `message.payloadBytes` long, is sent right after them.
+  /// Header and fields; the payload, `payloadBytes` long, is sent right after them.
   package func encoded() -> [UInt8] {
     var fields = ByteWriter(reserving: 64)
     message.encode(into: &fields)
@@ -46,11 +53,11 @@ extension H2HFrame {
     writer.put(FrameHeader.magic)
     writer.put(FrameHeader.version)
     writer.put(message.type.rawValue)
-    writer.put(UInt16(0))
+    writer.put(packedBytes == nil ? UInt16(0) : FrameHeader.packedFlag)
     writer.put(UInt32(fields.bytes.count))
-    writer.put(UInt32(message.payloadBytes))
+    writer.put(UInt32(payloadBytes))
     writer.put(requestID)
-    writer.put(UInt32(0))
+    writer.put(workMicroseconds)
     writer.put(CRC32C.checksum(writer.bytes))
     writer.put(raw: fields.bytes)
     return writer.bytes
@@ -64,10 +71,17 @@ extension H2HFrame {
     guard let type = H2HMessage.WireType(rawValue: header.type) else { throw .unknownType(header.type) }
     var reader = ByteReader(Array(fields))
     let message = try H2HMessage(type, from: &reader)
-    guard message.payloadBytes == header.payloadBytes else {
+    if header.isPacked {
+      guard case .write(_, _, _, _, .copy) = message else { throw .badField("a packed payload of what is no copying") }
+      guard header.payloadBytes > 0, header.payloadBytes < message.payloadBytes else {
+        throw .badField("a packed payload that is not smaller than what it holds")
+      }
+    } else if message.payloadBytes != header.payloadBytes {
       throw .badField("a payload of another length than its message says")
     }
-    self.init(requestID: header.requestID, message: message)
+    self.init(
+      requestID: header.requestID, message: message, packedBytes: header.isPacked ? header.payloadBytes : nil,
+      workMicroseconds: header.workMicroseconds)
   }
 }
 

@@ -16,11 +16,15 @@ package enum H2HLimits {
 /// Versions of what is said on the link (README: the ladder). A hello offers a range, the answer picks the highest shared.
 package enum H2HVersion {
   package static let oldest: UInt16 = 1
-  package static let newest: UInt16 = 1
+  package static let newest: UInt16 = 2
+  /// Since this one a copier's payload may be packed.
+  package static let packing: UInt16 = 2
 
-  /// The highest version both speak, or nil.
-  package static func common(oldest theirOldest: UInt16, newest theirNewest: UInt16) -> UInt16? {
-    let highest = min(newest, theirNewest)
+  /// The highest version both speak, or nil. `mine`: the newest that this end offers.
+  package static func common(
+    oldest theirOldest: UInt16, newest theirNewest: UInt16, mine: UInt16 = newest
+  ) -> UInt16? {
+    let highest = min(mine, theirNewest)
     return highest >= max(oldest, theirOldest) ? highest : nil
   }
 }

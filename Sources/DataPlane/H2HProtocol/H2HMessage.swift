@@ -184,7 +184,7 @@ package enum H2HMessage: Sendable, Equatable {
   case probe(length: UInt32, answerLength: UInt32)
   case answer(H2HStatus, text: String)
 
-  /// Bytes of payload that follow the message's fields.
+  /// Bytes of payload that belong to the message; packed, fewer follow its fields.
   package var payloadBytes: Int {
     switch self {
     case .write(_, _, let length, _, _), .readAnswer(let length), .probe(let length, _): Int(length)
@@ -197,8 +197,18 @@ package enum H2HMessage: Sendable, Equatable {
 package struct H2HFrame: Sendable, Equatable {
   package var requestID: UInt64
   package var message: H2HMessage
-  package init(requestID: UInt64, message: H2HMessage) {
+  /// How many bytes the payload is on the link, where it goes packed (`PayloadPacking`); only of a copier's write, and
+  /// only to a peer that speaks `H2HVersion.packing`.
+  package var packedBytes: Int?
+  /// In an answer: how long its disk took. 0 where nobody said.
+  package var workMicroseconds: UInt32
+  package init(requestID: UInt64, message: H2HMessage, packedBytes: Int? = nil, workMicroseconds: UInt32 = 0) {
     self.requestID = requestID
     self.message = message
+    self.packedBytes = packedBytes
+    self.workMicroseconds = workMicroseconds
   }
+
+  /// What follows the fields, in bytes.
+  package var payloadBytes: Int { packedBytes ?? message.payloadBytes }
 }

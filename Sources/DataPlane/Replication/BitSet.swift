@@ -70,6 +70,16 @@ struct BitSet: Sendable {
     return false
   }
 
+  func count(in bits: Range<Int>) -> Int {
+    if bits.isEmpty || setCount == 0 { return 0 }
+    let (first, last) = (bits.lowerBound >> 6, (bits.upperBound - 1) >> 6)
+    if first == last { return (words[first] & Self.mask(bits, ofWord: first)).nonzeroBitCount }
+    var count = (words[first] & Self.mask(bits, ofWord: first)).nonzeroBitCount
+    count += (words[last] & Self.mask(bits, ofWord: last)).nonzeroBitCount
+    for word in first + 1..<last { count += words[word].nonzeroBitCount }
+    return count
+  }
+
   /// The first set bit at or after `start`, or nil.
   func next(from start: Int) -> Int? {
     guard start < count, setCount > 0 else { return nil }

@@ -32,8 +32,8 @@ package enum DestinationEvent: Sendable {
   /// A frame other than hello. The driver keeps its payload under (link, requestID) until the `.local` of the same key is
   /// done, or `.drop` says that there will be none.
   case message(link: UInt64, H2HFrame)
-  /// Answer to `.local`. `digests` is for a digest, in the order of its ranges.
-  case localDone(link: UInt64, requestID: UInt64, IOStatus, digests: [ExtentDigest])
+  /// Answer to `.local`. `digests` is for a digest, in the order of its ranges; `microseconds` is how long the disk took.
+  case localDone(link: UInt64, requestID: UInt64, IOStatus, digests: [ExtentDigest], microseconds: UInt32 = 0)
   /// Answer to `.store`.
   case stored(revision: UInt64, isStored: Bool)
   /// Answer to `.releaseVolume`.

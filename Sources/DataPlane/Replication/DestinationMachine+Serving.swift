@@ -51,8 +51,14 @@ extension DestinationMachine {
     effects.append(.send(link: link, .control, H2HFrame(requestID: requestID, message: message)))
   }
 
-  func answer(_ requestID: UInt64, _ status: H2HStatus, _ text: String, into effects: inout [DestinationEffect]) {
-    send(requestID, .answer(status, text: text), into: &effects)
+  func answer(
+    _ requestID: UInt64, _ status: H2HStatus, _ text: String, microseconds: UInt32 = 0,
+    into effects: inout [DestinationEffect]
+  ) {
+    guard let link else { return }
+    let frame = H2HFrame(
+      requestID: requestID, message: .answer(status, text: text), workMicroseconds: microseconds)
+    effects.append(.send(link: link, .control, frame))
   }
 
   // MARK: disk work
@@ -175,7 +181,7 @@ extension DestinationMachine {
   }
 
   mutating func localDone(
-    _ id: UInt64, _ requestID: UInt64, _ status: IOStatus, _ digests: [ExtentDigest],
+    _ id: UInt64, _ requestID: UInt64, _ status: IOStatus, _ digests: [ExtentDigest], _ microseconds: UInt32,
     into effects: inout [DestinationEffect]
   ) {
     if id == Self.ownLink {
@@ -187,14 +193,15 @@ extension DestinationMachine {
     }
     let done = work.remove(at: index)
     if link == id {
-      reply(done, status, digests, into: &effects)
+      reply(done, status, digests, microseconds, into: &effects)
     }
     startWaiting(into: &effects)
     if work.isEmpty { answerOffer(into: &effects) }
   }
 
   private mutating func reply(
-    _ done: DestinationWork, _ status: IOStatus, _ digests: [ExtentDigest], into effects: inout [DestinationEffect]
+    _ done: DestinationWork, _ status: IOStatus, _ digests: [ExtentDigest], _ microseconds: UInt32,
+    into effects: inout [DestinationEffect]
   ) {
     if status != .ok {
       lastError = "\(done.operation) failed on the destination's disk: \(status.explanation)"
@@ -207,7 +214,8 @@ extension DestinationMachine {
         .send(
           link: done.link, .application, H2HFrame(requestID: done.requestID, message: .readAnswer(length: length))))
     case .digest: send(done.requestID, .digestAnswer(digests), into: &effects)
-    case .write, .writeZeroes, .flush: answer(done.requestID, .ok, "", into: &effects)
+    case .write, .writeZeroes: answer(done.requestID, .ok, "", microseconds: microseconds, into: &effects)
+    case .flush: answer(done.requestID, .ok, "", into: &effects)
     }
   }
 

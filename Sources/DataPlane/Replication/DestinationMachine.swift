@@ -104,8 +104,8 @@ package struct DestinationMachine: Sendable {
     self.now = now
     switch event {
     case .message(let link, let frame): message(link, frame, into: &effects)
-    case .localDone(let link, let requestID, let status, let digests):
-      localDone(link, requestID, status, digests, into: &effects)
+    case .localDone(let link, let requestID, let status, let digests, let microseconds):
+      localDone(link, requestID, status, digests, microseconds, into: &effects)
     case .start(let wall): start(wall, into: &effects)
     case .tick: tick(into: &effects)
     case .command(let command, let id): effects.append(.commandAnswer(id: id, perform(command, into: &effects)))

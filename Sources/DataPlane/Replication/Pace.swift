@@ -7,6 +7,8 @@ package struct PaceObservation: Sendable, Equatable {
   package var busySeconds = 0.0
   /// Granted and not used; below zero what is to be repaid. Nil where nothing limits.
   package var budgetBytes: Int64?
+  /// Something is on its way now.
+  package var isBusy = false
   package init() {}
 }
 
@@ -21,6 +23,8 @@ package struct BusyMeter: Sendable {
   private var mark = MonotonicTime(nanoseconds: 0)
 
   package init() {}
+
+  package var isBusy: Bool { onTheirWay > 0 }
 
   package mutating func begin(at now: MonotonicTime) {
     if onTheirWay == 0 { mark = now.adding(seconds: delaySeconds) }
@@ -40,6 +44,46 @@ package struct BusyMeter: Sendable {
 
   /// Whatever was on its way is given up.
   package mutating func reset() { onTheirWay = 0 }
+}
+
+/// What the copier waited for, in seconds, and what packing saved. Of the machine's own knowledge: how long a read or a
+/// send takes, its driver knows.
+package struct CopyStages: Sendable, Equatable {
+  package enum Gate: Sendable {
+    /// Nothing left to begin, or not the time for it.
+    case none
+    /// Work and room for it, but no budget.
+    case limited
+    /// As much under way as may be.
+    case full
+  }
+  package var limitedSeconds = 0.0
+  package var fullSeconds = 0.0
+  /// Of the destination's disk, by what its answers say; several writes at once count severally.
+  package var destinationSeconds = 0.0
+  /// Of what went packed: how much it was, and how much crossed the wire.
+  package var packedBytes: UInt64 = 0
+  package var packedWireBytes: UInt64 = 0
+  private var gate = Gate.none
+  private var since = MonotonicTime(nanoseconds: 0)
+
+  package init() {}
+
+  mutating func set(_ gate: Gate, at now: MonotonicTime) {
+    self = upTo(now)
+    self.gate = gate
+  }
+
+  func upTo(_ now: MonotonicTime) -> Self {
+    var stages = self
+    switch gate {
+    case .none: break
+    case .limited: stages.limitedSeconds += now.seconds(since: since)
+    case .full: stages.fullSeconds += now.seconds(since: since)
+    }
+    stages.since = now
+    return stages
+  }
 }
 
 /// Bytes a second, smoothed over some five seconds.

@@ -27,6 +27,8 @@ struct Transfer: Sendable {
   var unanswered: UInt16 = 0
   /// Why a piece could not be written. The blocks stay taken until all pieces are answered.
   var failure: String?
+  /// What was read of it goes packed, as so many bytes.
+  var packedBytes: UInt64?
   /// What of it crossed the wire as data, once it is answered.
   var wireBytes: UInt64 = 0
   /// Its link is gone and its blocks are dirty again; only its read is waited for.
@@ -96,6 +98,7 @@ extension SourceMachine {
 
   /// Starts what may start: claimed and new transfers, the end of a drain, comparisons.
   mutating func pump(into effects: inout [SourceEffect]) {
+    defer { copyStages.set(copyGate, at: now) }
     if let retry = copyRetryAt {
       guard now >= retry else { return }
       copyRetryAt = nil
@@ -119,6 +122,13 @@ extension SourceMachine {
       if stage == .proving { advanceProof(into: &effects) }
     }
     compareWhileIdle(into: &effects)
+  }
+
+  /// Why no further transfer begins now.
+  private var copyGate: CopyStages.Gate {
+    guard maySweep, copyRetryAt == nil else { return .none }
+    if windowBytes >= limits.copyWindowBytes || transfers.count >= limits.transfers { return .full }
+    return !hasBudget && volumes.contains { !$0.dirty.isEmpty } ? .limited : .none
   }
 
   /// Takes the volume's next dirty run; false if there is none to take now.
@@ -196,7 +206,8 @@ extension SourceMachine {
     effects.append(
       .readForCopy(
         transfer: transfer.id, volume: UInt16(transfer.volume), range: range,
-        pieceBytes: volumes[transfer.volume].pieceBytes(limits)))
+        pieceBytes: volumes[transfer.volume].pieceBytes(limits),
+        mayPack: transfers[index].pieces.count <= 1 && link.map { $0.version >= H2HVersion.packing } ?? false))
   }
 
   /// What the transfer took is dirty again.
@@ -227,7 +238,8 @@ extension SourceMachine {
   // MARK: a transfer's way
 
   mutating func copyRead(
-    _ id: UInt64, _ status: IOStatus, _ isZero: Bool, _ length: UInt64, into effects: inout [SourceEffect]
+    _ id: UInt64, _ status: IOStatus, _ isZero: Bool, _ length: UInt64, _ packedBytes: UInt64?,
+    into effects: inout [SourceEffect]
   ) {
     guard let index = transfers.firstIndex(where: { $0.id == id }), transfers[index].state == .reading else { return }
     if status == .ok, !transfers[index].isAbandoned { shorten(index, toBytes: length) }
@@ -251,6 +263,11 @@ extension SourceMachine {
     }
     if !isZero { volumes[transfer.volume].knownZero?.remove(transfer.blocks) }
     let pieces = transfer.pieces.isEmpty ? [transfer.range] : transfer.pieces
+    precondition(packedBytes == nil || (pieces.count == 1 && !isZero), "packed unasked")
+    if let packedBytes {
+      transfers[index].packedBytes = packedBytes
+      refund(transfer.charge - min(transfer.charge, packedBytes))
+    }
     transfers[index].state = .sent
     transfers[index].isZero = isZero
     transfers[index].pieces = pieces
@@ -263,15 +280,18 @@ extension SourceMachine {
         : .write(volume: volume, offset: piece.offset, length: UInt32(piece.length), durable: false, kind: .copy)
       effects.append(
         .send(
-          link: link.id, .bulk, H2HFrame(requestID: id + UInt64(number), message: message),
+          link: link.id, .bulk,
+          H2HFrame(requestID: id + UInt64(number), message: message, packedBytes: packedBytes.map { Int($0) }),
           isZero ? .none : .transfer(id, offset: UInt32(piece.offset - pieces[0].offset))))
     }
   }
 
-  mutating func transferAnswered(_ id: UInt64, _ message: H2HMessage, into effects: inout [SourceEffect]) {
+  mutating func transferAnswered(_ frame: H2HFrame, into effects: inout [SourceEffect]) {
+    let id = frame.requestID
     guard let index = transfers.firstIndex(where: { $0.owns(id) }), transfers[index].state == .sent else { return }
     let transfer = transfers[index]
-    guard case .answer(let status, let text) = message else {
+    copyStages.destinationSeconds += Double(frame.workMicroseconds) / 1e6
+    guard case .answer(let status, let text) = frame.message else {
       failLink("the destination answered a transfer with another kind of message", into: &effects)
       return
     }
@@ -286,7 +306,12 @@ extension SourceMachine {
       return
     }
     appendUnflushed(transfer.volume, transfer.blocks)
-    account(index, wireBytes: transfer.isZero ? 0 : transfer.movedBytes)
+    account(index, wireBytes: transfer.isZero ? 0 : transfer.packedBytes ?? transfer.movedBytes)
+    if !transfer.isZero { bytesSinceCheckpoint += transfer.movedBytes }
+    if let packedBytes = transfer.packedBytes {
+      copyStages.packedBytes += transfer.movedBytes
+      copyStages.packedWireBytes += packedBytes
+    }
     endTransfer(index, into: &effects)
     considerCheckpoint(into: &effects)
     pump(into: &effects)
@@ -297,7 +322,6 @@ extension SourceMachine {
     let transfer = transfers[index]
     volumes[transfer.volume].counters.copiedBytes += transfer.movedBytes
     volumes[transfer.volume].counters.wireBytes += wireBytes
-    bytesSinceCheckpoint += wireBytes
     rate.add(transfer.movedBytes, at: now)
     if copyRetryAt == nil && link != nil { lastError = nil }
   }

@@ -76,8 +76,9 @@ package enum SourceEvent: Sendable {
   /// Answer to `.local`.
   case localDone(id: UInt64, IOStatus)
   /// Answer to `.readForCopy`, about the first `length` bytes of the range (or all of it, where that is less): the driver
-  /// keeps them for `.send(…, .transfer(id, …))` unless they are zero.
-  case copyRead(transfer: UInt64, IOStatus, isZero: Bool, length: UInt64 = .max)
+  /// keeps them for `.send(…, .transfer(id, …))` unless they are zero. `packedBytes`: it packed them down to so many,
+  /// where it was told that it may.
+  case copyRead(transfer: UInt64, IOStatus, isZero: Bool, length: UInt64 = .max, packedBytes: UInt64? = nil)
   /// Answer to `.storeIntent`.
   case intentStored(volume: UInt16, page: Int, revision: UInt64, isStored: Bool)
   /// Answer to `.store`. If `isStored` is false the record may or may not be durable.
@@ -95,9 +96,9 @@ package enum SourceEvent: Sendable {
   /// The driver connected and wants to send a hello: answered with `.sendHello` or `.closeLink`.
   case linkOpening(link: UInt64)
   /// The peer connected and said hello on lane 0: answered with `.answerHello` or `.refuseHello`.
-  case linkOffered(link: UInt64, HelloState)
+  case linkOffered(link: UInt64, HelloState, version: UInt16 = H2HVersion.newest)
   /// The peer answered our hello.
-  case linkUp(link: UInt64, HelloState)
+  case linkUp(link: UInt64, HelloState, version: UInt16 = H2HVersion.newest)
   /// No frame of this link will be handed over any more. Of a link that isn't current: no effect.
   case linkDown(link: UInt64, why: String)
   /// A frame other than hello. Its payload stays in the lane's buffer until this `handle`'s effects are performed.
@@ -140,7 +141,7 @@ package enum PayloadSource: Sendable, Equatable {
   case none
   /// `message.payloadBytes` bytes of the application's request, from `offset` in it.
   case application(id: UInt64, offset: UInt32)
-  /// `message.payloadBytes` bytes of what `.readForCopy` read, from `offset` in it.
+  /// The frame's `payloadBytes` bytes of what `.readForCopy` left, from `offset` in it.
   case transfer(UInt64, offset: UInt32)
 }
 
@@ -163,8 +164,9 @@ package enum SourceEffect: Sendable {
   case send(link: UInt64, LinkLane, H2HFrame, PayloadSource)
   /// Read from this host's disk and find out whether it is all zero; answered with `.copyRead`. The buffer is kept until
   /// `.releaseTransfer`. A range longer than `pieceBytes` asks how far the volume is known to be zero: a multiple of
-  /// `pieceBytes` from its start, or, where that is nothing, its first piece is read.
-  case readForCopy(transfer: UInt64, volume: UInt16, range: ByteRange, pieceBytes: UInt64)
+  /// `pieceBytes` from its start, or, where that is nothing, its first piece is read. `mayPack`: what is read goes as one
+  /// payload to a peer that unpacks.
+  case readForCopy(transfer: UInt64, volume: UInt16, range: ByteRange, pieceBytes: UInt64, mayPack: Bool)
   case releaseTransfer(UInt64)
   /// Replace page `page` of the volume's intent map durably; answered with `.intentStored`.
   case storeIntent(volume: UInt16, page: Int, revision: UInt64, bytes: [UInt8])

@@ -13,7 +13,9 @@ extension SourceMachine {
 
   /// A new connection (`state` nil: ours, to say hello on). An older one is over, whatever it believes. While authority
   /// moves, the newest one waits.
-  mutating func linkOffered(_ id: UInt64, _ state: HelloState?, into effects: inout [SourceEffect]) {
+  mutating func linkOffered(
+    _ id: UInt64, _ state: HelloState?, version: UInt16, into effects: inout [SourceEffect]
+  ) {
     if let current = link, current.id != id {
       effects.append(.closeLink(link: current.id, why: "a newer connection of the same session"))
       linkDown(current.id, "a newer connection took its place", into: &effects)
@@ -21,7 +23,7 @@ extension SourceMachine {
     if let pending = pendingOffer, pending.link != id {
       effects.append(.closeLink(link: pending.link, why: "a newer connection of the same session"))
     }
-    pendingOffer = LinkOffer(link: id, state: state)
+    pendingOffer = LinkOffer(link: id, state: state, version: version)
     answerOffer(into: &effects)
   }
 
@@ -44,10 +46,10 @@ extension SourceMachine {
       return
     }
     effects.append(.answerHello(link: offer.link, helloState))
-    establish(offer.link, state, into: &effects)
+    establish(offer.link, state, version: offer.version, into: &effects)
   }
 
-  mutating func linkUp(_ id: UInt64, _ state: HelloState, into effects: inout [SourceEffect]) {
+  mutating func linkUp(_ id: UInt64, _ state: HelloState, version: UInt16, into effects: inout [SourceEffect]) {
     guard let offer = pendingOffer, offer.link == id, offer.state == nil, !isAuthorityMoving else {
       if link?.id != id { effects.append(.closeLink(link: id, why: "not the newest connection of the session")) }
       return
@@ -58,7 +60,7 @@ extension SourceMachine {
       refuse(refusal, into: &effects)
       return
     }
-    establish(id, state, into: &effects)
+    establish(id, state, version: version, into: &effects)
   }
 
   private mutating func refuse(_ why: String, into effects: inout [SourceEffect]) {
@@ -84,8 +86,10 @@ extension SourceMachine {
     return nil
   }
 
-  private mutating func establish(_ id: UInt64, _ peer: HelloState, into effects: inout [SourceEffect]) {
-    link = Link(id: id, lastHeard: now, lastPing: now)
+  private mutating func establish(
+    _ id: UInt64, _ peer: HelloState, version: UInt16, into effects: inout [SourceEffect]
+  ) {
+    link = Link(id: id, version: version, lastHeard: now, lastPing: now)
     effects.append(.linkEstablished(link: id))
     disconnectedSince = nil
     copyRetryAt = nil
@@ -217,7 +221,7 @@ extension SourceMachine {
     link?.lastHeard = now
     switch frame.requestID & WireID.kindMask {
     case WireID.application: remoteAnswer(frame.requestID, frame.message, into: &effects)
-    case WireID.transfer: transferAnswered(frame.requestID, frame.message, into: &effects)
+    case WireID.transfer: transferAnswered(frame, into: &effects)
     case WireID.comparison: remoteDigest(frame.requestID, frame.message, into: &effects)
     default: controlMessage(frame, into: &effects)
     }

@@ -18,7 +18,8 @@ extension SourceMachine {
       initialSynchronizationAt: initialSynchronizationAt, receiptDigest: receiptDigest, comparedBytes: comparedBytes,
       requestsInFlight: slotOfRequest.count, trackLost: trackLost, lastError: lastError, swingGivenUp: swingGivenUp,
       verification: verificationObservation, copyPace: pace(copyMeter, budget),
-      comparisonPace: pace(comparisonMeter, comparisonBudget))
+      comparisonPace: pace(comparisonMeter, comparisonBudget), copyStages: copyStages.upTo(now),
+      linkVersion: link?.version)
   }
 
   private func pace(_ meter: BusyMeter, _ budget: Int64?) -> PaceObservation {
@@ -26,6 +27,7 @@ extension SourceMachine {
     pace.busyBytes = meter.bytes
     pace.busySeconds = meter.seconds
     pace.budgetBytes = budget
+    pace.isBusy = meter.isBusy
     return pace
   }
 

@@ -61,6 +61,8 @@ package struct SourceMachine: Sendable {
   // Link.
   struct Link: Sendable {
     var id: UInt64
+    /// Of the protocol, as both ends agreed.
+    var version: UInt16
     var lastHeard: MonotonicTime
     var lastPing: MonotonicTime
     /// The last ping's frame, until it is answered.
@@ -79,6 +81,7 @@ package struct SourceMachine: Sendable {
     var link: UInt64
     /// Nil: our own connection, to say hello on.
     var state: HelloState?
+    var version: UInt16
     var isHelloSent = false
   }
 
@@ -94,6 +97,7 @@ package struct SourceMachine: Sendable {
   var nextVolume = 0
   var rate = RateMeter()
   var copyMeter = BusyMeter()
+  var copyStages = CopyStages()
   var dirtySince: MonotonicTime?
 
   // Checkpoints.
@@ -208,7 +212,8 @@ package struct SourceMachine: Sendable {
       accept(id, volume, operation, range, durable, into: &effects)
     case .localDone(let id, let status): localDone(id, status, into: &effects)
     case .message(let link, let frame): message(link, frame, into: &effects)
-    case .copyRead(let id, let status, let isZero, let length): copyRead(id, status, isZero, length, into: &effects)
+    case .copyRead(let id, let status, let isZero, let length, let packedBytes):
+      copyRead(id, status, isZero, length, packedBytes, into: &effects)
     case .intentStored(let volume, let page, let revision, let isStored):
       intentStored(volume, page, revision, isStored, into: &effects)
     case .tick: tick(into: &effects)
@@ -226,9 +231,10 @@ package struct SourceMachine: Sendable {
     case .receiptStored(let digest): receiptStored(digest, into: &effects)
     case .verificationKept(let isKept): verificationKept(isKept, into: &effects)
     case .hostFenced(let isFenced): hostFenced(isFenced, into: &effects)
-    case .linkOpening(let link): linkOffered(link, nil, into: &effects)
-    case .linkOffered(let link, let state): linkOffered(link, state, into: &effects)
-    case .linkUp(let link, let state): linkUp(link, state, into: &effects)
+    case .linkOpening(let link): linkOffered(link, nil, version: 0, into: &effects)
+    case .linkOffered(let link, let state, let version):
+      linkOffered(link, state, version: version, into: &effects)
+    case .linkUp(let link, let state, let version): linkUp(link, state, version: version, into: &effects)
     case .linkDown(let link, let why): linkDown(link, why, into: &effects)
     case .copyBudget(let change): changeBudget(change, into: &effects)
     case .comparisonBudget(let change): changeComparisonBudget(change, into: &effects)

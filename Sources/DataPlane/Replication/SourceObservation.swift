@@ -53,7 +53,7 @@ package enum SourceHealth: Sendable, Equatable {
 
 package struct SourceVolumeObservation: Sendable, Equatable {
   package var dirtyBytes: UInt64 = 0
-  /// Read and sent by the copier since the machine started, and how much of it crossed the wire as data.
+  /// Read and sent by the copier since the machine started, and how much crossed the wire for it, packed as it was.
   package var copiedBytes: UInt64 = 0
   package var wireBytes: UInt64 = 0
   /// Read on both sides to be compared, since the machine started.
@@ -94,4 +94,8 @@ package struct SourceObservation: Sendable, Equatable {
   package var verification: VerificationObservation?
   package var copyPace: PaceObservation
   package var comparisonPace: PaceObservation
+  /// Up to now.
+  package var copyStages: CopyStages
+  /// Of the link's protocol; nil without a link.
+  package var linkVersion: UInt16?
 }

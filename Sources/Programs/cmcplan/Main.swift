@@ -12,7 +12,8 @@ struct Main: AsyncParsableCommand {
       InitCommand.self, ValidateCommand.self, FmtCommand.self, SchemaCommand.self, PlanCommand.self, ShowCommand.self,
       ApplyCommand.self, StatusCommand.self, ReadyCommand.self, HistoryCommand.self, ReportCommand.self,
       SupportBundleCommand.self, ApproveCommand.self, ConfirmCommand.self, PauseCommand.self, ResumeCommand.self,
-      RevertCommand.self, VerifyCommand.self, ObserveCommand.self, AgentCommand.self, DiscoverCommand.self,
+      RevertCommand.self, VerifyCommand.self, MapCommand.self, ObserveCommand.self, AgentCommand.self,
+      DiscoverCommand.self,
       DoctorCommand.self, DestroyCommand.self, EmulatorCommand.self, VersionCommand.self,
     ])
 }

@@ -21,8 +21,8 @@ extension SimulatedWorld {
     case .send(let id, let lane, let frame, let payload):
       if link?.id == id, link?.isBroken == false { checkOneInFlight(frame) }
       send(from: .source, id, lane, frame, sourcePayload(payload, frame))
-    case .readForCopy(let transfer, let volume, let range, let pieceBytes):
-      work.append(.copyRead(transfer: transfer, volume: Int(volume), range, pieceBytes: pieceBytes))
+    case .readForCopy(let transfer, let volume, let range, let pieceBytes, let mayPack):
+      work.append(.copyRead(transfer: transfer, volume: Int(volume), range, pieceBytes: pieceBytes, mayPack: mayPack))
     case .releaseTransfer(let transfer): transferData[transfer] = nil
     case .storeIntent(let volume, let page, let revision, let bytes):
       work.append(.intent(volume: Int(volume), page: page, revision: revision, bytes: bytes))
@@ -102,7 +102,11 @@ extension SimulatedWorld {
   // MARK: the link
 
   mutating func send(from side: Side, _ id: UInt64, _ lane: LinkLane, _ frame: H2HFrame, _ payload: [UInt64]) {
-    guard link?.id == id, link?.isBroken == false else { return }
+    guard let current = link, current.id == id, !current.isBroken else { return }
+    if frame.packedBytes != nil {
+      if current.version < H2HVersion.packing { note("a packed frame goes to a peer that does not know of them") }
+      report.packedFrames += 1
+    }
     let packet = Packet(content: .frame(frame, payload: payload))
     link?.queues[side.other.rawValue][Int(lane.rawValue)].append(packet)
   }
@@ -145,14 +149,17 @@ extension SimulatedWorld {
     let isHello = if case .frame = current.queues[side.rawValue][lane][0].content { false } else { true }
     guard isHello || current.isEstablished[side.rawValue] else { return }
     guard (side == .source ? source != nil : destination != nil) else { return }
-    if let packet = link?.queues[side.rawValue][lane].removeFirst() { receive(side, current.id, packet) }
+    if let packet = link?.queues[side.rawValue][lane].removeFirst() {
+      receive(side, current.id, current.version, packet)
+    }
   }
 
   private mutating func openLink() {
     guard source != nil, destination != nil, isCalm || chance.oneIn(4) else { return }
     linkCounter += 1
     let opener: Side = chance.oneIn(2) ? .source : .destination
-    link = SimulatedLink(id: linkCounter, opener: opener)
+    link = SimulatedLink(
+      id: linkCounter, opener: opener, version: chance.oneIn(3) ? H2HVersion.oldest : H2HVersion.newest)
     report.links += 1
     if opener == .source {
       tellSource(.linkOpening(link: linkCounter))
@@ -161,13 +168,15 @@ extension SimulatedWorld {
     }
   }
 
-  private mutating func receive(_ side: Side, _ id: UInt64, _ packet: Packet) {
+  private mutating func receive(_ side: Side, _ id: UInt64, _ version: UInt16, _ packet: Packet) {
     switch packet.content {
     case .hello(let state):
       side == .source
-        ? tellSource(.linkOffered(link: id, state)) : tellDestination(.linkOffered(link: id, state))
+        ? tellSource(.linkOffered(link: id, state, version: version))
+        : tellDestination(.linkOffered(link: id, state))
     case .helloAnswer(let state):
-      side == .source ? tellSource(.linkUp(link: id, state)) : tellDestination(.linkUp(link: id, state))
+      side == .source
+        ? tellSource(.linkUp(link: id, state, version: version)) : tellDestination(.linkUp(link: id, state))
     case .frame(let frame, let payload):
       // Through the bytes, so that what is said can be said.
       var bytes = frame.encoded()
@@ -256,7 +265,7 @@ extension SimulatedWorld {
       case .flush: disks[0][volume].flush()
       }
       work.append(.tellSource(.localDone(id: id, .ok)))
-    case .copyRead(let transfer, let volume, let range, let pieceBytes):
+    case .copyRead(let transfer, let volume, let range, let pieceBytes, let mayPack):
       let isFailing = !isCalm && chance.oneIn(200)
       if isFailing { report.faults["copy read failed", default: 0] += 1 }
       let values = cells(range).map { disks[0][volume].current[$0] }
@@ -265,11 +274,13 @@ extension SimulatedWorld {
       let zeroPieces = (values.firstIndex { $0 != 0 } ?? values.count) / pieceCells
       let taken = Array(values.prefix(max(1, zeroPieces) * pieceCells))
       transferData[transfer] = taken
+      let isZero = taken.allSatisfy { $0 == 0 }
+      let length = UInt64(taken.count) * SimulatedDisk.cellBytes
+      let packedBytes = mayPack && !isZero && chance.oneIn(2) ? 1 + length / 3 : nil
       work.append(
         .tellSource(
           .copyRead(
-            transfer: transfer, isFailing ? .ioError : .ok, isZero: taken.allSatisfy { $0 == 0 },
-            length: UInt64(taken.count) * SimulatedDisk.cellBytes)))
+            transfer: transfer, isFailing ? .ioError : .ok, isZero: isZero, length: length, packedBytes: packedBytes)))
     case .intent(let volume, let page, let revision, let bytes):
       let isFailing = !isCalm && chance.oneIn(40)
       if !isFailing || chance.oneIn(2) { intentPages[volume][page] = bytes }

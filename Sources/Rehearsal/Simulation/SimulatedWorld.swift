@@ -22,6 +22,8 @@ struct SimulatedWorld {
   struct SimulatedLink {
     var id: UInt64
     var opener: Side
+    /// Of the protocol: the other agent may be one version behind.
+    var version: UInt16
     var isBroken = false
     /// By receiving side and lane.
     var queues: [[[Packet]]] = Array(repeating: Array(repeating: [], count: 3), count: 2)
@@ -43,7 +45,7 @@ struct SimulatedWorld {
   /// Something that an agent's driver has begun. It is performed at any later time, or lost with its agent.
   enum Work {
     case local(id: UInt64, volume: Int, ApplicationOperation, ByteRange, durable: Bool)
-    case copyRead(transfer: UInt64, volume: Int, ByteRange, pieceBytes: UInt64)
+    case copyRead(transfer: UInt64, volume: Int, ByteRange, pieceBytes: UInt64, mayPack: Bool)
     case intent(volume: Int, page: Int, revision: UInt64, bytes: [UInt8])
     case store(Side, revision: UInt64, [UInt8])
     case flushLocal(checkpoint: UInt64)

@@ -7,6 +7,7 @@ package struct SimulationReport: Sendable {
   package var events = 0
   package var requests = 0
   package var links = 0
+  package var packedFrames = 0
   package var swings = 0
   /// By kind.
   package var faults: [String: Int] = [:]
@@ -16,6 +17,7 @@ package struct SimulationReport: Sendable {
     events += other.events
     requests += other.requests
     links += other.links
+    packedFrames += other.packedFrames
     swings += other.swings
     faults.merge(other.faults, uniquingKeysWith: +)
   }
