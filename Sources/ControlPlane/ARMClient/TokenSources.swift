@@ -89,6 +89,9 @@ struct TokenEndpoint: Sendable {
     if text.contains("AADSTS7000222") { return "the client secret has expired: make a new one" }
     if text.contains("AADSTS700016") { return "the client id is unknown in this tenant: check clientId and tenantId" }
     if text.contains("AADSTS90002") || text.contains("AADSTS900023") { return "no such tenant: check tenantId" }
+    if text.contains("AADSTS700027"), text.contains("expired") {
+      return "the certificate has expired: make a new one, and upload its public part to the application"
+    }
     if text.contains("AADSTS700027") {
       return "the certificate isn't registered for this client id: upload its public part to the application"
     }
@@ -96,7 +99,11 @@ struct TokenEndpoint: Sendable {
       return "no federated credential of the application matches this workload: add its issuer and subject there"
     }
     if text.contains("AADSTS700024") {
-      return ClockSkew.advice(clockAheadSeconds) ?? "the assertion isn't valid now: check this machine's clock"
+      return ClockSkew.advice(clockAheadSeconds)
+        ?? "the assertion isn't valid now: check this machine's clock, and that what keeps a token file fresh still runs"
+    }
+    if text.contains("AADSTS50027") {
+      return "the token isn't one of its issuer's, or was cut short: check what writes it"
     }
     return "check the integration's tenantId and credential"
   }
