@@ -21,8 +21,7 @@ extension EmulatedCloud {
     let tenant = configuration.tenant
     return [
       "token_endpoint": .string("\(base)/\(tenant)/oauth2/v2.0/token"),
-      // Azure takes private_key_jwt too; this checks no assertion, so it doesn't offer it.
-      "token_endpoint_auth_methods_supported": ["client_secret_post"],
+      "token_endpoint_auth_methods_supported": ["client_secret_post", "private_key_jwt"],
       "jwks_uri": .string("\(base)/\(tenant)/discovery/v2.0/keys"),
       "response_types_supported": ["code", "id_token", "code id_token", "id_token token"],
       "scopes_supported": ["openid", "profile", "email", "offline_access"],
@@ -76,11 +75,8 @@ extension EmulatedCloud {
     guard let scope = form["scope"], scope.hasSuffix("/.default") else {
       return refuseToken(400, "invalid_scope", "AADSTS70011: The provided value for scope is not valid.")
     }
-    guard Self.sameSecret(form["client_secret"] ?? "", configuration.clientSecret) else {
-      return refuseToken(
-        401, "invalid_client",
-        "AADSTS7000215: Invalid client secret provided. Ensure the secret being sent in the request is the client "
-          + "secret value, not the client secret ID, for a secret added to app '\(configuration.clientID)'.")
+    if let refusal = refusal(of: form, base: request.baseURL, now: now) {
+      return refuseToken(refusal.status, refusal.error, refusal.description)
     }
     tokens = tokens.filter { $0.value.endsAt > now }
     guard tokens.count < Self.tokenLimit else {
@@ -93,6 +89,31 @@ extension EmulatedCloud {
     return EmulatorResponse(
       200,
       ["token_type": "Bearer", "expires_in": life, "ext_expires_in": life, "access_token": .string(token)])
+  }
+
+  /// Nil where the form proves that it comes from the client.
+  private func refusal(of form: [String: String], base: String, now: Double) -> TokenRefusal? {
+    if let assertion = form["client_assertion"] {
+      guard form["client_assertion_type"] == "urn:ietf:params:oauth:client-assertion-type:jwt-bearer" else {
+        return TokenRefusal(
+          "AADSTS900144: The request body must contain the following parameter: 'client_assertion_type'.", status: 400,
+          error: "invalid_request")
+      }
+      do throws(TokenRefusal) {
+        try checkAssertion(assertion, tokenURL: "\(base)/\(configuration.tenant)/oauth2/v2.0/token", now: now)
+        return nil
+      } catch {
+        return error
+      }
+    }
+    guard let secret = form["client_secret"] else {
+      return TokenRefusal(
+        "AADSTS7000218: The request body must contain the following parameter: 'client_assertion' or 'client_secret'.")
+    }
+    if Self.sameSecret(secret, configuration.clientSecret) { return nil }
+    return TokenRefusal(
+      "AADSTS7000215: Invalid client secret provided. Ensure the secret being sent in the request is the client "
+        + "secret value, not the client secret ID, for a secret added to app '\(configuration.clientID)'.")
   }
 
   /// Looks at every byte, whatever differs.
@@ -113,12 +134,7 @@ extension EmulatedCloud {
       "oid": "33333333-3333-3333-3333-333333333333", "idtyp": "app", "ver": "1.0", "uti": .string(makeUUID()),
     ]
     let header: JSONValue = ["typ": "JWT", "alg": "none"]
-    return [header.bytes, claims.bytes, Array("emulator-\(makeUUID())".utf8)].map(Self.base64URL).joined(separator: ".")
-  }
-
-  private static func base64URL(_ bytes: [UInt8]) -> String {
-    Data(bytes).base64EncodedString().replacingOccurrences(of: "+", with: "-")
-      .replacingOccurrences(of: "/", with: "_").replacingOccurrences(of: "=", with: "")
+    return [header.bytes, claims.bytes, Array("emulator-\(makeUUID())".utf8)].map(Base64URL.text).joined(separator: ".")
   }
 
   private func unknownTenant(_ name: String) -> EmulatorResponse {
