@@ -140,6 +140,13 @@ struct StoredOperation: Codable, Sendable {
   }
 }
 
+/// How far a change to the outside has come.
+enum DeviceProgress: Sendable, Equatable {
+  case done
+  /// Somebody else was asked and hasn't done it yet; asking again does no harm.
+  case pending(String)
+}
+
 /// Changes to the outside that an operation makes when it ends.
 enum DeviceEffect: Sendable, Equatable {
   case makeContent(file: String, sizeBytes: UInt64)
@@ -154,4 +161,12 @@ enum DeviceEffect: Sendable, Equatable {
   /// The file behind what is attached there grew.
   case growLink(root: String, lun: Int)
   case growPlugged(socket: String, lun: Int, sizeBytes: UInt64)
+
+  /// The LUN that it takes away from a machine.
+  var leavingLUN: Int? {
+    switch self {
+    case .unlink(_, let lun), .unplug(_, let lun): lun
+    default: nil
+    }
+  }
 }
