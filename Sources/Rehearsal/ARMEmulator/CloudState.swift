@@ -43,6 +43,8 @@ struct StoredDisk: Codable, Sendable {
   var burstingSince: String?
   /// `extendedLocation` of the request.
   var extendedLocation: JSONValue?
+  /// When its IOPS or MB/s were set in the last 24 hours, where they can be.
+  var performanceSetAt: [Double]?
 
   /// File of the content, in the state directory.
   var contentFile: String { "disks/\(name)-\(uniqueID.prefix(8)).img" }
