@@ -7,7 +7,7 @@ extension EmulatedCloud {
     switch (request.method, path.count) {
     case ("POST", 4) where Array(path[1...]) == ["oauth2", "v2.0", "token"]: return signIn(request, now: now)
     case ("GET", 4) where Array(path[1...]) == ["v2.0", ".well-known", "openid-configuration"]:
-      guard isTenant(path[0]) else { return unknownTenant(request.path[0]) }
+      guard isTenant(path[0]) else { return unknownTenant(request) }
       return EmulatorResponse(200, openIDConfiguration(request.baseURL))
     case ("GET", 2) where path == ["metadata", "endpoints"]:
       return EmulatorResponse(200, endpoints(request.baseURL))
@@ -59,28 +59,30 @@ extension EmulatedCloud {
   }
 
   private mutating func signIn(_ request: EmulatorRequest, now: Double) -> EmulatorResponse {
-    guard isTenant(request.path[0]) else { return unknownTenant(request.path[0]) }
+    guard isTenant(request.path[0]) else { return unknownTenant(request) }
     let form = Self.form(request.body)
     guard form["grant_type"] == "client_credentials" else {
       return refuseToken(
-        400, "unsupported_grant_type",
+        request, 400, "unsupported_grant_type",
         "AADSTS70003: The app requested an unsupported grant type '\(form["grant_type"] ?? "")'.")
     }
     guard let client = form["client_id"], client.lowercased() == configuration.clientID.lowercased() else {
       return refuseToken(
-        400, "unauthorized_client",
+        request, 400, "unauthorized_client",
         "AADSTS700016: Application with identifier '\(form["client_id"] ?? "")' was not found in the directory "
           + "'\(configuration.tenant)'.")
     }
     guard let scope = form["scope"], scope.hasSuffix("/.default") else {
-      return refuseToken(400, "invalid_scope", "AADSTS70011: The provided value for scope is not valid.")
+      return refuseToken(
+        request, 400, "invalid_scope", "AADSTS70011: The provided value for scope is not valid.")
     }
     if let refusal = refusal(of: form, base: request.baseURL, now: now) {
-      return refuseToken(refusal.status, refusal.error, refusal.description)
+      return refuseToken(request, refusal.status, refusal.error, refusal.description)
     }
     tokens = tokens.filter { $0.value.endsAt > now }
     guard tokens.count < Self.tokenLimit else {
-      return refuseToken(429, "temporarily_unavailable", "AADSTS90055: too many tokens were asked for.")
+      return refuseToken(
+        request, 429, "temporarily_unavailable", "AADSTS90055: too many tokens were asked for.")
     }
     let isForStorage = scope.dropLast("/.default".count) == Self.storageAudience
     let token = makeToken(request.baseURL, isForStorage: isForStorage, now: now)
@@ -137,21 +139,24 @@ extension EmulatedCloud {
     return [header.bytes, claims.bytes, Array("emulator-\(makeUUID())".utf8)].map(Base64URL.text).joined(separator: ".")
   }
 
-  private func unknownTenant(_ name: String) -> EmulatorResponse {
+  private func unknownTenant(_ request: EmulatorRequest) -> EmulatorResponse {
     refuseToken(
-      400, "invalid_tenant",
-      "AADSTS90002: Tenant '\(name)' not found. Check to make sure you have the correct tenant ID and are signing "
+      request, 400, "invalid_tenant",
+      "AADSTS90002: Tenant '\(request.path[0])' not found. Check to make sure you have the correct tenant ID and are signing "
         + "into the correct cloud.")
   }
 
-  func refuseToken(_ status: Int, _ error: String, _ description: String) -> EmulatorResponse {
+  func refuseToken(
+    _ request: EmulatorRequest, _ status: Int, _ error: String, _ description: String
+  ) -> EmulatorResponse {
+    let asked = request.headers["client-request-id"].flatMap(UUID.init(uuidString:))?.uuidString.lowercased()
     let number = description.drop { !$0.isNumber }.prefix { $0.isNumber }
     return EmulatorResponse(
       status,
       [
         "error": .string(error), "error_description": .string(description),
         "error_codes": .array(Int(number).map { [.int($0)] } ?? []), "trace_id": .string(makeUUID()),
-        "correlation_id": .string(makeUUID()),
+        "correlation_id": .string(asked ?? makeUUID()),
       ])
   }
 
