@@ -117,6 +117,36 @@ import Testing
   }
 }
 
+/// How often Azure lets a disk's performance be set.
+@Suite(.timeLimit(.minutes(10))) struct ChangeLimitTests {
+  @Test func theFifthSettingOfADayIsRefusedAndOneOfTheNextDayIsNot() async throws {
+    let time = ManualTime()
+    let azure = EmulatorInMemory(
+      EmulatorConfiguration(
+        stateDirectory: "", machines: [], clientSecret: World.secretValue, throttling: false),
+      now: time.wallNow().secondsSince1970
+    ) { UUID().uuidString.lowercased() }
+    let services = ClientServices(time: time, random: SeededRandom(seed: 1), pauses: InstantPauses(time)) { _ in }
+    let gateway = try AzureGateway(
+      integration: World.integration("https://management.azure.com"),
+      transport: EmulatedTransport(azure: azure, time: time), services: services,
+      environment: ["LAB_SECRET": World.secretValue])
+    func disk(_ iops: Int, gib: Int = 100) -> DiskRequest {
+      var request = World.request("fast", sku: "PremiumV2_LRS", sizeGiB: gib, zone: "1")
+      request.iops = iops
+      return request
+    }
+    for iops in [4000, 5000, 6000, 7000] { _ = try await gateway.ensureDisk(disk(iops)) }
+    let error = await #expect(throws: GatewayError.self) { try await gateway.ensureDisk(disk(8000)) }
+    #expect(error?.field == .iops && error?.advice.contains("four times in 24 hours") == true, "\(error?.advice ?? "")")
+    #expect(error?.message.contains("409 OperationNotAllowed") == true)
+    // Its size is another matter, and a day later so is its performance.
+    #expect(try await gateway.ensureDisk(disk(7000, gib: 120)).sizeBytes == 120 << 30)
+    time.advance(seconds: 86_400)
+    #expect(try await gateway.ensureDisk(disk(8000, gib: 120)).iops == 8000)
+  }
+}
+
 /// Which value of the document a refusal blames, and what it tells to do.
 @Suite struct BlameTests {
   private func refused(

@@ -203,13 +203,15 @@ import Testing
   @Test func aMachineThatIsNotThereIsNilToFindAndAnErrorToAttachTo() async throws {
     try await World.withEmulator { lab in
       let gateway = try lab.gateway()
-      #expect(try await gateway.machine("gone") == nil)
+      let reading = try await gateway.machineReading("gone")
+      #expect(reading.value == nil && reading.answer?.refusal == "404 ResourceNotFound")
+      #expect(reading.answer?.requestID?.isEmpty == false && reading.answer?.clientRequestID.isEmpty == false)
       let disk = try await gateway.ensureDisk(World.request("data"))
       let error = await #expect(throws: GatewayError.self) {
         try await gateway.attach([(disk.resourceID, .none)], to: "gone")
       }
       #expect(error?.code == "CMC3112")
-      #expect(error?.message.contains("'gone'") == true)
+      #expect(error?.message.contains("'gone'") == true && error?.message.contains("[request ") == true)
     }
   }
 

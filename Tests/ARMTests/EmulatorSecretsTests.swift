@@ -57,6 +57,7 @@ import Testing
       state: CloudState(), makeUUID: { "u" })
     let url = "http://127.0.0.1/\(EmulatorConfiguration.defaultTenant)/v2.0/.well-known/openid-configuration"
     let reply = cloud.reply(to: EmulatorRequest(method: "GET", url: url, headers: [], body: []), now: 1e9)
-    #expect(reply.response.body?["token_endpoint_auth_methods_supported"] == ["client_secret_post"])
+    #expect(
+      reply.response.body?["token_endpoint_auth_methods_supported"] == ["client_secret_post", "private_key_jwt"])
   }
 }

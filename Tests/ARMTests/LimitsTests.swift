@@ -23,6 +23,8 @@ import Testing
       #expect(limits.dataDisks["Standard_D8s_v5"] == 16)
       #expect(limits.disksLeft["Premium_LRS"] == 3)
       #expect(limits.missingActions == ["Microsoft.Compute/virtualMachines/write"])
+      let asked = [limits.answers?.skus, limits.answers?.usages, limits.answers?.permissions].compactMap(\.?.requestID)
+      #expect(Set(asked).count == 3, "each list has an answer of its own")
     }
   }
 

@@ -20,6 +20,33 @@ import Testing
     return changes(plan, observation).allDiagnostics.filter { $0.severity == .error }.map(\.code)
   }
 
+  /// Each finding tells by which answer of the service it was found.
+  @Test func whatWasFoundNamesTheAnswerThatShowedIt() {
+    func answer(_ name: String) -> CloudAnswer { CloudAnswer(requestID: name, clientRequestID: "c-\(name)") }
+    var limits = Self.allowed
+    limits.answers = CloudLimits.Answers(
+      skus: answer("skus"), usages: answer("usages"), permissions: answer("permissions"))
+    limits.disks = ["Premium_LRS": CloudLimits.DiskKind(zones: [], restriction: "NotAvailableForSubscription")]
+    limits.disksLeft = ["Premium_LRS": 0]
+    limits.missingActions = ["Microsoft.Compute/disks/write"]
+    let plan = samplePlan(.prepared)
+    var observation = bareObservation(plan)
+    observation.clouds["azure"]?.limits = limits
+    let found = changes(plan, observation).allDiagnostics
+    for (code, list) in [("CMC2070", "skus"), ("CMC2071", "usages"), ("CMC2073", "permissions")] {
+      let message = found.first { $0.code == code }?.message
+      #expect(message?.hasSuffix("[request \(list), client request c-\(list)]") == true, "\(code): \(message ?? "")")
+    }
+    observation = bareObservation(plan)
+    observation.clouds["azure"]?.machines = [:]
+    var answers = CloudObservation.Answers()
+    answers.machines["vm"] = CloudAnswer(
+      refusal: "404 ResourceNotFound", requestID: "gone", clientRequestID: "c-gone")
+    observation.clouds["azure"]?.answers = answers
+    let gone = changes(plan, observation).allDiagnostics.first { $0.code == "CMC2022" }?.message
+    #expect(gone?.hasSuffix(": 404 ResourceNotFound [request gone, client request c-gone]") == true, "\(gone ?? "")")
+  }
+
   static let allowed = CloudLimits(
     disks: ["Premium_LRS": CloudLimits.DiskKind(zones: ["1", "2"], restriction: nil)],
     dataDisks: ["Standard_D4s_v5": 8], disksLeft: ["Premium_LRS": 1], missingActions: [])

@@ -247,8 +247,8 @@ struct FakeCloud: CloudGateway {
     }
   }
 
-  func machine(_ reference: String) async throws(GatewayError) -> CloudMachine? {
-    try await call { (state, _) throws(GatewayError) in state.machines[reference] }
+  func machineReading(_ reference: String) async throws(GatewayError) -> CloudReading<CloudMachine> {
+    CloudReading(try await call { (state, _) throws(GatewayError) in state.machines[reference] }, nil)
   }
   func disks(of plan: PlanID) async throws(GatewayError) -> [CloudDisk] {
     try await call { (state, _) throws(GatewayError) in
@@ -259,8 +259,8 @@ struct FakeCloud: CloudGateway {
       return state.disks.values.filter { $0.tags[DiskTag.plan] == plan.text }.sorted { $0.name < $1.name }
     }
   }
-  func disk(_ resourceID: String) async throws(GatewayError) -> CloudDisk? {
-    try await call { (state, _) throws(GatewayError) in state.disks[resourceID] }
+  func diskReading(_ resourceID: String) async throws(GatewayError) -> CloudReading<CloudDisk> {
+    CloudReading(try await call { (state, _) throws(GatewayError) in state.disks[resourceID] }, nil)
   }
   func limits() async throws(GatewayError) -> CloudLimits? {
     guard world.state.withLock(\.refusesLimits) else { return nil }

@@ -3,10 +3,12 @@
 #define CMC_COPENSSL_SHIM_H
 #include <errno.h>
 #include <openssl/bio.h>
+#include <openssl/core_names.h>
 #include <openssl/crypto.h>
 #include <openssl/ec.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
+#include <openssl/param_build.h>
 #include <openssl/pem.h>
 #include <openssl/pkcs12.h>
 #include <openssl/rand.h>
@@ -14,6 +16,7 @@
 #include <openssl/ssl.h>
 #include <openssl/x509.h>
 #include <openssl/x509v3.h>
+#include <time.h>
 
 // ---- contexts --------------------------------------------------------------------------------------------------
 /// TLS 1.3 only; no tickets, cache, early data or renegotiation. Partial writes, so that a lock around SSL_write is held
@@ -198,18 +201,68 @@ static inline int cmc_sign_ps256(EVP_PKEY *key, const void *bytes, size_t count,
   ERR_clear_error();
   return good;
 }
-/// Whether `signature` is the certificate's key's own over these bytes, as PS256.
-static inline int cmc_sign_verify_ps256(X509 *certificate, const void *bytes, size_t count, const unsigned char *signature,
-                                        size_t length) {
-  EVP_PKEY *key = X509_get0_pubkey(certificate);
+/// Whether `signature` is that of an RSA key over these bytes with SHA-256: PS256 where `is_pss`, or else RS256.
+static inline int cmc_sign_verify(EVP_PKEY *key, int is_pss, const void *bytes, size_t count,
+                                  const unsigned char *signature, size_t length) {
   EVP_MD_CTX *context = EVP_MD_CTX_new();
   EVP_PKEY_CTX *options = NULL;
-  int good = key != NULL && context != NULL && EVP_DigestVerifyInit(context, &options, EVP_sha256(), NULL, key) == 1 &&
-             EVP_PKEY_CTX_set_rsa_padding(options, RSA_PKCS1_PSS_PADDING) > 0 &&
-             EVP_PKEY_CTX_set_rsa_pss_saltlen(options, RSA_PSS_SALTLEN_DIGEST) > 0 &&
-             EVP_DigestVerify(context, signature, length, bytes, count) == 1;
+  int good = key != NULL && EVP_PKEY_get_base_id(key) == EVP_PKEY_RSA && context != NULL &&
+             EVP_DigestVerifyInit(context, &options, EVP_sha256(), NULL, key) == 1;
+  if (good && is_pss) {
+    good = EVP_PKEY_CTX_set_rsa_padding(options, RSA_PKCS1_PSS_PADDING) > 0 &&
+           EVP_PKEY_CTX_set_rsa_pss_saltlen(options, RSA_PSS_SALTLEN_DIGEST) > 0;
+  }
+  good = good && EVP_DigestVerify(context, signature, length, bytes, count) == 1;
   EVP_MD_CTX_free(context);
   ERR_clear_error();
   return good;
+}
+/// SHA-1 over the DER certificate, by which older clients name it; 1 on success.
+static inline int cmc_sign_old_thumbprint(X509 *certificate, unsigned char digest[20]) {
+  unsigned int length = 0;
+  return X509_digest(certificate, EVP_sha1(), digest, &length) == 1 && length == 20;
+}
+/// From when until when a certificate holds, in seconds since 1970; 1 on success.
+static inline int cmc_sign_validity(X509 *certificate, long long *from, long long *until) {
+  struct tm first, last;
+  if (ASN1_TIME_to_tm(X509_get0_notBefore(certificate), &first) != 1 ||
+      ASN1_TIME_to_tm(X509_get0_notAfter(certificate), &last) != 1)
+    return 0;
+  *from = (long long)timegm(&first);
+  *until = (long long)timegm(&last);
+  return 1;
+}
+/// How many bytes the certificate has as DER, written to `bytes` where it isn't NULL.
+static inline int cmc_sign_der(X509 *certificate, unsigned char *bytes) {
+  return i2d_X509(certificate, bytes == NULL ? NULL : &bytes);
+}
+/// The public key of a certificate in DER, or NULL. The caller frees it.
+static inline EVP_PKEY *cmc_sign_certified_key(const unsigned char *der, long count) {
+  X509 *certificate = d2i_X509(NULL, &der, count);
+  EVP_PKEY *key = certificate == NULL ? NULL : X509_get_pubkey(certificate);
+  X509_free(certificate);
+  ERR_clear_error();
+  return key;
+}
+/// The RSA public key of a modulus and an exponent, big-endian (RFC 7518 section 6.3.1), or NULL. The caller frees it.
+static inline EVP_PKEY *cmc_sign_public_key(const unsigned char *modulus, int modulus_count,
+                                            const unsigned char *exponent, int exponent_count) {
+  EVP_PKEY *key = NULL;
+  BIGNUM *n = BN_bin2bn(modulus, modulus_count, NULL), *e = BN_bin2bn(exponent, exponent_count, NULL);
+  OSSL_PARAM_BLD *builder = OSSL_PARAM_BLD_new();
+  OSSL_PARAM *parameters = NULL;
+  EVP_PKEY_CTX *context = EVP_PKEY_CTX_new_from_name(NULL, "RSA", NULL);
+  if (n != NULL && e != NULL && builder != NULL && context != NULL &&
+      OSSL_PARAM_BLD_push_BN(builder, OSSL_PKEY_PARAM_RSA_N, n) == 1 &&
+      OSSL_PARAM_BLD_push_BN(builder, OSSL_PKEY_PARAM_RSA_E, e) == 1 &&
+      (parameters = OSSL_PARAM_BLD_to_param(builder)) != NULL && EVP_PKEY_fromdata_init(context) == 1)
+    EVP_PKEY_fromdata(context, &key, EVP_PKEY_PUBLIC_KEY, parameters);
+  EVP_PKEY_CTX_free(context);
+  OSSL_PARAM_free(parameters);
+  OSSL_PARAM_BLD_free(builder);
+  BN_free(e);
+  BN_free(n);
+  ERR_clear_error();
+  return key;
 }
 #endif

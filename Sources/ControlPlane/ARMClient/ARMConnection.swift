@@ -1,5 +1,6 @@
 import BlockModel
 import Foundation
+import Planning
 import Reconciling
 import Seams
 
@@ -33,6 +34,14 @@ struct ARMConnection: Sendable {
       ARMFault(response, clientRequestID: clientRequestID, clockAheadSeconds: clockAheadSeconds)
     }
     var isSuccess: Bool { (200...299).contains(response.status) }
+
+    /// By what a finding that rests on it can be looked up.
+    var answer: CloudAnswer {
+      let fault = isSuccess ? nil : fault()
+      return CloudAnswer(
+        refusal: fault.map { "\($0.status) \($0.code)" }, requestID: response.requestID,
+        clientRequestID: clientRequestID)
+    }
   }
 
   func url(_ path: String, version: String) -> String {
@@ -151,17 +160,17 @@ struct ARMConnection: Sendable {
     }
   }
 
-  /// Reads a resource; nil where there is none.
+  /// Reads a resource; no value where there is none.
   func read<Body: Decodable>(
     _ type: Body.Type, _ url: String, deadline: MonotonicTime, while action: String
-  ) async throws(GatewayError) -> Body? {
+  ) async throws(GatewayError) -> CloudReading<Body> {
     let exchange = try await exchange(.get, url, deadline: deadline, while: action)
     if exchange.response.status == 404 {
       let fault = exchange.fault()
       guard fault.has("ResourceNotFound") || fault.has("NotFound") else { throw fault.gatewayError(while: action) }
-      return nil
+      return CloudReading(nil, exchange.answer)
     }
-    return try decode(type, exchange, while: action)
+    return CloudReading(try decode(type, exchange, while: action), exchange.answer)
   }
 
   func decode<Body: Decodable>(

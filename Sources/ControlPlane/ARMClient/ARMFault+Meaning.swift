@@ -97,6 +97,12 @@ extension ARMFault {
         code: AzureFaultCode.noFreeLUN, advice: "choose a larger machine size or detach what isn't used",
         field: .machine)
     }
+    if message.contains("24 hours") {
+      return Meaning(
+        code: AzureFaultCode.refused,
+        advice: "Azure sets a disk's performance four times in 24 hours, its making included: run again when they have "
+          + "passed, or take the change back", field: .iops)
+    }
     if has("ChangeDiskSizeWhileAttachedNotAllowed") {
       return Meaning(
         code: AzureFaultCode.refused,

@@ -65,7 +65,7 @@ package struct ARMFault: Sendable, Equatable {
   init(_ response: HTTPResponse, clientRequestID: String?, clockAheadSeconds: Double? = nil) {
     self.init(
       status: response.status, error: ARMErrorBody.read(response.body),
-      requestID: response.header("x-ms-request-id") ?? response.header("x-ms-correlation-request-id"),
+      requestID: response.requestID,
       clientRequestID: clientRequestID, retryAfterSeconds: RetryAfter.seconds(response))
     self.clockAheadSeconds = clockAheadSeconds
   }
@@ -98,6 +98,11 @@ package struct ARMFault: Sendable, Equatable {
     return GatewayError(
       code: meaning.code, message: text, advice: meaning.advice, disposition: meaning.disposition, field: meaning.field)
   }
+}
+
+extension HTTPResponse {
+  /// By which the service's support finds the request.
+  var requestID: String? { header("x-ms-request-id") ?? header("x-ms-correlation-request-id") }
 }
 
 /// How long a service asks to wait, in seconds: `Retry-After` (integers), or the milliseconds of `retry-after-ms` and

@@ -16,7 +16,8 @@ extension AzureGateway {
     }
     let deadline = newDeadline()
     for _ in 0..<AzureLimits.attachRounds {
-      guard let machine = try await readMachine(id, deadline) else { throw missing("virtual machine", id) }
+      let reading = try await readMachine(id, deadline)
+      guard let machine = reading.value else { throw missing("virtual machine", id, reading.answer) }
       let attached = Self.attachments(of: wanted, to: machine)
       if attached.count == wanted.count, machine.isSettled { return attached }
       if !machine.isSettled {
@@ -125,12 +126,15 @@ extension AzureGateway {
     }
   }
 
-  package func machine(_ reference: String) async throws(GatewayError) -> CloudMachine? {
+  package func machineReading(_ reference: String) async throws(GatewayError) -> CloudReading<CloudMachine> {
     let id = try self.reference(reference, type: "virtualMachines")
-    return try await readMachine(id, newDeadline())?.cloudMachine
+    let reading = try await readMachine(id, newDeadline())
+    return CloudReading(reading.value?.cloudMachine, reading.answer)
   }
 
-  func readMachine(_ id: ARMResourceID, _ deadline: MonotonicTime) async throws(GatewayError) -> WireMachine? {
+  func readMachine(
+    _ id: ARMResourceID, _ deadline: MonotonicTime
+  ) async throws(GatewayError) -> CloudReading<WireMachine> {
     try await connection.read(
       WireMachine.self, connection.url(id.path, version: APIVersion.machines), deadline: deadline,
       while: "read virtual machine '\(id.name)'")

@@ -34,18 +34,17 @@ extension AzureGateway {
     return patch
   }
 
-  /// One attempt; returns when the disk should be looked at again.
-  func send(
-    _ patch: WireDiskChange, to id: ARMResourceID, _ deadline: MonotonicTime, _ action: String
+  /// One attempt to change or delete a disk; returns when it should be looked at again: what was asked for is done, or
+  /// somebody else is changing it and was left alone for a while.
+  func attempt(
+    _ method: HTTPRequest.Method, _ id: ARMResourceID, _ body: [UInt8]?, _ deadline: MonotonicTime,
+    while action: String
   ) async throws(GatewayError) {
     let url = connection.url(id.path, version: APIVersion.disks)
-    let exchange = try await connection.exchange(
-      .patch, url, body: try encode(patch), deadline: deadline, while: action)
+    let exchange = try await connection.exchange(method, url, body: body, deadline: deadline, while: action)
     guard exchange.isSuccess else {
       let fault = exchange.fault()
-      guard fault.isContention, fault.status == 409 || fault.status == 412 else {
-        throw fault.gatewayError(while: action)
-      }
+      guard fault.isContention else { throw fault.gatewayError(while: action) }
       try await connection.services.wait(seconds: contentionSeconds, why: "disk '\(id.name)' is being changed")
       return
     }

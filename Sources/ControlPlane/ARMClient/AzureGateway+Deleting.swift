@@ -15,7 +15,7 @@ extension AzureGateway {
     let action = "detach \(names) from virtual machine '\(id.name)'"
     let deadline = newDeadline()
     for _ in 0..<AzureLimits.attachRounds {
-      guard let machine = try await readMachine(id, deadline) else { return }
+      guard let machine = try await readMachine(id, deadline).value else { return }
       guard machine.isSettled else {
         try await settleMachine(id, deadline)
         continue
@@ -38,26 +38,16 @@ extension AzureGateway {
   package func deleteDisk(_ resourceID: String, of plan: PlanID) async throws(GatewayError) {
     let id = try reference(resourceID, type: "disks")
     let action = "delete disk '\(id.name)'"
-    let url = connection.url(id.path, version: APIVersion.disks)
     let deadline = newDeadline()
     for _ in 0..<AzureLimits.createRounds {
-      guard let disk = try await readDisk(id, deadline) else { return }
+      let reading = try await readDisk(id, deadline)
+      guard let disk = reading.value else { return }
       guard disk.isSettled else {
         try await settle(id, deadline)
         continue
       }
-      try checkDeletable(disk, id, plan)
-      let exchange = try await connection.exchange(.delete, url, deadline: deadline, while: action)
-      if exchange.isSuccess {
-        switch try await connection.finish(exchange, resourceURL: url, deadline: deadline, while: action) {
-        case .succeeded, .preempted: continue
-        case .failed(let fault): throw fault.gatewayError(while: action)
-        case .deadlinePassed: throw Self.deadlinePassed(action)
-        }
-      }
-      let fault = exchange.fault()
-      guard fault.isContention else { throw fault.gatewayError(while: action) }
-      try await connection.services.wait(seconds: contentionSeconds, why: "disk '\(id.name)' is being changed")
+      try checkDeletable(disk, id, plan, reading.answer)
+      try await attempt(.delete, id, nil, deadline, while: action)
     }
     throw GatewayError(
       code: AzureFaultCode.operationFailed,
@@ -66,13 +56,14 @@ extension AzureGateway {
   }
 
   private func checkDeletable(
-    _ disk: WireDisk, _ id: ARMResourceID, _ plan: PlanID
+    _ disk: WireDisk, _ id: ARMResourceID, _ plan: PlanID, _ answer: CloudAnswer?
   ) throws(GatewayError) {
     let tags = disk.tags ?? [:]
-    guard OwnershipTag.value(OwnershipTag.plan, in: tags) == plan.text else { throw foreign(disk, id) }
+    guard OwnershipTag.value(OwnershipTag.plan, in: tags) == plan.text else { throw foreign(disk, id, answer) }
     func stays(_ code: String, _ why: String, _ advice: String) -> GatewayError {
       GatewayError(
-        code: code, message: "disk '\(id.name)' is not deleted: \(why)", advice: advice, disposition: .needsOperator)
+        code: code, message: "disk '\(id.name)' is not deleted: \(why)\(answer?.note ?? "")", advice: advice,
+        disposition: .needsOperator)
     }
     if OwnershipTag.value("cmcplan-state", in: tags) != Phase.prepared.rawValue {
       throw stays(AzureFaultCode.foreignDisk, "its migration is finished, an application lives on it", "leave it alone")

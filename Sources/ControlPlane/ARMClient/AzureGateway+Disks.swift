@@ -50,12 +50,15 @@ extension AzureGateway {
       advice: "check the integration's cloud", disposition: .terminal)
   }
 
-  package func disk(_ resourceID: String) async throws(GatewayError) -> CloudDisk? {
+  package func diskReading(_ resourceID: String) async throws(GatewayError) -> CloudReading<CloudDisk> {
     let id = try reference(resourceID, type: "disks")
-    return try await readDisk(id, newDeadline())?.cloudDisk
+    let reading = try await readDisk(id, newDeadline())
+    return CloudReading(reading.value?.cloudDisk, reading.answer)
   }
 
-  func readDisk(_ id: ARMResourceID, _ deadline: MonotonicTime) async throws(GatewayError) -> WireDisk? {
+  func readDisk(
+    _ id: ARMResourceID, _ deadline: MonotonicTime
+  ) async throws(GatewayError) -> CloudReading<WireDisk> {
     try await connection.read(
       WireDisk.self, connection.url(id.path, version: APIVersion.disks), deadline: deadline,
       while: "read disk '\(id.name)'")
@@ -67,8 +70,11 @@ extension AzureGateway {
       name: request.name)
     let deadline = newDeadline()
     for _ in 0..<AzureLimits.createRounds {
-      if let existing = try await readDisk(id, deadline) {
-        guard OwnershipTag.same(existing.tags ?? [:], request.tags) else { throw foreign(existing, id) }
+      let reading = try await readDisk(id, deadline)
+      if let existing = reading.value {
+        guard OwnershipTag.same(existing.tags ?? [:], request.tags) else {
+          throw foreign(existing, id, reading.answer)
+        }
         if !existing.isSettled {
           try await settle(id, deadline)
           continue
@@ -76,7 +82,7 @@ extension AzureGateway {
         if existing.isWell {
           let change = changes(of: existing, to: request)
           if change.isEmpty { return existing.cloudDisk }
-          try await send(change, to: id, deadline, "change disk '\(id.name)'")
+          try await attempt(.patch, id, try encode(change), deadline, while: "change disk '\(id.name)'")
           continue
         }
         // A creation that failed half-way: the same request again mends it.
@@ -114,9 +120,9 @@ extension AzureGateway {
     // The status of a disk's operation shows the disk: one read less of a bucket that many disks share.
     let shown = try? JSONDecoder().decode(WireOperationStatus.self, from: Data(last.body))
     var made = shown?.properties?.output
-    if made == nil { made = try await readDisk(id, deadline) }
+    if made == nil { made = try await readDisk(id, deadline).value }
     guard let disk = made else { return nil }
-    guard OwnershipTag.same(disk.tags ?? [:], request.tags) else { throw foreign(disk, id) }
+    guard OwnershipTag.same(disk.tags ?? [:], request.tags) else { throw foreign(disk, id, exchange.answer) }
     return disk.isWell ? disk.cloudDisk : nil
   }
 
@@ -133,7 +139,7 @@ extension AzureGateway {
     }
   }
 
-  func foreign(_ disk: WireDisk, _ id: ARMResourceID) -> GatewayError {
+  func foreign(_ disk: WireDisk, _ id: ARMResourceID, _ answer: CloudAnswer?) -> GatewayError {
     let tags = disk.tags ?? [:]
     let owner =
       OwnershipTag.value(OwnershipTag.plan, in: tags).map { plan in
@@ -142,7 +148,8 @@ extension AzureGateway {
       } ?? "it wasn't made by cmcplan"
     return GatewayError(
       code: AzureFaultCode.foreignDisk,
-      message: "disk '\(id.name)' exists in resource group '\(id.resourceGroup)' and is not this volume's: \(owner)",
+      message: "disk '\(id.name)' exists in resource group '\(id.resourceGroup)' and is not this volume's: \(owner)"
+        + (answer?.note ?? ""),
       advice: "give the volume's disk another name, or name this one by id to use it as it is",
       disposition: .needsOperator, field: .diskName)
   }
@@ -154,24 +161,13 @@ extension AzureGateway {
     let id = try reference(resourceID, type: "disks")
     let action = "tag disk '\(id.name)'"
     let deadline = newDeadline()
-    let url = connection.url(id.path, version: APIVersion.disks)
     for _ in 0..<AzureLimits.createRounds {
-      guard let disk = try await readDisk(id, deadline) else { throw missing("disk", id) }
+      let reading = try await readDisk(id, deadline)
+      guard let disk = reading.value else { throw missing("disk", id, reading.answer) }
       // A PATCH replaces all tags, so what others wrote goes along.
       let merged = (disk.tags ?? [:]).merging(tags) { _, new in new }
       if merged == disk.tags ?? [:] { return disk.cloudDisk }
-      let body = try encode(WireTags(tags: merged))
-      let exchange = try await connection.exchange(.patch, url, body: body, deadline: deadline, while: action)
-      if exchange.isSuccess {
-        switch try await connection.finish(exchange, resourceURL: url, deadline: deadline, while: action) {
-        case .succeeded, .preempted: continue
-        case .failed(let fault): throw fault.gatewayError(while: action)
-        case .deadlinePassed: throw Self.deadlinePassed(action)
-        }
-      }
-      let fault = exchange.fault()
-      guard fault.isContention else { throw fault.gatewayError(while: action) }
-      try await connection.services.wait(seconds: contentionSeconds, why: "disk '\(id.name)' is being changed")
+      try await attempt(.patch, id, try encode(WireTags(tags: merged)), deadline, while: action)
     }
     throw GatewayError(
       code: AzureFaultCode.operationFailed,

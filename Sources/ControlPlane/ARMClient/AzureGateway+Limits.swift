@@ -74,34 +74,42 @@ extension AzureGateway {
       while: "list the permissions on resource group \(integration.resourceGroup)")
     var result = CloudLimits(
       disks: [:], dataDisks: [:], disksLeft: [:],
-      missingActions: permissions.map { Self.missing(CloudLimits.neededActions, $0) } ?? [])
-    for (what, isUnchecked) in [("SKUs", skus == nil), ("quota", usages == nil), ("permissions", permissions == nil)]
-    where isUnchecked {
-      result.unchecked.append(what)
-    }
-    for sku in skus ?? [] { Self.note(sku, location, &result) }
+      missingActions: permissions.value.map { Self.missing(CloudLimits.neededActions, $0) } ?? [])
+    result.answers = CloudLimits.Answers(
+      skus: skus.answer, usages: usages.answer, permissions: permissions.answer)
+    let lists = [
+      ("SKUs", skus.value == nil), ("quota", usages.value == nil), ("permissions", permissions.value == nil),
+    ]
+    for (what, isUnchecked) in lists where isUnchecked { result.unchecked.append(what) }
+    for sku in skus.value ?? [] { Self.note(sku, location, &result) }
     for (sku, name) in Self.usageNames {
-      guard let usage = usages?.first(where: { $0.name.value?.lowercased() == name.lowercased() }) else { continue }
+      guard let usage = usages.value?.first(where: { $0.name.value?.lowercased() == name.lowercased() }) else {
+        continue
+      }
       result.disksLeft[sku] = max(0, usage.limit - usage.currentValue)
     }
     return result
   }
 
-  /// A whole list; nil where the credential may not read it, or this cloud doesn't have it.
+  /// A whole list, by its last answer; none where the credential may not read it, or this cloud doesn't have it.
   private func all<Item: Decodable>(
     _ type: Item.Type, _ first: String, _ deadline: MonotonicTime, while action: String
-  ) async throws(GatewayError) -> [Item]? {
+  ) async throws(GatewayError) -> CloudReading<[Item]> {
     var found: [Item] = []
     var url: String? = first
+    var answer: CloudAnswer?
     for _ in 0..<AzureLimits.pages {
-      guard let current = url else { return found }
+      guard let current = url else { break }
       let exchange = try await connection.exchange(.get, current, deadline: deadline, while: action)
-      if exchange.response.status == 403 || exchange.response.status == 404 { return nil }
+      if exchange.response.status == 403 || exchange.response.status == 404 {
+        return CloudReading(nil, exchange.answer)
+      }
+      answer = exchange.answer
       let page = try connection.decode(WirePage<Item>.self, exchange, while: action)
       found += page.value
       url = page.nextLink.flatMap { $0.isEmpty ? nil : $0 }
     }
-    return found
+    return CloudReading(found, answer)
   }
 
   private static func note(_ sku: WireSKU, _ location: String, _ limits: inout CloudLimits) {

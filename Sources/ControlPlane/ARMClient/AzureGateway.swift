@@ -2,6 +2,7 @@ import BlockModel
 import Foundation
 import LinuxPlatform
 package import MigrationModel
+import Planning
 package import Reconciling
 package import Seams
 
@@ -166,11 +167,11 @@ package final class AzureGateway: CloudGateway {
     }
   }
 
-  func missing(_ kind: String, _ id: ARMResourceID) -> GatewayError {
+  func missing(_ kind: String, _ id: ARMResourceID, _ answer: CloudAnswer?) -> GatewayError {
     GatewayError(
       code: AzureFaultCode.resourceMissing,
       message: "\(kind) '\(id.name)' doesn't exist in resource group '\(id.resourceGroup)' of subscription "
-        + id.subscription,
+        + id.subscription + (answer?.note ?? ""),
       advice: "check the name and the integration's resource group; one that was deleted has to be made again first",
       disposition: .needsOperator, field: id.type == "virtualMachines" ? .machine : .diskName)
   }

@@ -29,6 +29,7 @@ struct TokenEndpoint: Sendable {
   private struct Refusal: Decodable {
     var error: String?
     var error_description: String?
+    var trace_id: String?
     var correlation_id: String?
   }
 
@@ -50,14 +51,24 @@ struct TokenEndpoint: Sendable {
     ]
     pairs += fields.map { ($0.0, $0.1.reveal()) }
     let form = pairs.map { "\($0.0)=\(URLText.encoded($0.1))" }.joined(separator: "&")
+    let id = sender.services.random.uuid()
+    // The authority reads the second name, and answers with it as its correlation id.
+    let ids = ["x-ms-client-request-id", "client-request-id"].map { HTTPHeader($0, id) }
     let request = HTTPRequest(
       .post, url,
       headers: [
         HTTPHeader("Content-Type", "application/x-www-form-urlencoded"), HTTPHeader("Accept", "application/json"),
-      ], body: Array(form.utf8))
+      ] + ids, body: Array(form.utf8))
     let deadline = sender.services.time.monotonicNow().adding(seconds: TokenLimits.fetchSeconds)
-    let response = try await sender.send(request, safe: true, deadline: deadline, while: "sign in to Azure")
-    guard response.status == 200 else { throw refusal(response) }
+    let response: HTTPResponse
+    do throws(GatewayError) {
+      response = try await sender.send(request, safe: true, deadline: deadline, while: "sign in to Azure")
+    } catch {
+      var error = error
+      if error.code != AzureFaultCode.cancelled { error.message += " [client request \(id)]" }
+      throw error
+    }
+    guard response.status == 200 else { throw refusal(response, id) }
     guard let answer = try? JSONDecoder().decode(Answer.self, from: Data(response.body)), !answer.access_token.isEmpty
     else {
       throw GatewayError(
@@ -70,12 +81,13 @@ struct TokenEndpoint: Sendable {
       lifetimeSeconds: answer.expires_in?.value ?? TokenLimits.assumedLifetimeSeconds)
   }
 
-  private func refusal(_ response: HTTPResponse) -> GatewayError {
+  private func refusal(_ response: HTTPResponse, _ id: String) -> GatewayError {
     let body = try? JSONDecoder().decode(Refusal.self, from: Data(response.body))
     let text = (body?.error_description ?? body?.error ?? "no reason given")
       .split(whereSeparator: \.isNewline).joined(separator: " ").prefix(500)
     var message = "signing in to tenant \(tenantID) was refused: \(response.status) \(text)"
-    if let id = body?.correlation_id { message += " [correlation \(id)]" }
+    let trace = (body?.trace_id ?? response.requestID).map { "trace \($0), " } ?? ""
+    message += " [\(trace)correlation \(body?.correlation_id ?? id)]"
     let ahead = ClockSkew.aheadSeconds(response, now: sender.services.time.wallNow())
     return GatewayError(
       code: AzureFaultCode.signInRefused, message: message, advice: Self.advice(for: String(text), ahead),
@@ -89,6 +101,9 @@ struct TokenEndpoint: Sendable {
     if text.contains("AADSTS7000222") { return "the client secret has expired: make a new one" }
     if text.contains("AADSTS700016") { return "the client id is unknown in this tenant: check clientId and tenantId" }
     if text.contains("AADSTS90002") || text.contains("AADSTS900023") { return "no such tenant: check tenantId" }
+    if text.contains("AADSTS700027"), text.contains("expired") {
+      return "the certificate has expired: make a new one, and upload its public part to the application"
+    }
     if text.contains("AADSTS700027") {
       return "the certificate isn't registered for this client id: upload its public part to the application"
     }
@@ -96,7 +111,11 @@ struct TokenEndpoint: Sendable {
       return "no federated credential of the application matches this workload: add its issuer and subject there"
     }
     if text.contains("AADSTS700024") {
-      return ClockSkew.advice(clockAheadSeconds) ?? "the assertion isn't valid now: check this machine's clock"
+      return ClockSkew.advice(clockAheadSeconds)
+        ?? "the assertion isn't valid now: check this machine's clock, and that what keeps a token file fresh still runs"
+    }
+    if text.contains("AADSTS50027") {
+      return "the token isn't one of its issuer's, or was cut short: check what writes it"
     }
     return "check the integration's tenantId and credential"
   }
@@ -331,7 +350,8 @@ struct ManagedIdentitySource: TokenSource {
       headers = [HTTPHeader("Metadata", "true")]
     }
     if let clientID = variables["AZURE_CLIENT_ID"] { url += "&client_id=\(URLText.encoded(clientID))" }
-    var request = HTTPRequest(.get, url, headers: headers, timeoutSeconds: TokenLimits.metadataSeconds)
+    let id = HTTPHeader("x-ms-client-request-id", services.random.uuid())
+    var request = HTTPRequest(.get, url, headers: headers + [id], timeoutSeconds: TokenLimits.metadataSeconds)
     request.usesProxy = false
     return request
   }

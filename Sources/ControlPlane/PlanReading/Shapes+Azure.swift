@@ -38,7 +38,8 @@ struct CredentialShape: Sendable {
   private init() {
     var inner = FieldTable("certificate", "A certificate that proves who the service principal is.")
     certificateFile = inner.add(
-      "file", .path, required: true, examples: ["/etc/cmcplan/azure.pem"], "PEM file with certificate and private key.")
+      "file", .path, required: true, examples: ["/etc/cmcplan/azure.pem"],
+      "File with certificate and private key: PEM or PFX.")
     certificatePassword = inner.add("password", .shape(SecretShape.the.shape), "Password of the private key.")
     certificate = Shape(inner)
     var table = FieldTable(

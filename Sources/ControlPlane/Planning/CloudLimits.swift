@@ -20,6 +20,18 @@ package struct CloudLimits: Sendable, Equatable, Codable {
   package var missingActions: [String]
   /// What the credential may not look at, and so nobody checked: "SKUs", "quota", "permissions".
   package var unchecked: [String] = []
+  /// The lists that it was read from.
+  package struct Answers: Sendable, Equatable, Codable {
+    package var skus: CloudAnswer?
+    package var usages: CloudAnswer?
+    package var permissions: CloudAnswer?
+    package init(skus: CloudAnswer?, usages: CloudAnswer?, permissions: CloudAnswer?) {
+      self.skus = skus
+      self.usages = usages
+      self.permissions = permissions
+    }
+  }
+  package var answers: Answers?
   package init(
     disks: [String: DiskKind], dataDisks: [String: Int], disksLeft: [String: Int], missingActions: [String]
   ) {

@@ -26,7 +26,8 @@ func checkNewDisks(_ facts: MigrationFacts) -> [Diagnostic] {
       Diagnostic(
         code: PlanningCode.permissionMissing, at: facts.position(.credential),
         "\(facts.migration.name): the credential of integration \(integration.name) lacks "
-          + "\(limits.missingActions.joined(separator: ", ")) on resource group \(integration.resourceGroup)",
+          + "\(limits.missingActions.joined(separator: ", ")) on resource group \(integration.resourceGroup)"
+          + note(limits.answers?.permissions),
         advice: "give it a role that has them; examples/azure/role.json is the smallest"))
   }
   if !limits.unchecked.isEmpty {
@@ -39,6 +40,8 @@ func checkNewDisks(_ facts: MigrationFacts) -> [Diagnostic] {
   }
   return found
 }
+
+private func note(_ answer: CloudAnswer?) -> String { answer?.note ?? "" }
 
 private func disk(_ volume: Volume) -> ManagedDisk? {
   if case .disk(let disk) = volume.destination { disk } else { nil }
@@ -55,7 +58,8 @@ private func checkMachine(
       Diagnostic(
         code: PlanningCode.cannotBeAttached, at: facts.position(.location),
         "\(subject): its disk would be made in \(integration.location), virtual machine \(machine.name) is in "
-          + machine.location, advice: "write location: \(machine.location) in integration \(integration.name)")
+          + machine.location + facts.machineAnswer,
+        advice: "write location: \(machine.location) in integration \(integration.name)")
     ]
   }
   if let zone = wanted.zone, zone != machine.zone {
@@ -63,7 +67,7 @@ private func checkMachine(
       Diagnostic(
         code: PlanningCode.cannotBeAttached, at: facts.position(.zone, volume),
         "\(subject): a disk in zone \(zone) can't be attached to virtual machine \(machine.name), which is in "
-          + (machine.zone.map { "zone \($0)" } ?? "no zone"),
+          + (machine.zone.map { "zone \($0)" } ?? "no zone") + facts.machineAnswer,
         advice: machine.zone.map { "write zone: \"\($0)\"" } ?? "leave zone: out")
     ]
   }
@@ -72,7 +76,7 @@ private func checkMachine(
       Diagnostic(
         code: PlanningCode.cannotBeAttached, at: facts.position(.zone, volume),
         "\(subject): a disk without a zone can't be attached to virtual machine \(machine.name), which is in zone "
-          + zone, advice: "write zone: \"\(zone)\"")
+          + zone + facts.machineAnswer, advice: "write zone: \"\(zone)\"")
     ]
   }
   return []
@@ -88,7 +92,7 @@ private func checkKind(
     return [
       Diagnostic(
         code: PlanningCode.skuNotAvailable, at: facts.position(.sku, volume),
-        "\(subject): \(sku) isn't sold in \(integration.location)",
+        "\(subject): \(sku) isn't sold in \(integration.location)\(note(limits.answers?.skus))",
         advice: "choose one of \(limits.disks.keys.sorted().joined(separator: ", ")), or another location")
     ]
   }
@@ -97,7 +101,8 @@ private func checkKind(
       Diagnostic(
         code: PlanningCode.skuNotAvailable, at: facts.position(.sku, volume),
         "\(subject): subscription \(integration.subscriptionID) may not have \(sku) in \(integration.location) "
-          + "(\(restriction))", advice: "choose another SKU, or ask Azure's support to allow it")
+          + "(\(restriction))\(note(limits.answers?.skus))",
+        advice: "choose another SKU, or ask Azure's support to allow it")
     ]
   }
   if let zone = wanted.zone, !kind.zones.contains(zone) {
@@ -105,7 +110,8 @@ private func checkKind(
     return [
       Diagnostic(
         code: PlanningCode.skuNotAvailable, at: facts.position(.zone, volume),
-        "\(subject): \(sku) isn't sold in zone \(zone) of \(integration.location); its zones there: \(zones)",
+        "\(subject): \(sku) isn't sold in zone \(zone) of \(integration.location); its zones there: \(zones)"
+          + note(limits.answers?.skus),
         advice: "write one of these zones, or leave zone: out")
     ]
   }
@@ -126,7 +132,8 @@ private func checkCounts(
         code: PlanningCode.quotaExceeded,
         at: new.first { disk($0)?.sku.rawValue == sku }.flatMap { facts.position(.sku, $0) },
         "\(facts.migration.name): \(count) more \(sku) disks are needed, the quota of subscription "
-          + "\(integration.subscriptionID) in \(integration.location) has room for \(left)",
+          + "\(integration.subscriptionID) in \(integration.location) has room for \(left)"
+          + note(limits.answers?.usages),
         advice: "ask Azure to raise the quota, or use another SKU"))
   }
   if let machine = facts.machine, let most = limits.dataDisks[machine.size],
@@ -136,7 +143,7 @@ private func checkCounts(
       Diagnostic(
         code: PlanningCode.cannotBeAttached, at: facts.position(.machine),
         "\(facts.migration.name): virtual machine \(machine.name) (\(machine.size)) takes \(most) data disks; it has "
-          + "\(machine.attachments.count), and \(new.count) would be attached",
+          + "\(machine.attachments.count), and \(new.count) would be attached\(facts.machineAnswer)",
         advice: "choose a larger machine size, or detach what isn't used"))
   }
   return found

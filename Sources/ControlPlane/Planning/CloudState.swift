@@ -36,6 +36,25 @@ package struct CloudDisk: Sendable, Equatable, Codable {
   }
 }
 
+/// Which answer of the service a finding rests on: its support looks for it by these.
+package struct CloudAnswer: Sendable, Equatable, Codable {
+  /// "404 ResourceNotFound" where the service refused; nil where it showed what was asked for.
+  package var refusal: String?
+  package var requestID: String?
+  package var clientRequestID: String
+  package init(refusal: String? = nil, requestID: String?, clientRequestID: String) {
+    self.refusal = refusal
+    self.requestID = requestID
+    self.clientRequestID = clientRequestID
+  }
+
+  /// " [request …, client request …]", to go behind what was found.
+  package var note: String {
+    let ids = [requestID.map { "request \($0)" }, "client request \(clientRequestID)"].compactMap { $0 }
+    return (refusal.map { ": \($0)" } ?? "") + " [\(ids.joined(separator: ", "))]"
+  }
+}
+
 package struct CloudAttachment: Sendable, Equatable, Codable {
   package var lun: Int
   package var diskID: String

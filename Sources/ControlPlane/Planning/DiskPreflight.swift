@@ -16,7 +16,8 @@ func checkConversion(
   return [
     Diagnostic(
       code: PlanningCode.diskDiffers, at: facts.position(.sku, volume),
-      "\(facts.migration.name)/\(volume.name): disk \(disk.name) is \(disk.sku), the plan says \(wanted.sku.rawValue)",
+      "\(facts.migration.name)/\(volume.name): disk \(disk.name) is \(disk.sku), the plan says \(wanted.sku.rawValue)"
+        + facts.diskAnswer(volume),
       advice: isPossible
         ? "write sku: \(disk.sku); Azure changes it only while no virtual machine has the disk: detach it before a session "
           + "uses it, or change it after finalize with the machine deallocated"
@@ -106,7 +107,8 @@ func noteDetached(_ facts: MigrationFacts) -> [Diagnostic] {
       .warning, code: PlanningCode.diskDetached,
       at: facts.position(wanted.existingID == nil ? .diskName : .diskID, volume),
       "\(facts.migration.name)/\(volume.name): somebody detached disk \(disk.name) from virtual machine \(machine.name), "
-        + "and the session needs it (Azure: \(disk.attachedTo.map { "attached to \($0)" } ?? "Unattached"))",
+        + "and the session needs it (Azure: \(disk.attachedTo.map { "attached to \($0)" } ?? "Unattached"))"
+        + facts.machineAnswer,
       advice:
         "apply attaches it again; az monitor activity-log list --resource-id \(machine.resourceID) tells who it was"
     )

@@ -63,7 +63,8 @@ extension MigrationDiff {
         Diagnostic(
           code: PlanningCode.noVirtualMachine, at: facts.position(.machine),
           "\(migration.name): " + (named ?? "host \(migration.destination) names no azureVirtualMachine")
-            + " in resource group \(integration.resourceGroup) of subscription \(integration.subscriptionID)",
+            + " in resource group \(integration.resourceGroup) of subscription \(integration.subscriptionID)"
+            + facts.machineAnswer,
           advice: "say in azureVirtualMachine which virtual machine \(migration.destination) is; one that was deleted "
             + "has to be made again under this name first"))
     }

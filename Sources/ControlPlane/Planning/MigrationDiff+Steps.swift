@@ -122,8 +122,12 @@ extension MigrationDiff {
     }
     if wanted.sku.hasOwnPerformance {
       let rate = wanted.throughputBytesPerSecond.map { Int(clamping: $0 / 1_000_000) }
+      let others = parts.count
       for (now, asked, unit) in [(disk.iops, wanted.iops, "IOPS"), (disk.megabytesPerSecond, rate, "MB/s")] {
         if let now, let asked, now != asked { parts.append("\(now) → \(asked) \(unit)") }
+      }
+      if parts.count > others {
+        why += "; Azure sets a disk's performance four times in 24 hours, its making included"
       }
     }
     guard !parts.isEmpty else { return }

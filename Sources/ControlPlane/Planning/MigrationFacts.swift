@@ -62,6 +62,14 @@ package struct MigrationFacts: Sendable {
   package var machineReference: String? { plan.hosts[migration.destination]?.azureVirtualMachine }
   package var machine: CloudMachine? { machineReference.flatMap { cloud?.machines[$0] } }
 
+  /// The ids of the answer that showed the machine, or that there is none; "" where they aren't known.
+  var machineAnswer: String { machineReference.flatMap { cloud?.answers?.machines[$0] }?.note ?? "" }
+
+  /// The same of a volume's disk, where it was asked for by its name or id.
+  func diskAnswer(_ volume: Volume) -> String {
+    expectedDiskID(for: volume, in: migration, of: plan).flatMap { cloud?.answers?.disks[$0] }?.note ?? ""
+  }
+
   /// What of the cloud this migration needs and nobody could see.
   package var cloudFaults: [ObservationFault] { cloud?.faults.filter { $0.concerns(migration.name) } ?? [] }
   package var isCloudSeen: Bool { cloud != nil && cloudFaults.isEmpty }

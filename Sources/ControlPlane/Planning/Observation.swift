@@ -54,6 +54,14 @@ package struct CloudObservation: Codable, Sendable, Equatable {
   package var disks: [CloudDisk]
   /// Disks that the plan names by resource id, by that id.
   package var namedDisks: [String: CloudDisk]
+  /// What showed the machines and the named disks, or that there are none.
+  package struct Answers: Codable, Sendable, Equatable {
+    package var machines: [String: CloudAnswer] = [:]
+    package var disks: [String: CloudAnswer] = [:]
+    package init() {}
+  }
+  /// Nil in observations of before they were kept.
+  package var answers: Answers?
   /// What new disks may be; nil where none are needed, or nobody could tell.
   package var limits: CloudLimits?
   /// Why nobody could tell what new disks may be: it concerns only migrations that need one.

@@ -108,7 +108,7 @@ private func checkDisk(_ volume: Volume, _ facts: MigrationFacts) -> [Diagnostic
     return [
       Diagnostic(
         code: PlanningCode.destinationMissing, at: facts.position(.diskID, volume),
-        "\(subject): there is no disk \(id)",
+        "\(subject): there is no disk \(id)\(facts.diskAnswer(volume))",
         advice: "correct the id, or leave it out to have a disk made")
     ]
   }
@@ -123,7 +123,7 @@ private func checkDisk(_ volume: Volume, _ facts: MigrationFacts) -> [Diagnostic
     found.append(
       Diagnostic(
         code: PlanningCode.foreignDisk, at: facts.position(wanted.existingID == nil ? .diskName : .diskID, volume),
-        "\(subject): disk \(disk.name) belongs to \(whose)",
+        "\(subject): disk \(disk.name) belongs to \(whose)\(facts.diskAnswer(volume))",
         advice: "give the volume's disk another name; a disk that isn't ours is never touched"))
     return found
   }
@@ -131,7 +131,7 @@ private func checkDisk(_ volume: Volume, _ facts: MigrationFacts) -> [Diagnostic
     found.append(
       Diagnostic(
         code: PlanningCode.destinationTooSmall, at: facts.position(.size, volume),
-        "\(subject): disk \(disk.name) has \(disk.sizeBytes) bytes, its source \(bytes)",
+        "\(subject): disk \(disk.name) has \(disk.sizeBytes) bytes, its source \(bytes)\(facts.diskAnswer(volume))",
         advice: "enlarge the disk to at least \(gibibytes(holding: bytes)) GiB"))
   }
   found += checkConversion(wanted, disk, of: volume, facts)
@@ -139,7 +139,8 @@ private func checkDisk(_ volume: Volume, _ facts: MigrationFacts) -> [Diagnostic
     found.append(
       Diagnostic(
         code: PlanningCode.diskDiffers, at: facts.position(.zone, volume),
-        "\(subject): disk \(disk.name) is in \(disk.zone.map { "zone \($0)" } ?? "no zone"), the plan says zone \(zone)",
+        "\(subject): disk \(disk.name) is in \(disk.zone.map { "zone \($0)" } ?? "no zone"), the plan says zone \(zone)"
+          + facts.diskAnswer(volume),
         advice: "a disk can't change its zone; correct the plan"))
   }
   if let holder = disk.attachedTo, let machine = facts.machine, !facts.isAttached(disk),
@@ -148,7 +149,7 @@ private func checkDisk(_ volume: Volume, _ facts: MigrationFacts) -> [Diagnostic
     found.append(
       Diagnostic(
         code: PlanningCode.foreignDisk, at: facts.position(.machine),
-        "\(subject): disk \(disk.name) is attached to \(holder), not to \(machine.name)",
+        "\(subject): disk \(disk.name) is attached to \(holder), not to \(machine.name)\(facts.diskAnswer(volume))",
         advice: "detach it there, or correct the destination's azureVirtualMachine"))
   }
   return found
@@ -161,7 +162,8 @@ private func checkUltra(_ volume: Volume, _ facts: MigrationFacts) -> [Diagnosti
   return [
     Diagnostic(
       code: PlanningCode.machineWithoutUltra, at: facts.position(.sku, volume),
-      "\(facts.migration.name)/\(volume.name): virtual machine \(machine.name) can't have UltraSSD_LRS disks",
+      "\(facts.migration.name)/\(volume.name): virtual machine \(machine.name) can't have UltraSSD_LRS disks"
+        + facts.machineAnswer,
       advice: "enable it while the machine is deallocated (az vm update --ultra-ssd-enabled true), or use PremiumV2_LRS"
     )
   ]

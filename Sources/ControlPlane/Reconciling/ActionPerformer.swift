@@ -331,10 +331,12 @@ struct ActionPerformer: Sendable {
     _ volumes: [VolumeKey], integration: String, machine reference: String
   ) async throws(GatewayError) {
     let cloud = try cloud(integration)
-    guard let machine = try await cloud.machine(reference) else {
+    let reading = try await cloud.machineReading(reference)
+    guard let machine = reading.value else {
       throw GatewayError(
-        code: PlanningCode.noVirtualMachine, message: "there is no virtual machine \(reference)",
-        advice: "correct azureVirtualMachine", disposition: .needsOperator)
+        code: PlanningCode.noVirtualMachine,
+        message: "there is no virtual machine \(reference)\(reading.answer?.note ?? "")",
+        advice: "correct azureVirtualMachine", disposition: .needsOperator, field: .machine)
     }
     var disks: [(diskID: String, caching: ManagedDisk.Caching)] = []
     for key in volumes {

@@ -36,14 +36,25 @@ package struct GatewayError: Error, Sendable, Equatable, CustomStringConvertible
   package var description: String { advice.isEmpty ? message : "\(message); \(advice)" }
 }
 
+/// What a read showed, and by which answer. No value: there is none of that name.
+package struct CloudReading<Value: Sendable>: Sendable {
+  package var value: Value?
+  /// Nil where the cloud has no ids for its answers.
+  package var answer: CloudAnswer?
+  package init(_ value: Value?, _ answer: CloudAnswer?) {
+    self.value = value
+    self.answer = answer
+  }
+}
+
 /// Azure, as far as a reconciler needs it. One gateway an integration. Every call may be repeated: it finds what an
 /// earlier one did. Long-running operations are waited for, within the caller's task (cancel it to stop waiting).
 package protocol CloudGateway: Sendable {
-  /// Nil where there is none. `reference` is a name in the integration's resource group, or a resource id.
-  func machine(_ reference: String) async throws(GatewayError) -> CloudMachine?
+  /// `reference` is a name in the integration's resource group, or a resource id.
+  func machineReading(_ reference: String) async throws(GatewayError) -> CloudReading<CloudMachine>
   /// The integration's disks that carry the tag `cmcplan-id` with this plan's id.
   func disks(of plan: PlanID) async throws(GatewayError) -> [CloudDisk]
-  func disk(_ resourceID: String) async throws(GatewayError) -> CloudDisk?
+  func diskReading(_ resourceID: String) async throws(GatewayError) -> CloudReading<CloudDisk>
   /// What the subscription may have at the integration's location: asked where disks are to be made. Nil where this
   /// cloud has no such limits.
   func limits() async throws(GatewayError) -> CloudLimits?
@@ -56,6 +67,17 @@ package protocol CloudGateway: Sendable {
   func attach(
     _ disks: [(diskID: String, caching: ManagedDisk.Caching)], to machineID: String
   ) async throws(GatewayError) -> [CloudAttachment]
+}
+
+extension CloudGateway {
+  /// Nil where there is none.
+  package func machine(_ reference: String) async throws(GatewayError) -> CloudMachine? {
+    try await machineReading(reference).value
+  }
+  /// Nil where there is none.
+  package func disk(_ resourceID: String) async throws(GatewayError) -> CloudDisk? {
+    try await diskReading(resourceID).value
+  }
 }
 
 /// One host's agent, deployed and spoken to. Calls may come at once; each has its own time limit.

@@ -89,6 +89,7 @@ package struct ObserveRun: Sendable {
     } catch {
       cloud.faults.append(fault("disks", error))
     }
+    var answers = CloudObservation.Answers()
     var users: [String: [MigrationName]] = [:]
     for migration in migrations {
       guard let reference = plan.hosts[migration.destination]?.azureVirtualMachine else { continue }
@@ -96,7 +97,9 @@ package struct ObserveRun: Sendable {
     }
     for (reference, users) in users.sorted(by: { $0.key < $1.key }) {
       do throws(GatewayError) {
-        cloud.machines[reference] = try await gateway.machine(reference)
+        let reading = try await gateway.machineReading(reference)
+        cloud.machines[reference] = reading.value
+        answers.machines[reference] = reading.answer
       } catch {
         cloud.faults.append(fault("virtual machine \(reference)", error, of: users))
       }
@@ -111,7 +114,9 @@ package struct ObserveRun: Sendable {
       for volume in migration.diskVolumes where !known.contains(VolumeKey(migration.name, volume.name)) {
         guard let id = expectedDiskID(for: volume, in: migration, of: plan) else { continue }
         do throws(GatewayError) {
-          cloud.namedDisks[id] = try await gateway.disk(id)
+          let reading = try await gateway.diskReading(id)
+          cloud.namedDisks[id] = reading.value
+          answers.disks[id] = reading.answer
         } catch {
           cloud.faults.append(
             fault("disk of \(migration.name)/\(volume.name)", error, of: [migration.name], volume.name))
@@ -119,6 +124,7 @@ package struct ObserveRun: Sendable {
         if cloud.namedDisks[id] == nil { makesDisks = true }
       }
     }
+    cloud.answers = answers
     if makesDisks {
       do throws(GatewayError) {
         cloud.limits = try await gateway.limits()

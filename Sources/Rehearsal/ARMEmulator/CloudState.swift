@@ -43,6 +43,8 @@ struct StoredDisk: Codable, Sendable {
   var burstingSince: String?
   /// `extendedLocation` of the request.
   var extendedLocation: JSONValue?
+  /// When its IOPS or MB/s were set in the last 24 hours, where they can be.
+  var performanceSetAt: [Double]?
 
   /// File of the content, in the state directory.
   var contentFile: String { "disks/\(name)-\(uniqueID.prefix(8)).img" }
@@ -140,6 +142,13 @@ struct StoredOperation: Codable, Sendable {
   }
 }
 
+/// How far a change to the outside has come.
+enum DeviceProgress: Sendable, Equatable {
+  case done
+  /// Somebody else was asked and hasn't done it yet; asking again does no harm.
+  case pending(String)
+}
+
 /// Changes to the outside that an operation makes when it ends.
 enum DeviceEffect: Sendable, Equatable {
   case makeContent(file: String, sizeBytes: UInt64)
@@ -154,4 +163,12 @@ enum DeviceEffect: Sendable, Equatable {
   /// The file behind what is attached there grew.
   case growLink(root: String, lun: Int)
   case growPlugged(socket: String, lun: Int, sizeBytes: UInt64)
+
+  /// The LUN that it takes away from a machine.
+  var leavingLUN: Int? {
+    switch self {
+    case .unlink(_, let lun), .unplug(_, let lun): lun
+    default: nil
+    }
+  }
 }

@@ -168,6 +168,7 @@ extension EmulatedCloud {
       disk.timeCreated = Self.timestamp(now)
     }
     disk.burstingSince = Self.burstingSince(disk, old, now: now)
+    disk.performanceSetAt = try performanceSetAt(disk, old, now: now)
     let header = try takeCompute(Throttle.Rule.diskWrite, now: now)
     state.disks[key] = disk
     let operation = begin(
@@ -182,6 +183,25 @@ extension EmulatedCloud {
     disk.otherProperties["burstingEnabled"]?.flag == true ? old?.burstingSince ?? timestamp(now) : nil
   }
 
+  /// Ultra and PremiumV2 disks have their performance set so often in a day, their making included
+  /// (learn.microsoft.com/azure/virtual-machines/disks-types). The words of the refusal aren't recorded.
+  static let performanceSettingsADay = 4
+
+  private func performanceSetAt(
+    _ disk: StoredDisk, _ old: StoredDisk?, now: Double
+  ) throws(Refusal) -> [Double]? {
+    guard DiskKinds.all[disk.sku]?.performanceSettable == true else { return nil }
+    let recent = (old?.performanceSetAt ?? []).filter { now - $0 < scaled(24 * 3600) }
+    if let old, old.sku == disk.sku, Self.performance(old) == Self.performance(disk) { return recent }
+    guard recent.count < Self.performanceSettingsADay else {
+      throw Refusal(
+        409, "OperationNotAllowed",
+        "The performance of disk \(disk.name) can be changed \(Self.performanceSettingsADay) times within 24 hours, its "
+          + "creation included.", target: "disk.diskIOPSReadWrite")
+    }
+    return recent + [now]
+  }
+
   mutating func patchDisk(_ request: EmulatorRequest, name: String, now: Double) throws(Refusal) -> EmulatorResponse {
     let body = try body(request)
     let key = diskKey(name)
@@ -190,6 +210,7 @@ extension EmulatedCloud {
     try OpenAPIRules.check(body, as: .diskUpdate, version: request.query["api-version"] ?? "")
     var disk = try DiskReader(configuration, old: old, body: body, name: name).patched(old)
     disk.burstingSince = Self.burstingSince(disk, old, now: now)
+    disk.performanceSetAt = try performanceSetAt(disk, old, now: now)
     let header = try takeCompute(Throttle.Rule.diskWrite, now: now)
     state.disks[key] = disk
     let operation = begin(

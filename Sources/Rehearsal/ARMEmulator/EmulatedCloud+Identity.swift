@@ -7,7 +7,7 @@ extension EmulatedCloud {
     switch (request.method, path.count) {
     case ("POST", 4) where Array(path[1...]) == ["oauth2", "v2.0", "token"]: return signIn(request, now: now)
     case ("GET", 4) where Array(path[1...]) == ["v2.0", ".well-known", "openid-configuration"]:
-      guard isTenant(path[0]) else { return unknownTenant(request.path[0]) }
+      guard isTenant(path[0]) else { return unknownTenant(request) }
       return EmulatorResponse(200, openIDConfiguration(request.baseURL))
     case ("GET", 2) where path == ["metadata", "endpoints"]:
       return EmulatorResponse(200, endpoints(request.baseURL))
@@ -21,8 +21,7 @@ extension EmulatedCloud {
     let tenant = configuration.tenant
     return [
       "token_endpoint": .string("\(base)/\(tenant)/oauth2/v2.0/token"),
-      // Azure takes private_key_jwt too; this checks no assertion, so it doesn't offer it.
-      "token_endpoint_auth_methods_supported": ["client_secret_post"],
+      "token_endpoint_auth_methods_supported": ["client_secret_post", "private_key_jwt"],
       "jwks_uri": .string("\(base)/\(tenant)/discovery/v2.0/keys"),
       "response_types_supported": ["code", "id_token", "code id_token", "id_token token"],
       "scopes_supported": ["openid", "profile", "email", "offline_access"],
@@ -60,31 +59,30 @@ extension EmulatedCloud {
   }
 
   private mutating func signIn(_ request: EmulatorRequest, now: Double) -> EmulatorResponse {
-    guard isTenant(request.path[0]) else { return unknownTenant(request.path[0]) }
+    guard isTenant(request.path[0]) else { return unknownTenant(request) }
     let form = Self.form(request.body)
     guard form["grant_type"] == "client_credentials" else {
       return refuseToken(
-        400, "unsupported_grant_type",
+        request, 400, "unsupported_grant_type",
         "AADSTS70003: The app requested an unsupported grant type '\(form["grant_type"] ?? "")'.")
     }
     guard let client = form["client_id"], client.lowercased() == configuration.clientID.lowercased() else {
       return refuseToken(
-        400, "unauthorized_client",
+        request, 400, "unauthorized_client",
         "AADSTS700016: Application with identifier '\(form["client_id"] ?? "")' was not found in the directory "
           + "'\(configuration.tenant)'.")
     }
     guard let scope = form["scope"], scope.hasSuffix("/.default") else {
-      return refuseToken(400, "invalid_scope", "AADSTS70011: The provided value for scope is not valid.")
-    }
-    guard Self.sameSecret(form["client_secret"] ?? "", configuration.clientSecret) else {
       return refuseToken(
-        401, "invalid_client",
-        "AADSTS7000215: Invalid client secret provided. Ensure the secret being sent in the request is the client "
-          + "secret value, not the client secret ID, for a secret added to app '\(configuration.clientID)'.")
+        request, 400, "invalid_scope", "AADSTS70011: The provided value for scope is not valid.")
+    }
+    if let refusal = refusal(of: form, base: request.baseURL, now: now) {
+      return refuseToken(request, refusal.status, refusal.error, refusal.description)
     }
     tokens = tokens.filter { $0.value.endsAt > now }
     guard tokens.count < Self.tokenLimit else {
-      return refuseToken(429, "temporarily_unavailable", "AADSTS90055: too many tokens were asked for.")
+      return refuseToken(
+        request, 429, "temporarily_unavailable", "AADSTS90055: too many tokens were asked for.")
     }
     let isForStorage = scope.dropLast("/.default".count) == Self.storageAudience
     let token = makeToken(request.baseURL, isForStorage: isForStorage, now: now)
@@ -93,6 +91,31 @@ extension EmulatedCloud {
     return EmulatorResponse(
       200,
       ["token_type": "Bearer", "expires_in": life, "ext_expires_in": life, "access_token": .string(token)])
+  }
+
+  /// Nil where the form proves that it comes from the client.
+  private func refusal(of form: [String: String], base: String, now: Double) -> TokenRefusal? {
+    if let assertion = form["client_assertion"] {
+      guard form["client_assertion_type"] == "urn:ietf:params:oauth:client-assertion-type:jwt-bearer" else {
+        return TokenRefusal(
+          "AADSTS900144: The request body must contain the following parameter: 'client_assertion_type'.", status: 400,
+          error: "invalid_request")
+      }
+      do throws(TokenRefusal) {
+        try checkAssertion(assertion, tokenURL: "\(base)/\(configuration.tenant)/oauth2/v2.0/token", now: now)
+        return nil
+      } catch {
+        return error
+      }
+    }
+    guard let secret = form["client_secret"] else {
+      return TokenRefusal(
+        "AADSTS7000218: The request body must contain the following parameter: 'client_assertion' or 'client_secret'.")
+    }
+    if Self.sameSecret(secret, configuration.clientSecret) { return nil }
+    return TokenRefusal(
+      "AADSTS7000215: Invalid client secret provided. Ensure the secret being sent in the request is the client "
+        + "secret value, not the client secret ID, for a secret added to app '\(configuration.clientID)'.")
   }
 
   /// Looks at every byte, whatever differs.
@@ -113,29 +136,27 @@ extension EmulatedCloud {
       "oid": "33333333-3333-3333-3333-333333333333", "idtyp": "app", "ver": "1.0", "uti": .string(makeUUID()),
     ]
     let header: JSONValue = ["typ": "JWT", "alg": "none"]
-    return [header.bytes, claims.bytes, Array("emulator-\(makeUUID())".utf8)].map(Self.base64URL).joined(separator: ".")
+    return [header.bytes, claims.bytes, Array("emulator-\(makeUUID())".utf8)].map(Base64URL.text).joined(separator: ".")
   }
 
-  private static func base64URL(_ bytes: [UInt8]) -> String {
-    Data(bytes).base64EncodedString().replacingOccurrences(of: "+", with: "-")
-      .replacingOccurrences(of: "/", with: "_").replacingOccurrences(of: "=", with: "")
-  }
-
-  private func unknownTenant(_ name: String) -> EmulatorResponse {
+  private func unknownTenant(_ request: EmulatorRequest) -> EmulatorResponse {
     refuseToken(
-      400, "invalid_tenant",
-      "AADSTS90002: Tenant '\(name)' not found. Check to make sure you have the correct tenant ID and are signing "
+      request, 400, "invalid_tenant",
+      "AADSTS90002: Tenant '\(request.path[0])' not found. Check to make sure you have the correct tenant ID and are signing "
         + "into the correct cloud.")
   }
 
-  func refuseToken(_ status: Int, _ error: String, _ description: String) -> EmulatorResponse {
+  func refuseToken(
+    _ request: EmulatorRequest, _ status: Int, _ error: String, _ description: String
+  ) -> EmulatorResponse {
+    let asked = request.headers["client-request-id"].flatMap(UUID.init(uuidString:))?.uuidString.lowercased()
     let number = description.drop { !$0.isNumber }.prefix { $0.isNumber }
     return EmulatorResponse(
       status,
       [
         "error": .string(error), "error_description": .string(description),
         "error_codes": .array(Int(number).map { [.int($0)] } ?? []), "trace_id": .string(makeUUID()),
-        "correlation_id": .string(makeUUID()),
+        "correlation_id": .string(asked ?? makeUUID()),
       ])
   }
 

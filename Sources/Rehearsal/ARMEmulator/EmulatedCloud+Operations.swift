@@ -98,10 +98,10 @@ extension EmulatedCloud {
   // MARK: Ending
 
   /// Operations whose time has come, oldest first, with what each does to the outside.
-  func due(now: Double) -> [(id: String, effects: [DeviceEffect])] {
+  func due(now: Double) -> [(id: String, endsAt: Double, effects: [DeviceEffect])] {
     state.operations.values.filter { $0.state == .inProgress && $0.endsAt <= now }
       .sorted { ($0.endsAt, $0.id) < ($1.endsAt, $1.id) }
-      .map { ($0.id, effects(of: $0)) }
+      .map { ($0.id, $0.endsAt, effects(of: $0)) }
   }
 
   /// When the next operation ends.
@@ -185,8 +185,9 @@ extension EmulatedCloud {
     }
   }
 
-  /// Notes that an operation ended; `failure` where its effects could not be made.
-  mutating func end(_ id: String, failure: StoredOperation.Failure?) {
+  /// Notes that an operation ended; `failure` where its effects could not be made. `heldLUNs`: those that the machine's
+  /// guest didn't let go of, while it did of the others that should go.
+  mutating func end(_ id: String, failure: StoredOperation.Failure?, heldLUNs: Set<Int> = []) {
     guard var operation = state.operations[id], operation.state == .inProgress else { return }
     let keeps = failure == nil ? operation.fatedKeeps : 0
     let failure = operation.fated ?? failure
@@ -201,7 +202,9 @@ extension EmulatedCloud {
       if failure == nil { state.disks[key] = nil } else { state.disks[key]?.provisioning = .succeeded }
     case .changeMachine(let name, let attach, let detach):
       let kept = failure == nil ? attach : Array(attach.prefix(keeps))
-      endChange(name, attached: kept, dropped: attach.filter { !kept.contains($0) }, detach: detach, operation)
+      let held = Set(state.machines[name]?.dataDisks.filter { heldLUNs.contains($0.lun) }.map(\.disk) ?? [])
+      let detached = operation.failure == nil || !held.isEmpty ? detach.filter { !held.contains($0) } : []
+      endChange(name, MachineOutcome(attached: kept, detached: detached, held: held), of: attach, operation)
     case .deleteMachine(let name): endDeletion(name, hasFailed: failure != nil)
     case .power(let name, let isRunning):
       state.machines[name]?.isUpdating = false
@@ -209,15 +212,23 @@ extension EmulatedCloud {
     }
   }
 
+  /// What became of the disks of a machine's change.
+  private struct MachineOutcome {
+    var attached: [String]
+    var detached: [String]
+    /// What the guest didn't let go of stays, to be detached still, as the service shows it after a detach that failed.
+    var held: Set<String>
+  }
+
   private mutating func endChange(
-    _ name: String, attached: [String], dropped: [String], detach: [String], _ operation: StoredOperation
+    _ name: String, _ outcome: MachineOutcome, of wanted: [String], _ operation: StoredOperation
   ) {
     guard var machine = state.machines[name] else { return }
     let hasFailed = operation.failure != nil
-    let removed = hasFailed ? dropped : detach
+    let removed = wanted.filter { !outcome.attached.contains($0) } + outcome.detached
     machine.dataDisks.removeAll { removed.contains($0.disk) }
     if hasFailed {
-      for index in machine.dataDisks.indices {
+      for index in machine.dataDisks.indices where !outcome.held.contains(machine.dataDisks[index].disk) {
         machine.dataDisks[index].toBeDetached = false
         machine.dataDisks[index].detachOption = nil
       }
@@ -231,12 +242,13 @@ extension EmulatedCloud {
       // A disk that was to come with the change and didn't is none.
       if state.disks[key]?.isMade == false { state.disks[key] = nil }
     }
-    for key in attached {
+    for key in outcome.attached {
       state.disks[key]?.isMade = true
       state.disks[key]?.provisioning = .succeeded
     }
-    let changed = attached + (hasFailed ? [] : detach)
-    for key in changed { state.disks[key]?.ownershipSince = Self.timestamp(operation.endsAt) }
+    for key in outcome.attached + outcome.detached {
+      state.disks[key]?.ownershipSince = Self.timestamp(operation.endsAt)
+    }
   }
 
   private mutating func endDeletion(_ name: String, hasFailed: Bool) {

@@ -61,7 +61,7 @@ struct EmulatedCloud: Sendable {
         if isBlobRequest(request) {
           BlobRefusal.text(status, code, message, requestID: makeUUID(), now: now)
         } else if request.folded.contains("oauth2") {
-          refuseToken(status, code, message)
+          refuseToken(request, status, code, message)
         } else {
           Refusal(status, code, message).response
         }

@@ -36,6 +36,20 @@ package struct EmulatorCommand: AsyncParsableCommand {
   @Option(help: ArgumentHelp("Environment variable that holds the client's secret.", valueName: "name"))
   package var clientSecretEnv = "CMC_EMULATOR_CLIENT_SECRET"
 
+  @Option(
+    help: ArgumentHelp(
+      "PEM file of certificates that the client may sign in with, public part. May be given many times.",
+      valueName: "file"))
+  package var clientCertificate: [String] = []
+
+  @Option(
+    help: ArgumentHelp(
+      """
+      A workload that may sign in as the client: issuer=URL,subject=TEXT,keys=FILE[,audience=TEXT], where FILE is the \
+      issuer's key set (JWKS). May be given many times.
+      """, valueName: "credential"))
+  package var federatedCredential: [String] = []
+
   @Option(help: ArgumentHelp("Tenant id.", valueName: "id"))
   package var tenant = EmulatorConfiguration.defaultTenant
 
@@ -53,6 +67,12 @@ package struct EmulatorCommand: AsyncParsableCommand {
 
   @Flag(help: "Answer as fast as asked: no 429.")
   package var noThrottling = false
+
+  @Option(
+    help: ArgumentHelp(
+      "Seconds that the guest of a machine with qmp=SOCKET has to let go of a disk before its detach fails.",
+      valueName: "seconds"))
+  package var guestSeconds = 15.0
 
   @Option(help: ArgumentHelp("A disk encryption set that exists. May be given many times.", valueName: "name"))
   package var encryptionSet: [String] = []
@@ -95,6 +115,9 @@ package struct EmulatorCommand: AsyncParsableCommand {
     guard timeScale >= 0.01, timeScale <= 100_000 else {
       throw EmulatorError("--time-scale \(timeScale) is out of range: 0.01 to 100000")
     }
+    guard guestSeconds >= 0, guestSeconds <= 3600 else {
+      throw EmulatorError("--guest-seconds \(guestSeconds) is out of range: 0 to 3600")
+    }
     var machines: [EmulatorConfiguration.Machine] = []
     for argument in machine {
       let one = try EmulatorConfiguration.Machine(argument: argument)
@@ -119,6 +142,11 @@ package struct EmulatorCommand: AsyncParsableCommand {
     configuration.storageAccount = storageAccount
     configuration.containers = Set(container)
     configuration.faults = fault
+    configuration.guestSeconds = guestSeconds
+    for file in clientCertificate { configuration.certificates += try RegisteredCertificate.read(file: file) }
+    for argument in federatedCredential {
+      configuration.federatedCredentials.append(try FederatedCredential(argument: argument))
+    }
     for text in fault where Fault.read(json: text) == nil {
       throw EmulatorError("--fault '\(text)' is not understood: \(Fault.form)")
     }

@@ -49,6 +49,12 @@ package struct EmulatorConfiguration: Sendable, Equatable {
   package var containers: Set<String> = []
   /// Faults from the start, as JSON of the control endpoint has them.
   package var faults: [String] = []
+  /// Certificates that the client may sign in with, beside its secret.
+  package var certificates: [RegisteredCertificate] = []
+  /// Workloads elsewhere that may sign in as the client, by a token of their own issuer.
+  package var federatedCredentials: [FederatedCredential] = []
+  /// How long the guest of a machine may take to let go of a disk, whatever the time scale: guests live in real time.
+  package var guestSeconds = 15.0
 
   package init(
     host: String = "127.0.0.1", port: Int = 0, https: Bool = false, stateDirectory: String, machines: [Machine],

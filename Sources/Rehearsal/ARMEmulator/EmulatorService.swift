@@ -87,16 +87,45 @@ final class EmulatorService: Sendable {
   }
 
   private func endDue(_ cloud: inout EmulatedCloud, now: Double) -> Bool {
-    let due = cloud.due(now: now)
-    for operation in due {
+    var ended = false
+    for operation in cloud.due(now: now) {
       var failure: StoredOperation.Failure?
+      var held: [Int: String] = [:]
       do throws(SystemError) {
-        for effect in operation.effects { try devices.perform(effect) }
+        held = try perform(operation.effects)
       } catch {
         failure = StoredOperation.Failure(code: "InternalExecutionError", message: error.description)
       }
-      cloud.end(operation.id, failure: failure)
+      if failure == nil, !held.isEmpty {
+        guard now >= operation.endsAt + cloud.configuration.guestSeconds else { continue }
+        failure = Self.heldDisks(held, cloud.configuration.guestSeconds)
+      }
+      cloud.end(operation.id, failure: failure, heldLUNs: Set(held.keys))
+      ended = true
     }
-    return !due.isEmpty
+    return ended
+  }
+
+  /// LUNs that a guest was asked to let go of and hasn't yet, with what is known of why. While there are some, nothing is
+  /// put in their place.
+  private func perform(_ effects: [DeviceEffect]) throws(SystemError) -> [Int: String] {
+    var held: [Int: String] = [:]
+    for effect in effects {
+      if let lun = effect.leavingLUN {
+        if held[lun] != nil { continue }
+        if case .pending(let why) = try devices.perform(effect) { held[lun] = why }
+      } else if held.isEmpty {
+        try devices.perform(effect)
+      }
+    }
+    return held
+  }
+
+  private static func heldDisks(_ held: [Int: String], _ seconds: Double) -> StoredOperation.Failure {
+    let disks = held.sorted { $0.key < $1.key }.map { "LUN \($0.key) (\($0.value))" }.joined(separator: ", ")
+    return StoredOperation.Failure(
+      code: "InternalExecutionError",
+      message: "An internal execution error occurred. Please retry later. The guest has not let go of the disk at "
+        + "\(disks) in \(Int(seconds.rounded(.up))) seconds.")
   }
 }

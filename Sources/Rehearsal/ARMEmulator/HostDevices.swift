@@ -8,7 +8,8 @@ struct HostDevices: Sendable {
 
   static let copySeconds = 600.0
 
-  func perform(_ effect: DeviceEffect) throws(SystemError) {
+  @discardableResult
+  func perform(_ effect: DeviceEffect) throws(SystemError) -> DeviceProgress {
     switch effect {
     case .makeContent(let file, let sizeBytes): try makeContent(path(file), sizeBytes)
     case .copyContent(let source, let target): try copyContent(path(source), path(target))
@@ -17,11 +18,12 @@ struct HostDevices: Sendable {
     case .link(let root, let lun, let file, .loop): try loop(linkPath(root, lun), over: path(file))
     case .unlink(let root, let lun): try unlink(linkPath(root, lun))
     case .plug(let socket, let lun, let file): try MachineMonitor.plug(socket, lun: lun, file: path(file))
-    case .unplug(let socket, let lun): try MachineMonitor.unplug(socket, lun: lun)
+    case .unplug(let socket, let lun): return try MachineMonitor.unplug(socket, lun: lun)
     case .growLink(let root, let lun): try loopDevice(behind: linkPath(root, lun))?.refreshSize()
     case .growPlugged(let socket, let lun, let size):
       try MachineMonitor.resize(socket, lun: lun, sizeBytes: size)
     }
+    return .done
   }
 
   private func path(_ file: String) -> String { "\(stateDirectory)/\(file)" }

@@ -8,7 +8,7 @@ import Seams
 /// Source: QEMU's "QMP Protocol Specification" and QMP reference (blockdev-add, device_add, device_del).
 enum MachineMonitor {
   static let connectSeconds = 5.0
-  /// The longest silence between two messages; a guest may be slow to let go of a device.
+  /// The longest silence between two messages of a monitor.
   static let answerSeconds = 15.0
   static let lineLimitBytes = 1 << 20
   /// Messages that are read past while one answer is waited for.
@@ -16,8 +16,9 @@ enum MachineMonitor {
 
   static func plug(_ socket: String, lun: Int, file: String) throws(SystemError) {
     var session = try Session(socket)
-    let existing = try session.ask("query-named-block-nodes", [:])
-    if existing["return"]?.items?.contains(where: { $0["node-name"]?.text == "cmclun\(lun)" }) == true { return }
+    if try session.hasDevice(lun) { return }
+    // A guest may have let go of a disk after nobody waited for it any more: then its file is open still.
+    if try session.hasNode(lun) { try session.command("blockdev-del", ["node-name": .string("cmclun\(lun)")]) }
     try session.command(
       "blockdev-add",
       [
@@ -39,24 +40,25 @@ enum MachineMonitor {
   /// Tells the guest that a disk of its has grown; nothing happens where it isn't plugged in.
   static func resize(_ socket: String, lun: Int, sizeBytes: UInt64) throws(SystemError) {
     var session = try Session(socket)
-    let existing = try session.ask("query-named-block-nodes", [:])
-    guard existing["return"]?.items?.contains(where: { $0["node-name"]?.text == "cmclun\(lun)" }) == true else {
-      return
-    }
+    guard try session.hasNode(lun) else { return }
     try session.command(
       "block_resize", ["node-name": .string("cmclun\(lun)"), "size": .number(Double(sizeBytes))])
   }
 
-  static func unplug(_ socket: String, lun: Int) throws(SystemError) {
+  /// Asks the machine to let go of a disk. With ACPI or PCI Express its guest decides when: until it has, this is called
+  /// again, and never waits.
+  static func unplug(_ socket: String, lun: Int) throws(SystemError) -> DeviceProgress {
     var session = try Session(socket)
-    let existing = try session.ask("query-named-block-nodes", [:])
-    guard existing["return"]?.items?.contains(where: { $0["node-name"]?.text == "cmclun\(lun)" }) == true else {
-      return
+    guard try session.hasNode(lun) else { return .done }
+    if try session.hasDevice(lun) {
+      let answer = try session.ask("device_del", ["id": .string("cmcdisk\(lun)")])
+      if try session.hasDevice(lun) {
+        return .pending("QEMU: \(answer["error"]?["desc"]?.text ?? "the guest was asked")")
+      }
     }
-    let removed = try session.ask("device_del", ["id": .string("cmcdisk\(lun)")])
-    // A device that is gone already leaves only its file to close.
-    if removed["error"] == nil { try session.awaitEvent("DEVICE_DELETED", device: "cmcdisk\(lun)") }
-    try session.command("blockdev-del", ["node-name": .string("cmclun\(lun)")])
+    // The device is gone; what it used is let go of a moment later.
+    let closed = try session.ask("blockdev-del", ["node-name": .string("cmclun\(lun)")])
+    return closed["error"].map { .pending("QEMU: \($0["desc"]?.text ?? "its file is in use")") } ?? .done
   }
 
   /// One connection: greeting, capabilities, commands.
@@ -64,7 +66,6 @@ enum MachineMonitor {
     private let channel: SocketChannel
     private let socket: String
     private var received: [UInt8] = []
-    private var deleted: Set<String> = []
 
     init(_ socket: String) throws(SystemError) {
       self.socket = socket
@@ -77,6 +78,16 @@ enum MachineMonitor {
     mutating func command(_ name: String, _ arguments: JSONValue) throws(SystemError) {
       let answer = try ask(name, arguments)
       if let error = answer["error"] { throw failure("\(name): \(error["desc"]?.text ?? "refused")") }
+    }
+
+    mutating func hasNode(_ lun: Int) throws(SystemError) -> Bool {
+      let nodes = try ask("query-named-block-nodes", [:])["return"]?.items ?? []
+      return nodes.contains { $0["node-name"]?.text == "cmclun\(lun)" }
+    }
+
+    mutating func hasDevice(_ lun: Int) throws(SystemError) -> Bool {
+      let devices = try ask("qom-list", ["path": "/machine/peripheral"])["return"]?.items ?? []
+      return devices.contains { $0["name"]?.text == "cmcdisk\(lun)" }
     }
 
     /// Adds a device where the machine puts it by itself, or else at its first free port: the root bus of PCI Express
@@ -97,7 +108,7 @@ enum MachineMonitor {
           + (ports.isEmpty ? "; a machine of type q35 needs -device pcie-root-port,id=… for each disk" : ""))
     }
 
-    /// The answer, `return` or `error`. Events that come first are noted.
+    /// The answer, `return` or `error`. Events that come first are read past.
     mutating func ask(_ name: String, _ arguments: JSONValue) throws(SystemError) -> JSONValue {
       var message = JSONObject([("execute", .string(name))])
       if arguments != [:] { message["arguments"] = arguments }
@@ -110,22 +121,8 @@ enum MachineMonitor {
       for _ in 0..<eventLimit {
         let answer = try readMessage()
         if answer["return"] != nil || answer["error"] != nil { return answer }
-        note(answer)
       }
       throw failure("\(name) has no answer among \(eventLimit) messages")
-    }
-
-    mutating func awaitEvent(_ name: String, device: String) throws(SystemError) {
-      for _ in 0..<eventLimit {
-        if deleted.contains(device) { return }
-        note(try readMessage())
-      }
-      throw failure("there is no \(name) of \(device) among \(eventLimit) messages")
-    }
-
-    private mutating func note(_ message: JSONValue) {
-      guard message["event"]?.text == "DEVICE_DELETED", let device = message["data"]?["device"]?.text else { return }
-      deleted.insert(device)
     }
 
     private mutating func readMessage() throws(SystemError) -> JSONValue {

@@ -1,13 +1,15 @@
 """Microsoft's own Python clients against the emulator: run in an environment that has azure-mgmt-compute.
 
-Arguments: base URL, file of the certificate authority, subscription. The secret is in AZURE_CLIENT_SECRET.
+Arguments: base URL, file of the certificate authority, subscription. The secret is in AZURE_CLIENT_SECRET; what else signs
+in is in OWN_PEM, OWN_PFX (with PFX_PASSWORD) and TOKEN_FILE, what mustn't in STRANGER_PEM and STALE_FILE.
 """
 
 import sys
 
-from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
+from azure.core.exceptions import ClientAuthenticationError, HttpResponseError, ResourceNotFoundError
 from azure.core.pipeline.transport import RequestsTransport
-from azure.identity import ClientSecretCredential
+from azure.identity import (
+    CertificateCredential, ClientAssertionCredential, ClientSecretCredential, WorkloadIdentityCredential)
 from azure.mgmt.compute import ComputeManagementClient
 from azure.mgmt.compute import models
 import os
@@ -29,8 +31,47 @@ def refused(code, action):
     return False
 
 
+def contents(path):
+    with open(path) as file:
+        return file.read().strip()
+
+
+def try_identities(version):
+    """Every way of azure-identity's to sign in without a secret, each with a client of its own."""
+    common = {"authority": BASE, "disable_instance_discovery": True, "connection_verify": AUTHORITY}
+    files = os.environ
+
+    def certificate(path, **more):
+        return CertificateCredential(TENANT, CLIENT, path, **more, **common)
+
+    def assertion(path):
+        return ClientAssertionCredential(TENANT, CLIENT, lambda: contents(path), **common)
+
+    def workload(path):
+        return WorkloadIdentityCredential(tenant_id=TENANT, client_id=CLIENT, token_file_path=path, **common)
+
+    for name, credential in (
+            ("a certificate as PEM", certificate(files["OWN_PEM"])),
+            ("a certificate as PFX", certificate(files["OWN_PFX"], password=files["PFX_PASSWORD"])),
+            ("a workload's token file", workload(files["TOKEN_FILE"])),
+            ("an assertion of its own", assertion(files["TOKEN_FILE"]))):
+        client = ComputeManagementClient(
+            credential, SUBSCRIPTION, base_url=BASE, credential_scopes=["https://management.azure.com/.default"],
+            connection_verify=AUTHORITY)
+        check(f"{version} signs in by {name}", list(client.disks.list()) == [])
+    for name, credential, code in (
+            ("a certificate that isn't registered", certificate(files["STRANGER_PEM"]), "AADSTS700027"),
+            ("a stale token file", workload(files["STALE_FILE"]), "AADSTS700024")):
+        try:
+            credential.get_token("https://management.azure.com/.default")
+            check(f"{version} is refused by {name}", False)
+        except ClientAuthenticationError as error:
+            check(f"{version} is refused by {name}", code in str(error))
+
+
 def main(version):
     os.environ["REQUESTS_CA_BUNDLE"] = AUTHORITY
+    try_identities(version)
     credential = ClientSecretCredential(
         TENANT, CLIENT, os.environ["AZURE_CLIENT_SECRET"], authority=BASE, disable_instance_discovery=True,
         connection_verify=AUTHORITY)

@@ -64,7 +64,7 @@ apiVersion: cmcplan/v1
 kind: Guardrails
 allow:
   endpoints: ["{url}"]
-  secrets: [{{env: AZURE_CLIENT_SECRET}}]
+  secrets: [{{env: AZURE_CLIENT_SECRET}}, {{env: PFX_PASSWORD}}]
 """
 
 
