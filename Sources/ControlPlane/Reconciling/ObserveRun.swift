@@ -108,15 +108,17 @@ package struct ObserveRun: Sendable {
     }
     var makesDisks = false
     for migration in migrations {
-      for volume in migration.diskVolumes where !known.contains(VolumeKey(migration.name, volume.name)) {
-        guard let id = expectedDiskID(for: volume, in: migration, of: plan) else { continue }
+      for volume in migration.diskVolumes {
+        guard let id = expectedDiskID(for: volume, in: migration, of: plan),
+          !known.contains(VolumeKey(migration.name, volume.name)) || volume.namesAnother(id, than: cloud.disks)
+        else { continue }
         do throws(GatewayError) {
           cloud.namedDisks[id] = try await gateway.disk(id)
         } catch {
           cloud.faults.append(
             fault("disk of \(migration.name)/\(volume.name)", error, of: [migration.name], volume.name))
         }
-        if cloud.namedDisks[id] == nil { makesDisks = true }
+        if cloud.namedDisks[id]?.isOrphaned ?? true { makesDisks = true }
       }
     }
     if makesDisks {
@@ -242,5 +244,13 @@ package struct ObserveRun: Sendable {
       seen.faults.append(fault("devices", error))
     }
     return seen
+  }
+}
+
+extension Volume {
+  /// Whether the plan takes an existing disk for it, and none of `disks` is that one.
+  fileprivate func namesAnother(_ id: String, than disks: [CloudDisk]) -> Bool {
+    guard case .disk(let wanted) = destination, wanted.existingID != nil else { return false }
+    return !disks.contains { $0.resourceID.lowercased() == id.lowercased() }
   }
 }
