@@ -95,10 +95,13 @@ let package = Package(
       ]),
     room(
       "ControlPlane", "AgentClient",
-      ["AgentProtocol", "Reconciling", "MigrationModel", "BlockModel", "Seams", "LinuxPlatform"]),
+      ["AgentProtocol", "Reconciling", "MigrationModel", "BlockModel", "Seams", "LinuxPlatform", "Diagnostics"]),
     room(
       "ControlPlane", "SSHDeploy",
-      ["AgentProtocol", "Reconciling", "Planning", "MigrationModel", "BlockModel", "Seams", "LinuxPlatform"]),
+      [
+        "AgentProtocol", "Reconciling", "Planning", "MigrationModel", "BlockModel", "Seams", "LinuxPlatform",
+        "Diagnostics",
+      ]),
     room(
       "ControlPlane", "Rendering",
       ["Planning", "Reconciling", "MigrationModel", "AgentProtocol", "BlockModel", "Seams", "Diagnostics"]),
@@ -162,7 +165,10 @@ let package = Package(
       ["Rendering", "Planning", "Reconciling", "MigrationModel", "AgentProtocol", "BlockModel", "Diagnostics"]),
     tests(
       "PlanCommandsTests",
-      [argumentParser, "PlanCommands", "SSHDeploy", "Rendering", "Planning", "MigrationModel", "BlockModel"]),
+      [
+        argumentParser, "PlanCommands", "SSHDeploy", "Rendering", "Reconciling", "Seams", "Diagnostics", "Planning",
+        "MigrationModel", "BlockModel",
+      ]),
     tests(
       "ARMTests",
       [

@@ -11,6 +11,7 @@ import Testing
 /// Each directory of `cases/planning` holds a `plan.yaml`, in `world.txt` what there is (see `WorldScript`), and what
 /// `plan` says of the two, in `expected.txt` for people and in `expected.json` for programs.
 /// Where there is a `journal.jsonl`, the run that left it, `report` is held against `report.md` and `report.tf` too.
+/// Where there is an `options.txt` each of its lines is an option of `plan`: `replace erp/data`, `overwrite erp/data`.
 /// Where there is a `drift.txt` it is what `plan --refresh-only` says.
 /// UPDATE_GOLDEN=1 writes what is said now; read the difference before committing it.
 @Suite struct PlanningCases {
@@ -67,7 +68,21 @@ import Testing
 
   static func changes(_ name: String) throws -> ChangeSet {
     let (plan, observation, now) = try world(name)
-    return diff(plan, observation, options: PlanningOptions(now: now, digest: goldenDigest))
+    var options = PlanningOptions(now: now, digest: goldenDigest)
+    let file = directory.appending(path: "\(name)/options.txt")
+    if FileManager.default.fileExists(atPath: file.path) {
+      for line in String(decoding: try Data(contentsOf: file), as: UTF8.self).split(separator: "\n") {
+        let words = line.split { $0 == " " || $0 == "/" }.map(String.init)
+        try #require(words.count == 3, "\(line)")
+        let key = VolumeKey(MigrationName(words[1]), VolumeName(words[2]))
+        switch words[0] {
+        case "replace": options.replace.insert(key)
+        case "overwrite": options.overwrite.insert(key)
+        default: throw WorldScript.Unreadable(line: String(line))
+        }
+      }
+    }
+    return diff(plan, observation, options: options)
   }
 
   private static func world(_ name: String) throws -> (MigrationPlan, Observation, now: WallTime) {

@@ -11,8 +11,9 @@ import Planning
 ///     agent db absent|stopped|old           unseen db no_route          resolves db name 192.0.2.9
 ///     device db /dev/vg/data size=10 kind=missing mounted=/mnt system identity=x foreign label=p/m   (size in GiB)
 ///     machine vm absent|zone=1              clouds azure fails_to_answer
-///     disk erp/data size=10 state=finalized at=2026-11-22T04:00:00Z sku=… zone=1 iops=3000 rate=125 detached owner=other elsewhere
-///     session erp standIn half=source dirty=5 (GiB) health=… hold=paused,ann,why approved=ann confirmed since=…
+///     disk erp/data size=10 state=finalized at=2026-11-22T04:00:00Z sku=… zone=1 iops=3000 rate=125 detached owner=other elsewhere number=2
+///     session erp standIn half=source dirty=5 (GiB) health=… hold=paused,ann,why approved=ann confirmed since=… copied=identity written=400 (GiB) up=2 (hours)
+///     orphaned erp/data                     (after a session that has it)
 ///     tombstone erp retired receipt=…       stray gone prepared told=x  straydisk gone/data
 ///     disk erp/data tagged=old/files        (its tags, and its name, are of another volume)
 ///     session erp tracking made=old,files told=old (made under other names, of which the agents were told these)
@@ -97,6 +98,7 @@ struct WorldScript {
         ObservationFault(part: "disks", code: "CMC4001", message: rest.first, advice: "check the credential")
       ]
     case "disk": try disk(subject, rest, line)
+    case "orphaned": try orphan(subject, line)
     case "session": try session(MigrationName(subject), rest, line)
     case "tombstone": try tombstone(MigrationName(subject), rest, line)
     case "stray": try stray(MigrationName(subject), rest, line)
@@ -163,6 +165,10 @@ struct WorldScript {
         DiskTag.plan: owner ?? plan.metadata.id.text, DiskTag.migration: tagged[0], DiskTag.volume: tagged[1],
         DiskTag.state: facts["state"] ?? "prepared",
       ], provisioningState: "Succeeded")
+    if let number = facts["number"] {
+      disk.name += "-\(number)"
+      disk.resourceID += "-\(number)"
+    }
     if let at = facts["at"] { disk.tags[DiskTag.stateAt] = at }
     if owner == "nobody" { disk.tags = [:] }
     if owner == nil {
@@ -181,6 +187,17 @@ struct WorldScript {
     }
   }
 
+  /// As a run leaves it that died after it tagged the disk.
+  private mutating func orphan(_ subject: String, _ line: String) throws {
+    for (name, cloud) in observation.clouds {
+      for (index, disk) in cloud.disks.enumerated() where disk.volume(in: plan)?.description == subject {
+        observation.clouds[name]?.disks[index].tags[DiskTag.state] = DiskTag.orphaned
+        return
+      }
+    }
+    throw Unreadable(line: line)
+  }
+
   private mutating func session(_ name: MigrationName, _ facts: Facts, _ line: String) throws {
     guard let migration = plan.migrations[name], let stage = SessionStage(rawValue: facts.first),
       let inputs = MigrationFacts(migration, in: plan, observation).sessionInputs(),
@@ -192,6 +209,9 @@ struct WorldScript {
       var seen = try Self.session(configuration, stage, role, facts, now, line)
       if let made = facts["made"] { seen = Self.made(seen, as: made, told: facts["told"], facts["toldhalf"]) }
       observation.hosts[migration.host(role)]?.agent?.sessions.append(seen)
+    }
+    if let hours = facts["up"].flatMap(Double.init) {
+      observation.hosts[migration.source]?.agent?.hello.startedAt = now.adding(seconds: -3600 * hours)
     }
   }
 
@@ -217,6 +237,9 @@ struct WorldScript {
         tapSocket: facts.has("untapped") || stage == .prepared ? nil : "tap", tapDevice: nil, tapOpenCount: 1,
         applicationIO: IOCounters(), longestPauseSeconds: 0)
     }
+    if role == .source, let written = facts["written"].flatMap(UInt64.init) {
+      seen.volumes[0].applicationIO.writeBytes = written * gibibyte
+    }
     if let words = facts["hold"]?.split(separator: ",").map(String.init), words.count == 3 {
       guard let cause = Hold.Cause(rawValue: words[0]) else { throw Unreadable(line: line) }
       seen.hold = Hold(cause: cause, who: words[1], why: words[2], at: now)
@@ -240,6 +263,7 @@ struct WorldScript {
     if facts.has("lostsource") { seen.authority = .destinationOnly }
     if let level = facts["share"].flatMap(Double.init) { seen.configuration.limits.share = level }
     if facts.has("edited") { seen.configuration.resyncIntervalSeconds += 60 }
+    if let identity = facts["copied"], role == .source { seen.configuration.volumes[0].deviceIdentity = identity }
     if let path = facts["was"], role == .source { seen.configuration.volumes[0].devicePath = path }
     return seen
   }

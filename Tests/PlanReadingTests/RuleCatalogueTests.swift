@@ -1,3 +1,4 @@
+import Diagnostics
 import Foundation
 import PlanReading
 import Testing
@@ -17,20 +18,5 @@ import Testing
     #expect(Set(explained) == used)
     #expect(explained == explained.sorted())
     #expect(Set(explained).count == explained.count)
-  }
-
-  @Test func explanationsAreForPeople() {
-    #expect(
-      RuleCatalogue.explain("cmc1243") == """
-        CMC1243: a disk has whole GiB.
-
-        Azure takes no other size. 500 GB are 465.7 GiB.
-
-            size: 466 GiB
-
-        """)
-    #expect(RuleCatalogue.explain("CMC124").hasPrefix("There is no rule CMC124"))
-    #expect(RuleCatalogue.explain("cmc2043").hasPrefix("CMC2043 is no rule of a document"))
-    #expect(RuleCatalogue.rules.filter { $0.rule.isEmpty || $0.reason.isEmpty || $0.example.isEmpty }.map(\.code) == [])
   }
 }

@@ -57,6 +57,38 @@ extension SavedChangeSet {
     #expect(ReviewedSteps(kept.changes).contains(.fence(MigrationName("erp")), of: MigrationName("erp")))
   }
 
+  @Test func otherGuardrailsThanItWasPlannedUnderRefuseIt() {
+    let plan = samplePlan(.cmotion)
+    let world = liveObservation(plan, .tracking)
+    let names = [plan.erp.name]
+    func moved(_ before: Guardrails?, _ after: Guardrails?, plan later: MigrationPlan? = nil) -> [String] {
+      let kept = SavedChangeSet(
+        program: "1", savedAt: now, savedBy: "ann@ops", only: nil, maxMoves: nil, overwrite: [],
+        changes: changes(plan, world), observation: world,
+        surroundings: surroundings(of: names, in: plan, guardrails: before, digest: fakeDigest))
+      let now = later ?? plan
+      return kept.moved(
+        changes(now, world), world, plan: now,
+        surroundings: surroundings(of: names, in: now, guardrails: after, digest: fakeDigest))
+    }
+    let some = Guardrails(allowedEndpoints: [], allowedSecrets: [], limits: GuardrailLimits(moves: GuardrailRule(5)))
+    var stricter = some
+    stricter.limits.moves = GuardrailRule(4)
+    var elsewhere = some
+    elsewhere.limits.moves?.position = SourcePosition(file: "other.yaml", line: 9, column: 1)
+    #expect(moved(some, some) == [])
+    #expect(moved(some, elsewhere) == [], "where it stands is no part of a rule")
+    #expect(moved(some, stricter) == ["the guardrails file was edited"])
+    #expect(moved(nil, some) == ["it was planned without a guardrails file, and now there is one"])
+    #expect(moved(some, nil).first?.contains("now there is none") == true)
+    var allowing = some
+    allowing.allowedSecrets = [.environment("X")]
+    #expect(moved(some, allowing).count == 1)
+    var edited = plan
+    edited.guardrails = GuardrailLimits(owner: GuardrailRule(true, effect: .warn))
+    #expect(moved(some, some, plan: edited) == ["the guardrails of the plan were edited"])
+  }
+
   @Test func whatMovedIsSaid() {
     let plan = samplePlan(.cmotion)
     let before = liveObservation(plan, .tracking)

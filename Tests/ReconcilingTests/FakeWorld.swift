@@ -191,6 +191,8 @@ struct WorldState {
         receiptDigest: nil, at: WallTime(secondsSince1970: now))
       stone.plannedAs = session.seen.configuration.plannedAs
       agents[host]?.tombstones.append(stone)
+    } else if call.command == .cancel {
+      agents[host]?.sessions[key] = nil
     } else {
       agents[host]?.sessions[key] = session
     }
@@ -257,7 +259,9 @@ struct WorldState {
     case .retire:
       guard session.seen.role == .destination || stage == .fenced else { throw wrong() }
       expectHooks([.mount, .startApplication, .healthCheck], session, "retire")
-    case .resync, .verify, .cancel: break
+    case .cancel:
+      if ![.prepared, .synchronizing, .tracking].contains(stage) { violate("a session was given up in \(stage)") }
+    case .resync, .verify: break
     }
   }
 
@@ -366,7 +370,9 @@ struct WorldState {
       provisioningState: "Succeeded")
     let volume = "\(request.tags[DiskTag.migration] ?? "")/\(request.tags[DiskTag.volume] ?? "")"
     diskCreations[volume, default: 0] += 1
-    if diskCreations[volume, default: 0] > 1 { violate("a second disk for \(volume)") }
+    // But for those that it took the place of.
+    let orphans = disks.values.count { $0.isOrphaned && $0.taggedVolume(in: plan)?.description == volume }
+    if diskCreations[volume, default: 0] > 1 + orphans { violate("a second disk for \(volume)") }
     disks[id] = disk
     return disk
   }

@@ -16,7 +16,8 @@ package struct ApplyCommand: AsyncParsableCommand {
     abstract: "Close the difference between the plan and the world.",
     discussion: """
       Exits 0 when every migration is where the plan wants it, 3 while replication still runs, 4 when a window, an \
-      approval or a hold is in the way, 1 when something failed. It may be killed and run again at any time.
+      approval or a hold is in the way, 1 when something failed. It may be killed and run again at any time. With \
+      --reconcile-every it stays, reads the plan anew each round, and ends with the last round's exit code at Ctrl-C or SIGTERM.
       """)
   enum Format: String, ExpressibleByArgument, CaseIterable { case text, json }
 
@@ -30,6 +31,11 @@ package struct ApplyCommand: AsyncParsableCommand {
     defaultAsFlag: "forever", parsing: .next,
     help: ArgumentHelp("Stay until the target is reached, or so long: 90s, 30m, 12h.", valueName: "duration"))
   var wait: String?
+  @Option(
+    help: ArgumentHelp(
+      "Stay, and apply the plan as it is then again and again, until Ctrl-C or SIGTERM. Needs --auto-approve.",
+      valueName: "duration"))
+  var reconcileEvery: String?
   @Option(help: ArgumentHelp("At most so many steps at once.", valueName: "n"))
   var parallelism = 10
   @Flag(help: "Take a migration over from another apply that holds it. Make sure first that the other one is dead.")
@@ -50,51 +56,116 @@ package struct ApplyCommand: AsyncParsableCommand {
           "a saved change set says itself which migrations it is for", advice: "plan again with these options and --out"
         )
       }
-      let document = try PlanDocument.load(plan, console: console)
-      let selected = try saved.map { $0.content.only.map(Set.init) } ?? selection.migrations(of: document)
-      let overwrite = try saved.map { Set($0.content.overwrite) } ?? selection.overwritten(in: document)
-      let maxMoves = saved.map(\.content.maxMoves) ?? selection.maxMoves
-      let progress = Progress(console: console, format: format == .json ? .json : .text)
-      let journal = try RunJournal(beside: document)
-      let world = try World.make(
-        document, withClouds: true, journal: journal, console: console, report: { progress.show($0) })
-      let opened = OpenedPlan(document: document, world: world)
-      let first = await opened.observe(only: selected)
-      world.notifier?.see(first)
-      let options = opened.planning(
-        only: selected, overwrite: overwrite, maxMoves: maxMoves, origin: saved == nil ? .applied : .saved)
-      let now = options.now
-      let changes = diff(document.plan, first, options: options)
-      if let saved { try refuseStale(saved, changes, first, document) }
-      if format == .text { console.write(renderText(changes, style: console.style)) }
-      var isApprovedNow = false
-      if saved == nil, !autoApprove, let question = Approving(changes) {
-        try question.ask(console)
-        isApprovedNow = try await question.askForOneWaySteps(console, opened)
+      guard let seconds = try reconcileSeconds() else {
+        throw ExitCode(try await applyOnce(saved, policy, console, nil))
       }
-      let apply = ApplyRun(
-        plan: document.plan, gateways: world.gateways,
-        options: ApplyOptions(
-          parallelism: parallelism, wait: policy, only: selected, overwrite: overwrite,
-          stealLease: stealLease, isGone: LeaseHolder.isDead, maxMoves: maxMoves,
-          guardrails: options.guardrails, reviewed: saved.map { ReviewedSteps($0.content.changes) },
-          holder: LeaseHolder.describe(who: world.who, runID: journal.runID)),
-        services: world.services)
-      let summary = await progress.ticking {
-        await Interruptions.watching(lastWords: { console.complain(Self.lastWords) }, { apply.interrupt() }) {
-          // An approval given just now is not in what was seen before it.
-          await apply.run(from: isApprovedNow ? nil : first)
-        }
-      }
-      await world.finish()
-      if let saved {
-        SavedFile.noteApplication(
-          of: saved.digest, in: document.directory,
-          "Applied \(rendered(now)) by \(world.who), run \(journal.runID), exit \(summary.exitCode).")
-      }
-      if format == .text { console.write(renderSummary(summary, style: console.style)) }
-      throw ExitCode(summary.exitCode)
+      let loop = ReconcileLoop(intervalSeconds: seconds, console: console)
+      let code = await Interruptions.watching(
+        lastWords: { console.complain(Self.lastWords) }, { loop.stopping.interrupt() },
+        { await loop.run { try await applyOnce(nil, policy, console, loop) } })
+      throw ExitCode(code)
     }
+  }
+
+  /// Once, or one round of `loop`.
+  private func applyOnce(
+    _ saved: SavedFile?, _ policy: WaitPolicy, _ console: Console, _ loop: ReconcileLoop?
+  ) async throws -> Int32 {
+    let document = try PlanDocument.load(plan, console: console)
+    let chosen = try Chosen(selection, saved, document)
+    let progress = Progress(console: console, format: format == .json ? .json : .text)
+    // A round that finds nothing to do leaves no journal: there would be hundreds a day.
+    let journal = try RunJournal(beside: document, isQuiet: loop != nil)
+    let world = try World.make(
+      document, withClouds: true, journal: journal, console: console, report: { progress.show($0) })
+    let opened = OpenedPlan(document: document, world: world)
+    let first = await opened.observe(only: chosen.only)
+    world.notifier?.see(first)
+    let options = opened.planning(
+      only: chosen.only, overwrite: chosen.overwrite, replace: chosen.replace, maxMoves: chosen.maxMoves,
+      origin: saved == nil ? .applied : .saved)
+    let now = options.now
+    let changes = diff(document.plan, first, options: options)
+    if let saved { try refuseStale(saved, changes, first, document) }
+    if format == .text {
+      // Without its first line, which has the time.
+      let text = renderText(changes, style: console.style)
+      if loop?.isNews(String(text.drop { $0 != "\n" })) ?? true { console.write(text) }
+    }
+    var isApprovedNow = false
+    if saved == nil, !autoApprove, let question = Approving(changes) {
+      try question.ask(console)
+      isApprovedNow = try await question.askForOneWaySteps(console, opened)
+    }
+    let apply = ApplyRun(
+      plan: document.plan, gateways: world.gateways,
+      options: ApplyOptions(
+        parallelism: parallelism, wait: policy, only: chosen.only, overwrite: chosen.overwrite, replace: chosen.replace,
+        stealLease: stealLease, isGone: LeaseHolder.isDead, maxMoves: chosen.maxMoves,
+        guardrails: options.guardrails, reviewed: saved.map { ReviewedSteps($0.content.changes) },
+        holder: LeaseHolder.describe(who: world.who, runID: journal.runID)),
+      services: world.services)
+    // An approval given just now is not in what was seen before it.
+    let start = isApprovedNow ? nil : first
+    let summary = await progress.ticking {
+      if let loop { return await loop.stopping.passing(to: apply) { await apply.run(from: start) } }
+      return await Interruptions.watching(lastWords: { console.complain(Self.lastWords) }, { apply.interrupt() }) {
+        await apply.run(from: start)
+      }
+    }
+    await world.finish()
+    let end = "\(rendered(world.services.time.wallNow())) by \(world.who), exit \(summary.exitCode)"
+    ReconcileMark.note(end, in: document.directory)
+    if let saved {
+      SavedFile.noteApplication(
+        of: saved.digest, in: document.directory,
+        "Applied \(rendered(now)) by \(world.who), run \(journal.runID), exit \(summary.exitCode).")
+    }
+    if format == .text {
+      let text = renderSummary(summary, style: console.style)
+      if loop == nil || summary.stepsDone > 0 || !changes.isNoOp { console.write(text) }
+    }
+    return summary.exitCode
+  }
+
+  /// What the run is about: a saved change set says it itself.
+  private struct Chosen {
+    var only: Set<MigrationName>?
+    var overwrite: Set<VolumeKey>
+    var replace: Set<VolumeKey>
+    var maxMoves: Int?
+
+    init(_ selection: SelectionOptions, _ saved: SavedFile?, _ document: PlanDocument) throws {
+      only = try saved.map { $0.content.only.map(Set.init) } ?? selection.migrations(of: document)
+      overwrite = try saved.map { Set($0.content.overwrite) } ?? selection.overwritten(in: document)
+      replace = try saved.map { Set($0.content.replace ?? []) } ?? selection.replaced(in: document)
+      maxMoves = saved.map(\.content.maxMoves) ?? selection.maxMoves
+    }
+  }
+
+  /// Nil: once.
+  func reconcileSeconds() throws -> Double? {
+    guard let reconcileEvery else { return nil }
+    guard let seconds = durationSeconds(reconcileEvery), seconds >= ReconcilePace.leastSeconds else {
+      throw CommandFailure(
+        "--reconcile-every \(reconcileEvery) is no duration of \(Int(ReconcilePace.leastSeconds)) s or more",
+        advice: "write 90s, 5m or 1h")
+    }
+    let others = [
+      ("a saved change set", file != nil), ("--wait", wait != nil), ("--steal-lease", stealLease),
+      ("--overwrite", !selection.overwrite.isEmpty), ("--replace", !selection.replace.isEmpty),
+    ]
+    if let (what, _) = others.first(where: \.1) {
+      throw CommandFailure(
+        "\(what) is for one run, and --reconcile-every makes many", advice: "apply once with it, then reconcile without"
+      )
+    }
+    guard autoApprove else {
+      throw CommandFailure(
+        "--reconcile-every asks nobody, round after round",
+        advice: "add --auto-approve; one-way steps still wait for cmcplan approve, where approval: manual")
+    }
+    return seconds
   }
 
   /// Exactly what was saved, or nothing.

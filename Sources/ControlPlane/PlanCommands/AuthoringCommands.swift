@@ -20,7 +20,7 @@ package struct ValidateCommand: AsyncParsableCommand {
   @OptionGroup var plan: PlanFileOptions
   @Option(help: "text, json, github or sarif.")
   var format = Format.text
-  @Option(help: ArgumentHelp("Explain a rule, as in CMC1203, and check nothing.", valueName: "code"))
+  @Option(help: ArgumentHelp("Explain any code, as in CMC1203, and check nothing.", valueName: "code"))
   var explain: String?
   package init() {}
 
@@ -50,8 +50,8 @@ package struct ValidateCommand: AsyncParsableCommand {
   }
 
   private static func explain(_ code: String, _ console: Console) throws {
-    let text = RuleCatalogue.explain(code)
-    guard RuleCatalogue.rule(code) == nil else { return console.write(text) }
+    let text = Explanations.text(of: code)
+    guard Explanations.of(code) == nil else { return console.write(text) }
     console.complain(text)
     throw ExitCode(1)
   }

@@ -28,12 +28,12 @@ struct OpenedPlan {
 
   /// As of now, with all guardrails: whoever looks must see what apply would.
   func planning(
-    only: Set<MigrationName>? = nil, overwrite: Set<VolumeKey> = [], maxMoves: Int? = nil,
-    origin: ChangeSetOrigin = .planned
+    only: Set<MigrationName>? = nil, overwrite: Set<VolumeKey> = [], replace: Set<VolumeKey> = [],
+    maxMoves: Int? = nil, origin: ChangeSetOrigin = .planned
   ) -> PlanningOptions {
     PlanningOptions(
-      only: only, overwrite: overwrite, maxMoves: maxMoves, guardrails: document.guardrails?.limits, origin: origin,
-      now: world.services.time.wallNow(), digest: sha256)
+      only: only, overwrite: overwrite, replace: replace, maxMoves: maxMoves, guardrails: document.guardrails?.limits,
+      origin: origin, now: world.services.time.wallNow(), digest: sha256)
   }
 
   var operations: MigrationOperations {

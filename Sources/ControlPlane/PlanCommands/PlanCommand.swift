@@ -71,7 +71,8 @@ package struct PlanCommand: AsyncParsableCommand {
         seen = await opened.observe(only: selected)
       }
       let options = opened.planning(
-        only: selected, overwrite: try selection.overwritten(in: opened.document), maxMoves: selection.maxMoves)
+        only: selected, overwrite: try selection.overwritten(in: opened.document),
+        replace: try selection.replaced(in: opened.document), maxMoves: selection.maxMoves)
       let changes = refreshOnly ? drift(opened.plan, seen, options: options) : diff(opened.plan, seen, options: options)
       if format == .text, observation != nil,
         options.now.secondsSince1970 - seen.observedAt.secondsSince1970 > Self.oldSeconds
@@ -127,8 +128,8 @@ package struct PlanCommand: AsyncParsableCommand {
       SavedChangeSet(
         program: VersionCommand.version, savedAt: opened.world.services.time.wallNow(),
         savedBy: opened.world.who, only: options.only,
-        maxMoves: options.maxMoves, overwrite: options.overwrite, changes: changes, observation: seen,
-        surroundings: opened.document.surroundings(of: changes)), to: out)
+        maxMoves: options.maxMoves, overwrite: options.overwrite, replace: options.replace, changes: changes,
+        observation: seen, surroundings: opened.document.surroundings(of: changes)), to: out)
     console.complain(
       "saved \(out) (\(file.digest.prefix(19))…)" + (changes.isNoOp ? ": no changes" : "")
         + "\n  next: cmcplan show \(shellQuoted(out)), cmcplan apply \(shellQuoted(out))\(plan.repeated)\n")

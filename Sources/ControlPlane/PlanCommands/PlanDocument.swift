@@ -56,7 +56,8 @@ struct PlanDocument {
 
   /// Digests of what a change set's migrations rest on beside themselves.
   func surroundings(of changes: ChangeSet) -> [String: String] {
-    Planning.surroundings(of: changes.migrations.map(\.migration), in: written, digest: sha256)
+    Planning.surroundings(
+      of: changes.migrations.map(\.migration), in: written, guardrails: guardrails, digest: sha256)
   }
 
   /// Reads the plan; prints what is wrong with it to standard error and ends with exit 1 where there are errors.

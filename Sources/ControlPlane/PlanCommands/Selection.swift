@@ -23,15 +23,34 @@ struct SelectionOptions: ParsableArguments {
     ))
   var overwrite: [String] = []
 
-  var isEmpty: Bool { only.isEmpty && except.isEmpty && maxMoves == nil && overwrite.isEmpty && shard == nil }
+  @Option(
+    help: ArgumentHelp(
+      "This volume may get a new disk and a full synchronization, where what changed can't be done otherwise; the old disk is kept, tagged orphaned.",
+      valueName: "migration/volume"))
+  var replace: [String] = []
+
+  var isEmpty: Bool {
+    only.isEmpty && except.isEmpty && maxMoves == nil && overwrite.isEmpty && replace.isEmpty && shard == nil
+  }
 
   /// The volumes of `--overwrite`.
   func overwritten(in document: PlanDocument) throws -> Set<VolumeKey> {
+    try Self.volumes(overwrite, of: "--overwrite", in: document)
+  }
+
+  /// The volumes of `--replace`.
+  func replaced(in document: PlanDocument) throws -> Set<VolumeKey> {
+    try Self.volumes(replace, of: "--replace", in: document)
+  }
+
+  private static func volumes(
+    _ texts: [String], of option: String, in document: PlanDocument
+  ) throws -> Set<VolumeKey> {
     var keys: Set<VolumeKey> = []
-    for text in overwrite {
+    for text in texts {
       let parts = text.split(separator: "/", omittingEmptySubsequences: false).map(String.init)
       guard parts.count == 2 else {
-        throw CommandFailure("--overwrite \(text) is not MIGRATION/VOLUME", advice: "write, for instance, erp-db/data")
+        throw CommandFailure("\(option) \(text) is not MIGRATION/VOLUME", advice: "write, for instance, erp-db/data")
       }
       let name = try document.migration(parts[0])
       let volumes = document.plan.migrations[name]?.volumes.map(\.name.text) ?? []

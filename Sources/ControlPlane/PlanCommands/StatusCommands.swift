@@ -47,7 +47,9 @@ package struct StatusCommand: AsyncParsableCommand {
   private func render(_ opened: OpenedPlan, _ observation: Observation, _ console: Console) -> String {
     let options = opened.planning()
     return switch format {
-    case .text: renderStatus(opened.plan, observation, options: options, style: console.style)
+    case .text:
+      renderStatus(opened.plan, observation, options: options, style: console.style)
+        + (ReconcileMark.last(in: opened.document.directory).map { "last reconciled \(safe($0))\n" } ?? "")
     case .json: renderStatusJSON(opened.plan, observation, options: options)
     case .prometheus: renderPrometheus(opened.plan, observation, options: options)
     }

@@ -56,6 +56,7 @@ struct World {
       archived = copied
       sink = copied
     }
+    if journal?.isQuiet == true { sink = QuietJournal(sink) }
     let notifier = journal.flatMap {
       Notifier(document, journal: $0, sink: sink, archive: archive, environment: environment, time: time) {
         report(.note($0))
@@ -183,37 +184,4 @@ final class OpenConnections: Sendable {
 /// The journal of commands that change nothing.
 private struct NoJournal: JournalSink {
   func append(_ line: String) async throws(StateStoreError) {}
-}
-
-/// The append-only record of one run, beside the plan: `.cmcplan/runs/RUN/journal.jsonl`.
-final class RunJournal: JournalSink {
-  let runID: String
-  private let store: DirectoryStateStore
-
-  /// Where journals of runs are, each in a directory of its own.
-  static func directory(beside document: PlanDocument) -> String { "\(document.directory)/.cmcplan/runs" }
-
-  init(beside document: PlanDocument) throws {
-    let stamp = Date.now.formatted(
-      Date.ISO8601FormatStyle(dateTimeSeparator: .standard, timeSeparator: .omitted).year().month().day()
-        .time(includingFractionalSeconds: false))
-    runID = "\(stamp)-\(SystemRandom().uuid().prefix(8))"
-    do {
-      store = try DirectoryStateStore(path: "\(Self.directory(beside: document))/\(runID)")
-    } catch {
-      throw CommandFailure(
-        "the run's journal can't be made in \(document.directory)/.cmcplan: \(error)",
-        advice: "make the plan's directory writable, or free space there")
-    }
-  }
-
-  func append(_ line: String) async throws(StateStoreError) {
-    do {
-      try await onBlockingThread { [store] in try store.append("journal.jsonl", Array((line + "\n").utf8)) }
-    } catch let error as StateStoreError {
-      throw error
-    } catch {
-      throw StateStoreError(.failed, "\(error)")
-    }
-  }
 }

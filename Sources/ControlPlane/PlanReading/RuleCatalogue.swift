@@ -1,40 +1,23 @@
+package import Diagnostics
+
 /// What each diagnostic of a document means, for whoever asks about its code.
 package enum RuleCatalogue {
-  package struct Rule: Sendable {
-    /// "CMC1203"; never reused for another rule.
-    package let code: String
-    /// The rule, as a sentence without a period.
-    package let rule: String
-    /// Why it is one.
-    package let reason: String
-    /// What is right, as it would be written.
-    package let example: String
-  }
-
   /// In the order of their codes.
-  package static let rules: [Rule] = yaml + fields + plan + disks + conditions
+  package static let rules: [CodeExplanation] = yaml + fields + plan + disks + conditions
 
   /// Nil where there is no such rule. The code may be written in lower case.
-  package static func rule(_ code: String) -> Rule? { rules.first { $0.code == code.uppercased() } }
+  package static func rule(_ code: String) -> CodeExplanation? { rules.first { $0.code == code.uppercased() } }
 
-  /// Rule, reason and example as lines; for an unknown code, the nearest ones.
-  package static func explain(_ code: String) -> String {
-    guard let rule = rule(code) else {
-      if code.uppercased().wholeMatch(of: /CMC[2-9][0-9]{3}/) != nil {
-        return "\(code.uppercased()) is no rule of a document: plan, apply and doctor say with it what to do.\n"
-      }
-      let near = Suggestion.phrase(for: code, among: rules.map(\.code))
-      return "There is no rule \(code.shortened()); \(orDefault(near, "codes are CMC and four digits")).\n"
-    }
-    return "\(rule.code): \(rule.rule).\n\n\(rule.reason)\n\n"
-      + rule.example.split(separator: "\n").map { "    \($0)\n" }.joined()
+  /// "did you mean 'x'?", or nothing.
+  package static func suggestion(for word: String, among candidates: [String]) -> String {
+    Suggestion.phrase(for: word, among: candidates)
   }
 
-  private static func rule(_ code: String, _ rule: String, _ reason: String, _ example: String) -> Rule {
-    Rule(code: code, rule: rule, reason: reason, example: example)
+  private static func rule(_ code: String, _ rule: String, _ reason: String, _ example: String) -> CodeExplanation {
+    CodeExplanation(code, rule, reason, example)
   }
 
-  private static let yaml: [Rule] = [
+  private static let yaml: [CodeExplanation] = [
     rule(
       "CMC1001", "a document is UTF-8, without control characters", "Other encodings turn names into other names.",
       "name: Größe   # saved as UTF-8, without a line of control characters"),
@@ -83,7 +66,7 @@ package enum RuleCatalogue {
     ),
   ]
 
-  private static let fields: [Rule] = [
+  private static let fields: [CodeExplanation] = [
     rule(
       "CMC1100", "the first thousand faults are shown", "More would hide what to begin with.",
       "cmcplan validate --format json | head"),
@@ -142,7 +125,7 @@ package enum RuleCatalogue {
       "credential: {clientId: 33333333-3333-3333-3333-333333333333, clientSecret: {env: AZURE_CLIENT_SECRET}}"),
   ]
 
-  private static let plan: [Rule] = [
+  private static let plan: [CodeExplanation] = [
     rule(
       "CMC1201", "the plan has an id of its own",
       "It owns tags, disks' names and sessions: two plans with one id would undo each other's work.",
@@ -214,7 +197,7 @@ package enum RuleCatalogue {
       "run: \"mount {device:data} /mnt\""),
   ]
 
-  private static let disks: [Rule] = [
+  private static let disks: [CodeExplanation] = [
     rule(
       "CMC1240", "tags named 'cmcplan-…' are cmcplan's own", "By them a later run finds what an earlier one made.",
       "tags: {costCenter: \"4711\"}"),
@@ -261,7 +244,7 @@ package enum RuleCatalogue {
       "A guess could be ten times too slow, or ten times too dear.", "defaults: {disk: {sku: Premium_LRS}}"),
   ]
 
-  private static let conditions: [Rule] = [
+  private static let conditions: [CodeExplanation] = [
     rule(
       "CMC1260", "somebody has answered for the licences", "No API can tell whether they allow Azure.",
       "attestations: {operatingSystemLicensed: true, applicationLicensed: true}"),

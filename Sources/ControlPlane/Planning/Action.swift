@@ -56,6 +56,10 @@ package enum Action: Hashable, Sendable, Codable {
   case acquireLease(MigrationName)
   /// The source devices are there and may be migrated, the destination would fit.
   case checkDevices(MigrationName)
+  /// Neither agent has the session any more, and its copy counts for nothing (`--replace`). Never from a swing on.
+  case giveUpSession(MigrationName)
+  /// The volume's disk is kept, and isn't the volume's any more (`--replace`).
+  case orphanDisk(VolumeKey)
   /// The disk exists, with our tags, and is large enough.
   case ensureDisk(VolumeKey)
   /// All these volumes' disks are attached to the virtual machine: one call for all.
@@ -101,13 +105,14 @@ extension Action {
   package var migration: MigrationName? {
     switch self {
     case .deployAgent, .removeAgent, .attachDisks, .checkWave, .checkGroup: nil
-    case .acquireLease(let name), .checkDevices(let name), .configureSession(let name), .proveConnection(let name),
+    case .acquireLease(let name), .checkDevices(let name), .giveUpSession(let name), .configureSession(let name),
+      .proveConnection(let name),
       .openTap(let name), .synchronize(let name), .stopSynchronizing(let name), .swing(let name), .revert(let name),
       .runHook(let name, _), .closeTap(let name), .prove(let name), .fence(let name), .release(let name),
       .tagDisks(let name, _), .rename(let name, _), .archive(let name), .retire(let name, _), .releaseLease(let name),
       .abandonFinalize(let name, _), .revertWithGroup(let name, _), .holdAfterFence(let name, _):
       name
-    case .ensureDisk(let key): key.migration
+    case .ensureDisk(let key), .orphanDisk(let key): key.migration
     }
   }
 
@@ -119,6 +124,8 @@ extension Action {
     case .deployAgent: "deployAgent"
     case .acquireLease: "acquireLease"
     case .checkDevices: "checkDevices"
+    case .giveUpSession: "giveUpSession"
+    case .orphanDisk: "orphanDisk"
     case .ensureDisk: "ensureDisk"
     case .attachDisks: "attachDisks"
     case .configureSession: "configureSession"
@@ -151,7 +158,7 @@ extension Action {
   package var subject: String {
     switch self {
     case .deployAgent(let host), .removeAgent(let host): "host \(host)"
-    case .ensureDisk(let key): key.description
+    case .ensureDisk(let key), .orphanDisk(let key): key.description
     case .attachDisks(_, let machine, _): "virtual machine \(machine)"
     case .checkWave(let wave, let host): "wave \(wave) on \(host)"
     case .checkGroup(let group, _): "group \(group)"

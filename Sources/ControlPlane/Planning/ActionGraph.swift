@@ -124,7 +124,7 @@ private struct GraphBuilder {
     var disks: [Int] = []
     for change in entry.actionable {
       switch change.action {
-      case .checkDevices: head = add(change.action, requires: [head], for: [name])
+      case .checkDevices, .giveUpSession, .orphanDisk: head = add(change.action, requires: [head], for: [name])
       case .ensureDisk: disks.append(add(change.action, requires: [head], for: [name]))
       default: break
       }
@@ -213,7 +213,9 @@ private struct GraphBuilder {
     while let action = rest.first {
       switch action {
       case .checkGroup: return
-      case .deployAgent, .checkDevices, .ensureDisk, .attachDisks, .removeAgent, .tagDisks(_, .retired): break
+      case .deployAgent, .checkDevices, .giveUpSession, .orphanDisk, .ensureDisk, .attachDisks, .removeAgent,
+        .tagDisks(_, .retired):
+        break
       case .checkWave:
         if let check = checks[action] { heads[name, default: []].append(check) }
       default: heads[name] = [add(action, requires: heads[name] ?? [], for: [name])]

@@ -55,9 +55,12 @@ package func configurationText(of migration: Migration, in plan: MigrationPlan) 
 /// document says of it. `plan` is as it was written, its paths not yet made absolute, or another directory would be an
 /// edit.
 package func surroundings(
-  of names: [MigrationName], in plan: MigrationPlan, digest: DigestFunction
+  of names: [MigrationName], in plan: MigrationPlan, guardrails: Guardrails? = nil, digest: DigestFunction
 ) -> [String: String] {
   var parts: [String: String] = [:]
+  // Also where nothing is crossed: what was reviewed was reviewed under these.
+  if let limits = plan.guardrails { parts[PlanSurrounding.guardrailsOfPlan] = digest(text(of: limits)) }
+  if let guardrails { parts[PlanSurrounding.guardrailsFile] = digest(text(of: guardrails)) }
   for migration in names.compactMap({ plan.migrations[$0] }) {
     for host in [migration.source, migration.destination].compactMap({ plan.hosts[$0] }) {
       parts["host \(host.name)"] = digest(text(of: host))
@@ -67,6 +70,51 @@ package func surroundings(
     }
   }
   return parts
+}
+
+/// Parts of surroundings that are no host and no integration.
+enum PlanSurrounding {
+  static let guardrailsOfPlan = "guardrails of the plan"
+  static let guardrailsFile = "guardrails file"
+
+  /// What to say of a part that isn't what it was; nil as a digest: it isn't there.
+  static func change(of part: String, from old: String?, to new: String?) -> String {
+    if part == guardrailsOfPlan { return "the guardrails of the plan were edited" }
+    guard part == guardrailsFile else { return "\(part) was edited in the plan" }
+    if old == nil { return "it was planned without a guardrails file, and now there is one" }
+    return new == nil
+      ? "it was planned with a guardrails file, and now there is none: name it with --guardrails"
+      : "the guardrails file was edited"
+  }
+}
+
+private func text(of guardrails: Guardrails) -> String {
+  var lines = guardrails.allowedEndpoints.map { "endpoint=\(quoted($0))" }
+  lines += guardrails.allowedSecrets.map { "secret=\(place($0))" }
+  lines += guardrails.allowedWebhooks.map { webhook in
+    switch webhook {
+    case .url(let url): "webhook=\(quoted(url))"
+    case .secret(let secret): "webhook=\(place(secret))"
+    }
+  }
+  return (lines.sorted() + [text(of: guardrails.limits)]).joined(separator: "\n")
+}
+
+private func text(of limits: GuardrailLimits) -> String {
+  var lines: [String] = []
+  func add<Value>(_ key: String, _ rule: GuardrailRule<Value>?, _ text: (Value) -> String) {
+    guard let rule else { return }
+    lines.append("\(key)=\(rule.effect.rawValue) \(text(rule.value))")
+  }
+  add("locations", limits.locations) { $0.sorted().map(quoted).joined(separator: ",") }
+  add("skus", limits.skus) { $0.map(\.rawValue).sorted().joined(separator: ",") }
+  add("diskSize", limits.diskSizeBytes) { "\($0)" }
+  add("moves", limits.moves) { "\($0)" }
+  add("bytes", limits.bytes) { "\($0)" }
+  for rule in limits.iqos { add("iqos", rule) { "\($0.atMost.rawValue) \(text(of: $0.window))" } }
+  add("owner", limits.owner) { "\($0)" }
+  add("oneWayFromSavedOnly", limits.oneWayFromSavedOnly) { "\($0)" }
+  return lines.joined(separator: "\n")
 }
 
 private func text(of host: Host) -> String {
@@ -82,15 +130,16 @@ private func text(of host: Host) -> String {
   return lines.joined(separator: "\n")
 }
 
-/// Where a secret is found is part of it, never its value.
-private func text(of integration: AzureIntegration) -> String {
-  func place(_ secret: SecretReference?) -> String {
-    switch secret {
-    case .environment(let name)?: "environment \(quoted(name))"
-    case .file(let path)?: "file \(quoted(path))"
-    case nil: ""
-    }
+/// Where a secret is found, never its value.
+private func place(_ secret: SecretReference?) -> String {
+  switch secret {
+  case .environment(let name)?: "environment \(quoted(name))"
+  case .file(let path)?: "file \(quoted(path))"
+  case nil: ""
   }
+}
+
+private func text(of integration: AzureIntegration) -> String {
   var lines = [
     "tenant=\(quoted(integration.tenantID))", "subscription=\(quoted(integration.subscriptionID))",
     "resourceGroup=\(quoted(integration.resourceGroup))", "location=\(quoted(integration.location))",

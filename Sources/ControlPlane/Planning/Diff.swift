@@ -22,6 +22,8 @@ package struct PlanningOptions: Sendable {
   package var only: Set<MigrationName>?
   /// Volumes whose destination may be overwritten though it is neither blank nor ours.
   package var overwrite: Set<VolumeKey>
+  /// Volumes that may get a new disk and a new session, where what changed can't be done otherwise.
+  package var replace: Set<VolumeKey>
   /// At most so many migrations are moved, in the order of their names; nil: all.
   package var maxMoves: Int?
   /// What the run has begun in its earlier rounds.
@@ -37,13 +39,15 @@ package struct PlanningOptions: Sendable {
   package var now: WallTime
   package var digest: DigestFunction
   package init(
-    only: Set<MigrationName>? = nil, overwrite: Set<VolumeKey> = [], maxMoves: Int? = nil,
-    soFar: RunSoFar = RunSoFar(), stuck: [MigrationName: String] = [:], reviewed: ReviewedSteps? = nil,
+    only: Set<MigrationName>? = nil, overwrite: Set<VolumeKey> = [], replace: Set<VolumeKey> = [],
+    maxMoves: Int? = nil, soFar: RunSoFar = RunSoFar(), stuck: [MigrationName: String] = [:],
+    reviewed: ReviewedSteps? = nil,
     guardrails: GuardrailLimits? = nil,
     origin: ChangeSetOrigin = .planned, now: WallTime, digest: @escaping DigestFunction
   ) {
     self.only = only
     self.overwrite = overwrite
+    self.replace = replace
     self.maxMoves = maxMoves
     self.soFar = soFar
     self.stuck = stuck

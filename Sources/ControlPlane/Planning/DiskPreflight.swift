@@ -18,11 +18,11 @@ func checkConversion(
       code: PlanningCode.diskDiffers, at: facts.position(.sku, volume),
       "\(facts.migration.name)/\(volume.name): disk \(disk.name) is \(disk.sku), the plan says \(wanted.sku.rawValue)"
         + facts.diskAnswer(volume),
-      advice: isPossible
+      advice: (isPossible
         ? "write sku: \(disk.sku); Azure changes it only while no virtual machine has the disk: detach it before a session "
           + "uses it, or change it after finalize with the machine deallocated"
-        : "write sku: \(disk.sku); Azure doesn't turn it into \(wanted.sku.rawValue): that needs a new disk and a full "
-          + "synchronization")
+        : "write sku: \(disk.sku); Azure doesn't turn it into \(wanted.sku.rawValue): that needs another disk")
+        + facts.replacingAdvice(of: volume))
   ]
 }
 

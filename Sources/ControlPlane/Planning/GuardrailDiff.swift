@@ -99,7 +99,7 @@ struct GuardrailDiff {
   /// Wanted only from a saved change set: the rest of the way is taken, these steps wait.
   private func holdOneWay(_ entry: inout MigrationChanges, _ migration: Migration) {
     guard let rule = limits.oneWayFromSavedOnly, rule.value, options.origin != .saved,
-      let first = entry.changes.firstIndex(where: { if case .fence = $0.action { true } else { false } })
+      let first = entry.changes.firstIndex(where: { $0.action.isOneWayByChoice })
     else { return }
     if rule.effect == .warn || options.origin == .planned {
       entry.diagnostics.append(
@@ -109,7 +109,8 @@ struct GuardrailDiff {
           advice: "cmcplan plan --out FILE, then cmcplan apply FILE"))
       return
     }
-    // With the application stopped and the source not fenced nothing would be won: not even the first step of it.
+    // With the application stopped and the source not fenced nothing would be won: not even the first step of it. Nor
+    // with a disk orphaned and its session left.
     let start = entry.changes[..<first].firstIndex { $0.towards == .finalized } ?? first
     entry.hold(
       from: start,
@@ -153,4 +154,14 @@ extension MigrationChanges {
 
 extension IQoSLevel {
   fileprivate var rank: Int { IQoSLevel.allCases.firstIndex(of: self) ?? 0 }
+}
+
+extension Action {
+  /// Can't be taken back, and somebody decides that it is done: what only follows from such a step isn't among these.
+  fileprivate var isOneWayByChoice: Bool {
+    switch self {
+    case .fence, .orphanDisk, .giveUpSession: true
+    default: false
+    }
+  }
 }

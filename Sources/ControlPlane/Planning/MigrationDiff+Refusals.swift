@@ -17,6 +17,7 @@ extension MigrationDiff {
       return true
     }
     refuseRename()
+    if facts.isPastFence || (reached.phase ?? .prepared) >= .finalized { refuseReplacingFinished() }
     if result.diagnostics.hasErrors { return true }
     if case .tombstoned(.retired) = reached { return false }
     if reached.phase == .finalized, target == .finalized { return false }
@@ -24,7 +25,9 @@ extension MigrationDiff {
     refuseDocument()
     if result.diagnostics.hasErrors { return true }
     if (reached.phase ?? .prepared) < .finalized, reached != .pastFence {
-      result.diagnostics += preflight(facts, overwrite: options.overwrite)
+      let replaced = Set(self.replaced.map { VolumeKey(migration.name, $0.name) })
+      result.diagnostics += preflight(facts, overwrite: options.overwrite, replace: replaced)
+      refuseReplacing()
       refuseEdits()
     }
     noteTroubles()
@@ -127,10 +130,8 @@ extension MigrationDiff {
         refuseEdit("volume \(volume.name) was added after data was moved", at: volume.position)
         continue
       }
-      if configured.devicePath != volume.device {
-        refuseEdit(
-          "the source device of \(volume.name) changed from \(configured.devicePath) to \(volume.device)",
-          at: volume.position)
+      if let changed = facts.changedDevice(of: volume), !isReplaceAsked(volume), !facts.isReplacementBegun(of: volume) {
+        refuseEdit(changed, at: volume.position, else: facts.replacingAdvice(of: volume))
       }
       if let tracking = facts.tracking(of: volume), tracking.rawValue != configured.tracking {
         refuseEdit(
@@ -143,11 +144,12 @@ extension MigrationDiff {
     }
   }
 
-  mutating func refuseEdit(_ what: String, at position: SourcePosition?) {
+  mutating func refuseEdit(_ what: String, at position: SourcePosition?, else advice: String = "") {
     result.diagnostics.append(
       Diagnostic(
         code: PlanningCode.sourceChanged, at: position, "\(migration.name): \(what)",
-        advice: "take the edit back; or give the copy up first: apply the former plan with phase: prepared, then edit"))
+        advice: "take the edit back; or give the copy up first: apply the former plan with phase: prepared, then edit"
+          + advice))
   }
 
   mutating func noteTroubles() {
@@ -160,6 +162,13 @@ extension MigrationDiff {
         Diagnostic(
           .warning, code: PlanningCode.sessionError, at: migration.position,
           "\(migration.name): the agent on \(migration.host(role)) reports: \(error.message)"))
+    }
+    if let forecast = facts.forecast(at: options.now), !forecast.converges, target >= .synchronized {
+      result.diagnostics.append(
+        Diagnostic(
+          .warning, code: PlanningCode.willNotConverge, at: migration.position,
+          "\(migration.name) will not converge: \(forecast.text)",
+          advice: "raise its iQoS level or networkLimit, give it a faster link, or a quieter hour by iqos.schedule"))
     }
     if facts.sourceSession?.authority == .destinationOnly {
       result.diagnostics.append(

@@ -46,13 +46,12 @@ extension MigrationDiff {
   }
 
   mutating func prepare() {
-    deploy()
+    if !isReplacing { deploy() }
     // What the agents can do decides the tracking, and that the way; until they answer it is only assumed.
     if !result.changes.isEmpty, migration.volumes.contains(where: { facts.tracking(of: $0) == nil }) {
       result.lookAgainAfter = result.changes.count
     }
-    let isNew = reached == .nothing
-    if isNew {
+    if reached == .nothing, !isReplacing {
       add(
         .checkDevices(migration.name), towards: .prepared, "check the devices on both hosts",
         why: "nothing is made for a source that can't be migrated")
@@ -85,12 +84,19 @@ extension MigrationDiff {
       }
       let gib = sizeGiB(of: volume, wanted)
       let size = gib.map { "\($0) GiB" } ?? "as large as its source, which is known once the agent is there"
-      let name = wanted.name ?? diskName(plan: facts.plan.metadata.id, migration: migration.name, volume: volume.name)
+      let name = newDiskName(volume, wanted)
       add(
         .ensureDisk(key), towards: .prepared, "create disk \(name) (\(wanted.sku.rawValue), \(size))",
         why: "volume \(volume.name) has no disk yet",
         price: Price(cost: .billed, note: billingNote(wanted, gib)), .reversible)
     }
+  }
+
+  /// Those that were replaced, or are being, keep their names.
+  private func newDiskName(_ volume: Volume, _ wanted: ManagedDisk) -> String {
+    let base =
+      wanted.name ?? diskName(plan: facts.plan.metadata.id, migration: migration.name, volume: volume.name)
+    return replacementName(base, taken: Set(facts.orphans(of: volume).map { $0.name.lowercased() }))
   }
 
   /// What the plan says otherwise of a disk that we made, as far as Azure changes it with its data and users where they
@@ -229,10 +235,11 @@ extension MigrationDiff {
     if old.verify != new.verify { words.append("verify \(old.verify) → \(new.verify)") }
     if old.link != new.link { words.append("connection") }
     if old.peerFingerprint != new.peerFingerprint { words.append("the peer's key") }
-    // `overwrite` is a word for one run, not a state to keep.
+    // `overwrite` is a word for one run, not a state to keep; what older agents were not told they don't keep.
     let comparable = { (volume: VolumeConfiguration) in
       var copy = volume
       copy.overwrite = false
+      copy.deviceIdentity = nil
       return copy
     }
     if old.volumes.map(comparable) != new.volumes.map(comparable) { words.append("volumes") }

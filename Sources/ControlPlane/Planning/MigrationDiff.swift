@@ -12,6 +12,8 @@ struct MigrationDiff {
   var result: MigrationChanges
   /// Index of what holds back everything that comes from now on.
   var gate: Int?
+  /// It stands for what comes once a session was given up; agents were looked after before that.
+  var isReplacing = false
 
   var migration: Migration { facts.migration }
   var target: Phase { migration.cutover.phase.value }
@@ -30,7 +32,7 @@ struct MigrationDiff {
   /// The whole way from what is to what should be.
   mutating func build() -> MigrationChanges {
     if !isRefused() {
-      addChanges()
+      if replaced.isEmpty { addChanges() } else { addReplacing() }
       result.unstoppable = countUnstoppable()
     }
     return result
@@ -87,6 +89,11 @@ struct MigrationDiff {
     if phase == .cmotion || facts.sourceStage == .swinging || isClosing, target < .cmotion { revert() }
     if target == .prepared, let stage = facts.sourceStage, stage != .prepared, stage != .cancelled { stop() }
     rename()
+    addWayForward()
+  }
+
+  /// From what there is to the planned phase.
+  mutating func addWayForward() {
     prepare()
     if target >= .synchronized { synchronize() }
     if target >= .cmotion, facts.canSwing, !isClosing { swing() }

@@ -10,11 +10,11 @@ package struct MigrationFacts: Sendable {
   package let session: SessionID
   package let source: HostObservation?
   package let destination: HostObservation?
-  package let sourceSession: SessionObservation?
-  package let destinationSession: SessionObservation?
-  package let cloud: CloudObservation?
+  package internal(set) var sourceSession: SessionObservation?
+  package internal(set) var destinationSession: SessionObservation?
+  package internal(set) var cloud: CloudObservation?
   /// Found disks by volume: ours by tag, or the one that the plan names.
-  package let disks: [VolumeName: CloudDisk]
+  package internal(set) var disks: [VolumeName: CloudDisk]
   /// Where there is one under a former name and one under the volume's own.
   let rivalDisks: [VolumeName: [CloudDisk]]
 
@@ -43,7 +43,7 @@ package struct MigrationFacts: Sendable {
     rivalDisks = rivals
     for volume in migration.diskVolumes where found[volume.name] == nil {
       guard let id = expectedDiskID(for: volume, in: migration, of: plan) else { continue }
-      found[volume.name] = cloud?.namedDisks[id]
+      if let disk = cloud?.namedDisks[id], !disk.isOrphaned { found[volume.name] = disk }
     }
     disks = found
   }

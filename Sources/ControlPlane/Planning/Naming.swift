@@ -6,8 +6,10 @@ package enum DiskTag {
   package static let plan = "cmcplan-id"
   package static let migration = "cmcplan-migration"
   package static let volume = "cmcplan-volume"
-  /// How far the migration is: `prepared`, `finalized` or `retired`. The last two are tombstones.
+  /// How far the migration is: `prepared`, `finalized` or `retired`. The last two are tombstones. Or `orphaned`.
   package static let state = "cmcplan-state"
+  /// The state of a disk that another one took the place of; `stateAt` says since when.
+  package static let orphaned = "orphaned"
   /// Since when it is `finalized` or `retired`, as in 2026-11-23T04:30:00Z; disks of older versions lack it.
   package static let stateAt = "cmcplan-state-at"
 }
@@ -27,6 +29,18 @@ package func diskName(plan: PlanID, migration: MigrationName, volume: VolumeName
   let digits = String(hash, radix: 16)
   let padded = String(repeating: "0", count: 16 - digits.count) + digits
   return "cmc-\(readable(migration.text))-\(readable(volume.text))-\(padded)"
+}
+
+/// The name of the disk that takes the place of others: the same where they are the same, so that a run which died
+/// before it noted a disk finds it again. `taken`: the names of the volume's orphaned disks, in small letters.
+package func replacementName(_ base: String, taken: Set<String>) -> String {
+  var name = base
+  var number = 1
+  while taken.contains(name.lowercased()) {
+    number += 1
+    name = "\(base)-\(number)"
+  }
+  return name
 }
 
 /// Tags that the volume's disk must carry: the integration's, the disk's own, and ours, which win.
@@ -86,7 +100,12 @@ extension CloudDisk {
   }
 
   /// The volume of the plan, or one that was in it, whose disk this is, after all renames; nil where its tags don't say.
-  package func volume(in plan: MigrationPlan) -> VolumeKey? {
+  package func volume(in plan: MigrationPlan) -> VolumeKey? { isOrphaned ? nil : taggedVolume(in: plan) }
+
+  /// Kept after `--replace`, and nobody's: `taggedVolume` is whose it was.
+  package var isOrphaned: Bool { tags[DiskTag.state] == DiskTag.orphaned }
+
+  package func taggedVolume(in plan: MigrationPlan) -> VolumeKey? {
     guard let tagged = taggedName else { return nil }
     let name = plan.renames.name(of: tagged)
     return name.volume.map { VolumeKey(name.migration, $0) }

@@ -35,6 +35,10 @@ package enum PlanningCode {
   package static let agentOutdated = "CMC2041"
   package static let sourceCopyLost = "CMC2042"
   package static let unknownMigration = "CMC2050"
+  package static let replaceTooLate = "CMC2051"
+  package static let replaceNotNeeded = "CMC2052"
+  package static let replaceOverwrites = "CMC2053"
+  package static let willNotConverge = "CMC2054"
   package static let guardrailLocation = "CMC2060"
   package static let guardrailSKU = "CMC2061"
   package static let guardrailSize = "CMC2062"
@@ -57,11 +61,19 @@ package enum PlanningCode {
 }
 
 /// What can be told of devices and disks before anything is made or moved. Pure; every fault found.
-package func preflight(_ facts: MigrationFacts, overwrite: Set<VolumeKey>) -> [Diagnostic] {
-  facts.migration.volumes.flatMap { volume in
-    checkSource(volume, facts) + checkDisk(volume, facts) + checkUltra(volume, facts)
-      + checkAutoSize(volume, facts) + checkDestination(volume, facts, overwrite: overwrite)
-  } + checkNewDisks(facts)
+/// What `replace` names isn't held to what its present disk is: it gets another.
+package func preflight(
+  _ facts: MigrationFacts, overwrite: Set<VolumeKey>, replace: Set<VolumeKey> = []
+) -> [Diagnostic] {
+  var found: [Diagnostic] = []
+  for volume in facts.migration.volumes {
+    let isReplaced = replace.contains(VolumeKey(facts.migration.name, volume.name))
+    found += checkSource(volume, facts)
+    found += checkDisk(volume, facts).filter { !isReplaced || $0.code != PlanningCode.diskDiffers }
+    found += checkUltra(volume, facts) + checkAutoSize(volume, facts)
+    found += checkDestination(volume, facts, overwrite: overwrite)
+  }
+  return found + checkNewDisks(facts)
 }
 
 private func checkSource(_ volume: Volume, _ facts: MigrationFacts) -> [Diagnostic] {
@@ -134,6 +146,13 @@ private func checkDisk(_ volume: Volume, _ facts: MigrationFacts) -> [Diagnostic
         "\(subject): disk \(disk.name) has \(disk.sizeBytes) bytes, its source \(bytes)\(facts.diskAnswer(volume))",
         advice: "enlarge the disk to at least \(gibibytes(holding: bytes)) GiB"))
   }
+  if let id = wanted.existingID, !disk.isSame(as: id) {
+    found.append(
+      Diagnostic(
+        code: PlanningCode.diskDiffers, at: facts.position(.diskID, volume),
+        "\(subject): it has disk \(disk.name), the plan says \(id)",
+        advice: "write id: \(disk.resourceID)" + facts.replacingAdvice(of: volume)))
+  }
   found += checkConversion(wanted, disk, of: volume, facts)
   if let zone = wanted.zone, disk.zone != zone {
     found.append(
@@ -141,7 +160,7 @@ private func checkDisk(_ volume: Volume, _ facts: MigrationFacts) -> [Diagnostic
         code: PlanningCode.diskDiffers, at: facts.position(.zone, volume),
         "\(subject): disk \(disk.name) is in \(disk.zone.map { "zone \($0)" } ?? "no zone"), the plan says zone \(zone)"
           + facts.diskAnswer(volume),
-        advice: "a disk can't change its zone; correct the plan"))
+        advice: "a disk can't change its zone; correct the plan" + facts.replacingAdvice(of: volume)))
   }
   if let holder = disk.attachedTo, let machine = facts.machine, !facts.isAttached(disk),
     holder.lowercased() != machine.resourceID.lowercased()
@@ -186,7 +205,8 @@ private func checkWantedSize(_ wanted: ManagedDisk, of volume: Volume, _ facts: 
     Diagnostic(
       code: PlanningCode.diskDiffers, at: facts.position(.size, volume),
       "\(subject): disk \(disk.name) has \(disk.sizeBytes) bytes, the plan says \(size)",
-      advice: "a disk can't shrink; write size: auto, or at least \(gibibytes(holding: disk.sizeBytes)) GiB")
+      advice: "a disk can't shrink; write size: auto, or at least \(gibibytes(holding: disk.sizeBytes)) GiB"
+        + facts.replacingAdvice(of: volume))
   ]
 }
 

@@ -52,7 +52,7 @@ package func readiness(
     checks.append(ReadinessCheck("phase", true, "it is \(entry.reached.word), as planned: nothing is left to do"))
     return checks
   }
-  checks += replicationChecks(facts)
+  checks += replicationChecks(facts, at: options.now)
   checks += windowChecks(migration, facts, options)
   checks += waveChecks(entry, in: plan)
   checks += groupChecks(entry, in: plan)
@@ -72,7 +72,7 @@ private func guardrailChecks(_ entry: MigrationChanges) -> [ReadinessCheck] {
   }
 }
 
-private func replicationChecks(_ facts: MigrationFacts) -> [ReadinessCheck] {
+private func replicationChecks(_ facts: MigrationFacts, at now: WallTime) -> [ReadinessCheck] {
   guard let source = facts.sourceSession else {
     return [
       ReadinessCheck("synchronized", false, "there is no session yet", advice: "cmcplan apply, to synchronized first")
@@ -100,6 +100,16 @@ private func replicationChecks(_ facts: MigrationFacts) -> [ReadinessCheck] {
   case .degraded(let copy, let why): (isWell, finding) = (false, "the \(copy.rawValue) is degraded: \(why)")
   }
   checks.append(ReadinessCheck("health", isWell, finding, advice: "see cmcplan status"))
+  if let forecast = facts.forecast(at: now) {
+    let rest = forecast.secondsToConverge.map {
+      ": what differs is copied in about \(Int(saturating: $0.rounded(.up))) s"
+    }
+    checks.append(
+      ReadinessCheck(
+        "forecast", forecast.converges,
+        (forecast.converges ? "it converges" : "it will not converge") + (rest ?? "") + "; \(forecast.text)",
+        advice: "raise its iQoS level or networkLimit, or choose a quieter hour"))
+  }
   if let error = source.lastError ?? facts.destinationSession?.lastError {
     checks.append(ReadinessCheck("agents", false, "an agent reports: \(error.message)", advice: "mend it first"))
   }

@@ -77,7 +77,7 @@ struct RunLimits {
   /// `total`: what the run has begun to move, and what those before this one would. Only what may go adds to it.
   private func holdBytes(_ entry: inout MigrationChanges, _ total: inout UInt64) {
     let rules = guardrails.compactMap(\.bytes)
-    guard !rules.isEmpty, options.soFar.bytes[entry.migration] == nil, !replicates(entry.migration) else { return }
+    guard !rules.isEmpty, options.soFar.bytes[entry.migration] == nil, !replicates(entry) else { return }
     guard let transfer = entry.changes.first(where: { $0.waitsFor == nil && Self.movesBytes($0) }) else { return }
     guard let own = transfer.price.bytesToMove else {
       if rules.contains(where: { $0.effect == .deny }) { entry.lookAgainOnceAgentsAnswer() }
@@ -97,8 +97,10 @@ struct RunLimits {
     if case .synchronize = change.action { true } else { false }
   }
 
-  /// Whether its initial synchronization was started already, by an earlier run.
-  private func replicates(_ name: MigrationName) -> Bool {
+  /// Whether its initial synchronization was started already, by an earlier run, and goes on.
+  private func replicates(_ entry: MigrationChanges) -> Bool {
+    let name = entry.migration
+    if entry.actionable.contains(where: { $0.action == .giveUpSession(name) }) { return false }
     guard let migration = plan.migrations[name] else { return false }
     let session = SessionID(plan: plan.metadata.id, migration: name)
     let stage = observation.hosts[migration.source]?.session(session, .source)?.stage

@@ -19,13 +19,16 @@ package struct SavedChangeSet: Codable, Sendable, Equatable {
   package var only: [MigrationName]?
   package var maxMoves: Int?
   package var overwrite: [VolumeKey]
+  /// Nil in files of versions that knew of no replacing.
+  package var replace: [VolumeKey]?
   package var changes: ChangeSet
   package var observation: Observation
   /// Digests of the hosts and integrations of its migrations, as the document said them.
   package var surroundings: [String: String]
   package init(
     program: String, savedAt: WallTime, savedBy: String, only: Set<MigrationName>?, maxMoves: Int?,
-    overwrite: Set<VolumeKey>, changes: ChangeSet, observation: Observation, surroundings: [String: String]
+    overwrite: Set<VolumeKey>, replace: Set<VolumeKey> = [], changes: ChangeSet, observation: Observation,
+    surroundings: [String: String]
   ) {
     self.program = program
     self.savedAt = savedAt
@@ -34,6 +37,7 @@ package struct SavedChangeSet: Codable, Sendable, Equatable {
     self.only = only?.sorted()
     self.maxMoves = maxMoves
     self.overwrite = overwrite.sorted()
+    self.replace = replace.sorted()
     self.changes = changes
     self.observation = observation
     self.surroundings = surroundings
@@ -65,7 +69,7 @@ package struct SavedChangeSet: Codable, Sendable, Equatable {
     }
     for part in Set(self.surroundings.keys).union(surroundings.keys).sorted()
     where self.surroundings[part] != surroundings[part] {
-      lines.append("\(part) was edited in the plan")
+      lines.append(PlanSurrounding.change(of: part, from: self.surroundings[part], to: surroundings[part]))
     }
     var said: Set<String> = []
     return lines.filter { said.insert($0).inserted }

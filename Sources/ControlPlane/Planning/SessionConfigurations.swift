@@ -8,10 +8,18 @@ package struct SessionInputs: Sendable, Equatable {
     package var sourceBytes: UInt64
     package var destinationPath: String
     package var tracking: Tracking
-    package init(sourceBytes: UInt64, destinationPath: String, tracking: Tracking) {
+    /// Of the block devices at the source's path, and at a destination's that the plan names as a device.
+    package var sourceIdentity: String?
+    package var destinationIdentity: String?
+    package init(
+      sourceBytes: UInt64, destinationPath: String, tracking: Tracking, sourceIdentity: String? = nil,
+      destinationIdentity: String? = nil
+    ) {
       self.sourceBytes = sourceBytes
       self.destinationPath = destinationPath
       self.tracking = tracking
+      self.sourceIdentity = sourceIdentity
+      self.destinationIdentity = destinationIdentity
     }
   }
   package var sourceFingerprint: KeyFingerprint
@@ -63,12 +71,14 @@ package func sessionConfigurations(
     let bind = isLoopback ? inputs.listenerAddress : inputs.listenerAddress.contains(":") ? "::" : "0.0.0.0"
     let volumes = migration.volumes.compactMap { volume -> VolumeConfiguration? in
       guard let input = inputs.volumes[volume.name] else { return nil }
-      return VolumeConfiguration(
+      var configuration = VolumeConfiguration(
         name: volume.name, devicePath: role == .source ? volume.device : input.destinationPath,
         sizeBytes: input.sourceBytes, tracking: input.tracking.rawValue,
         overwrite: overwrite.contains(VolumeKey(migration.name, volume.name)),
         attachDevice: role == .source && input.tracking == .tap
           && inputs.sourceCapabilities.contains(where: AgentCapability.makesDevices.contains))
+      configuration.deviceIdentity = role == .source ? input.sourceIdentity : input.destinationIdentity
+      return configuration
     }
     var limits = RateLimits(
       share: migration.iqos.level(at: now).share,
@@ -105,11 +115,21 @@ extension MigrationFacts {
       guard let bytes = sourceBytes(of: volume), let path = destinationPath(of: volume),
         let tracking = tracking(of: volume)
       else { return nil }
-      volumes[volume.name] = SessionInputs.VolumeInput(
-        sourceBytes: bytes, destinationPath: path, tracking: tracking)
+      var input = SessionInputs.VolumeInput(sourceBytes: bytes, destinationPath: path, tracking: tracking)
+      input.sourceIdentity = identity(of: volume, source?.device(volume.device), in: sourceSession)
+      if case .device = volume.destination {
+        input.destinationIdentity = identity(of: volume, destination?.device(path), in: destinationSession)
+      }
+      volumes[volume.name] = input
     }
     return SessionInputs(
       sourceFingerprint: ownHello.fingerprint, destinationFingerprint: peerHello.fingerprint,
       sourceCapabilities: ownHello.capabilities, listenerAddress: address, volumes: volumes)
+  }
+
+  /// What is known stays known while nobody can look.
+  private func identity(of volume: Volume, _ report: DeviceReport?, in session: SessionObservation?) -> String? {
+    if let report, report.kind == .block, let identity = report.identity { return identity }
+    return session?.configuration.volumes.first { $0.name == volume.name }?.deviceIdentity
   }
 }

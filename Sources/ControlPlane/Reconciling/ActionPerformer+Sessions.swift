@@ -9,7 +9,7 @@ import Seams
 
 extension ActionPerformer {
   /// Only what concerns this migration, taken now.
-  private func facts(_ migration: Migration) async -> MigrationFacts {
+  func facts(_ migration: Migration) async -> MigrationFacts {
     let run = ObserveRun(plan: plan, gateways: gateways, services: services, limits: limits)
     let observation = await run.observe(with: pool, only: [migration.name], includingFinished: true)
     return MigrationFacts(migration, in: plan, observation)
@@ -26,12 +26,12 @@ extension ActionPerformer {
   }
 
   func checkDevices(_ migration: Migration) async throws(GatewayError) {
-    try refuse(preflight(await facts(migration), overwrite: options.overwrite))
+    try refuse(preflight(await facts(migration), overwrite: options.overwrite, replace: options.replace))
   }
 
   func configure(_ migration: Migration) async throws(GatewayError) {
     let facts = await facts(migration)
-    try refuse(preflight(facts, overwrite: options.overwrite))
+    try refuse(preflight(facts, overwrite: options.overwrite, replace: options.replace))
     guard let inputs = facts.sessionInputs(),
       let halves = sessionConfigurations(
         for: migration, in: plan, inputs: inputs, overwrite: options.overwrite, at: services.time.wallNow(),

@@ -20,11 +20,19 @@ actor HeldLeases {
 /// can't be told from the plan after a rename.
 actor KnownDisks {
   private var all: [VolumeKey: String] = [:]
+  /// Names of those that were replaced, in small letters.
+  private var orphans: [VolumeKey: Set<String>] = [:]
   func learn(_ observation: Observation, of plan: MigrationPlan) {
     for disk in observation.clouds.values.flatMap(\.disks) {
       if let key = disk.volume(in: plan) { all[key] = disk.resourceID }
+      if disk.isOrphaned, let key = disk.taggedVolume(in: plan) { orphaned(disk, of: key) }
     }
   }
+  func orphaned(_ disk: CloudDisk, of key: VolumeKey) {
+    orphans[key, default: []].insert(disk.name.lowercased())
+    if all[key]?.lowercased() == disk.resourceID.lowercased() { all[key] = nil }
+  }
+  func orphanNames(of key: VolumeKey) -> Set<String> { orphans[key] ?? [] }
   func resourceID(of key: VolumeKey) -> String? { all[key] }
 }
 
@@ -56,7 +64,7 @@ struct ActionPerformer: Sendable {
     guard let field else { return nil }
     var keys: [VolumeKey] = []
     switch action {
-    case .ensureDisk(let key): keys = [key]
+    case .ensureDisk(let key), .orphanDisk(let key): keys = [key]
     case .attachDisks(_, _, let volumes): keys = volumes
     default: break
     }
@@ -74,6 +82,8 @@ struct ActionPerformer: Sendable {
     case .acquireLease(let name): try await acquireLease(try migration(name))
     case .releaseLease(let name): await releaseLease(try migration(name))
     case .checkDevices(let name): try await checkDevices(try migration(name))
+    case .giveUpSession(let name): try await giveUp(try migration(name))
+    case .orphanDisk(let key): try await orphanDisk(key)
     case .ensureDisk(let key): try await ensureDisk(key)
     case .attachDisks(let integration, let machine, let volumes):
       try await attach(volumes, integration: integration, machine: machine)
@@ -219,13 +229,15 @@ struct ActionPerformer: Sendable {
     return cloud
   }
 
-  private func cloud(of migration: Migration) throws(GatewayError) -> any CloudGateway {
+  func cloud(of migration: Migration) throws(GatewayError) -> any CloudGateway {
     try cloud(migration.integration(in: plan)?.name ?? "")
   }
 
   private func findDisk(_ volume: Volume, _ migration: Migration) async throws(GatewayError) -> CloudDisk {
     let cloud = try cloud(of: migration)
-    if let id = expectedDiskID(for: volume, in: migration, of: plan), let disk = try await cloud.disk(id) {
+    if let id = expectedDiskID(for: volume, in: migration, of: plan), let disk = try await cloud.disk(id),
+      !disk.isOrphaned
+    {
       return disk
     }
     // It may have been made under another name: before the plan named it, or renamed it.
@@ -265,6 +277,8 @@ struct ActionPerformer: Sendable {
         try await retag(known, key, in: cloud)
         request.name = known.name
         request.resourceGroup = known.resourceGroup ?? request.resourceGroup
+      } else {
+        request.name = replacementName(request.name, taken: await knownDisks.orphanNames(of: key))
       }
       disk = try await cloud.ensureDisk(request)
     } else {

@@ -121,8 +121,8 @@ package final class ApplyRun: Sendable {
     diff(
       plan, observation,
       options: PlanningOptions(
-        only: options.only, overwrite: options.overwrite, maxMoves: options.maxMoves, soFar: progress.begun,
-        stuck: progress.stuck, reviewed: options.reviewed, guardrails: options.guardrails,
+        only: options.only, overwrite: options.overwrite, replace: options.replace, maxMoves: options.maxMoves,
+        soFar: progress.begun, stuck: progress.stuck, reviewed: options.reviewed, guardrails: options.guardrails,
         origin: options.reviewed == nil ? .applied : .saved, now: services.time.wallNow(), digest: services.digest))
   }
 

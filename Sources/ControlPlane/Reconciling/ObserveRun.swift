@@ -111,8 +111,10 @@ package struct ObserveRun: Sendable {
     }
     var makesDisks = false
     for migration in migrations {
-      for volume in migration.diskVolumes where !known.contains(VolumeKey(migration.name, volume.name)) {
-        guard let id = expectedDiskID(for: volume, in: migration, of: plan) else { continue }
+      for volume in migration.diskVolumes {
+        guard let id = expectedDiskID(for: volume, in: migration, of: plan),
+          !known.contains(VolumeKey(migration.name, volume.name)) || volume.namesAnother(id, than: cloud.disks)
+        else { continue }
         do throws(GatewayError) {
           let reading = try await gateway.diskReading(id)
           cloud.namedDisks[id] = reading.value
@@ -121,7 +123,7 @@ package struct ObserveRun: Sendable {
           cloud.faults.append(
             fault("disk of \(migration.name)/\(volume.name)", error, of: [migration.name], volume.name))
         }
-        if cloud.namedDisks[id] == nil { makesDisks = true }
+        if cloud.namedDisks[id]?.isOrphaned ?? true { makesDisks = true }
       }
     }
     cloud.answers = answers
@@ -248,5 +250,13 @@ package struct ObserveRun: Sendable {
       seen.faults.append(fault("devices", error))
     }
     return seen
+  }
+}
+
+extension Volume {
+  /// Whether the plan takes an existing disk for it, and none of `disks` is that one.
+  fileprivate func namesAnother(_ id: String, than disks: [CloudDisk]) -> Bool {
+    guard case .disk(let wanted) = destination, wanted.existingID != nil else { return false }
+    return !disks.contains { $0.resourceID.lowercased() == id.lowercased() }
   }
 }

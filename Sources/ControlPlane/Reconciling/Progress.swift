@@ -117,6 +117,7 @@ package struct ApplyOptions: Sendable {
   package var wait: WaitPolicy
   package var only: Set<MigrationName>?
   package var overwrite: Set<VolumeKey>
+  package var replace: Set<VolumeKey>
   package var stealLease: Bool
   /// Whether the holder of a lease, as it described itself, is certainly gone: its lease is taken over at once.
   package var isGone: @Sendable (String) -> Bool
@@ -130,13 +131,15 @@ package struct ApplyOptions: Sendable {
   package var holder: String
   package init(
     parallelism: Int = 10, wait: WaitPolicy = .no, only: Set<MigrationName>? = nil, overwrite: Set<VolumeKey> = [],
-    stealLease: Bool = false, isGone: @escaping @Sendable (String) -> Bool = { _ in false }, maxMoves: Int? = nil,
+    replace: Set<VolumeKey> = [], stealLease: Bool = false,
+    isGone: @escaping @Sendable (String) -> Bool = { _ in false }, maxMoves: Int? = nil,
     guardrails: GuardrailLimits? = nil, reviewed: ReviewedSteps? = nil, holder: String
   ) {
     self.parallelism = max(1, parallelism)
     self.wait = wait
     self.only = only
     self.overwrite = overwrite
+    self.replace = replace
     self.stealLease = stealLease
     self.isGone = isGone
     self.maxMoves = maxMoves

@@ -190,6 +190,8 @@ package struct ProgressRenderer: Sendable {
     case .deployAgent: "deploy agent"
     case .acquireLease: "take lease"
     case .checkDevices: "check devices"
+    case .giveUpSession: "give the session up"
+    case .orphanDisk: "keep the old disk, orphaned"
     case .ensureDisk: "disk"
     case .attachDisks(_, _, let volumes): "attach \(Quantity.count(volumes.count, "disk"))"
     case .configureSession: "configure session"

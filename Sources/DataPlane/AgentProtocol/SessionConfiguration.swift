@@ -80,6 +80,8 @@ package struct VolumeConfiguration: Codable, Sendable, Equatable {
   package var overwrite: Bool
   /// Asks the source for a block device (FUSE and loop, where nothing better exists) beside the tap's socket.
   package var attachDevice: Bool
+  /// What told this block device from others when the session was made; nil: not known, or not told by an older caller.
+  package var deviceIdentity: String?
   package init(
     name: VolumeName, devicePath: String, sizeBytes: UInt64, tracking: String, overwrite: Bool, attachDevice: Bool
   ) {
