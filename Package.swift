@@ -142,7 +142,8 @@ let package = Package(
       "AgentServiceTests",
       [
         "AgentService", "AgentProtocol", "Replication", "H2HProtocol", "TLSChannel", "NBDServer", "VolumeTap",
-        "LinuxPlatform", "Seams", "BlockModel", "TestSupport",
+        "Reconciling", "Planning", "MigrationModel", "Diagnostics", "LinuxPlatform", "Seams", "BlockModel",
+        "TestSupport",
       ]),
     tests("YAMLTreeTests", ["YAMLTree", "Diagnostics"]),
     tests(
@@ -161,7 +162,10 @@ let package = Package(
       ["Rendering", "Planning", "Reconciling", "MigrationModel", "AgentProtocol", "BlockModel", "Diagnostics"]),
     tests(
       "PlanCommandsTests",
-      [argumentParser, "PlanCommands", "SSHDeploy", "Rendering", "Planning", "MigrationModel", "BlockModel"]),
+      [
+        argumentParser, "PlanCommands", "SSHDeploy", "Rendering", "Planning", "MigrationModel", "AgentProtocol",
+        "BlockModel",
+      ]),
     tests(
       "ARMTests",
       [

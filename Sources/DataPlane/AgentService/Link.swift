@@ -6,7 +6,8 @@ internal import Seams
 /// What a session does with its links. `handle` comes from the lane's reading thread, the others from any.
 protocol LinkOwner: AnyObject, Sendable {
   var session: SessionID { get }
-  var peerFingerprint: KeyFingerprint { get }
+  /// The keys that the peer may show: one, or two while its key is being replaced.
+  var peerKeys: Set<KeyFingerprint> { get }
   var linkLossTimeoutSeconds: Double { get }
   /// All lanes of an incoming link said the same hello: ask the machine, then `answer` or `refuse` the link.
   func offered(_ link: Link, _ state: HelloState)
@@ -40,12 +41,15 @@ final class Link: Sendable {
   /// Lane 0 is the control lane.
   let lanes: [FrameLane]
   let isOpener: Bool
+  /// Of a link that this end opened: what its hello offers. Of another: the one that was agreed upon.
+  private let versions: H2HVersions
   let madeAt = MonotonicTime.now
   private let owner: any LinkOwner
   private let state: Monitor<State>
 
-  init(number: UInt64, lanes: [FrameLane], isOpener: Bool, owner: any LinkOwner) {
+  init(number: UInt64, lanes: [FrameLane], isOpener: Bool, versions: H2HVersions, owner: any LinkOwner) {
     precondition(!lanes.isEmpty)
+    self.versions = versions
     self.number = number
     self.lanes = lanes
     self.isOpener = isOpener
@@ -106,7 +110,8 @@ final class Link: Sendable {
   /// Says hello on every lane of a link that this end opened.
   func sendHellos(_ hello: HelloState) {
     for lane in lanes {
-      let message = Hello(link: number, lane: UInt8(lane.number), lanes: UInt8(lanes.count), state: hello)
+      let message = Hello(
+        versions: versions, link: number, lane: UInt8(lane.number), lanes: UInt8(lanes.count), state: hello)
       send(OutgoingFrame(H2HFrame(requestID: 0, message: .hello(message))), lane: lane.number)
     }
   }
@@ -114,7 +119,7 @@ final class Link: Sendable {
   /// Answers every lane of a link that the peer opened; what is sent from now on follows the answer.
   func answer(_ hello: HelloState) {
     for lane in lanes {
-      let answer = HelloAnswer(state: hello)
+      let answer = HelloAnswer(version: versions.newest, state: hello)
       send(OutgoingFrame(H2HFrame(requestID: 0, message: .helloAnswer(answer))), lane: lane.number)
     }
   }
@@ -124,7 +129,7 @@ final class Link: Sendable {
 
   /// Refuses, lets the words reach the peer, and closes.
   func refuse(_ status: H2HStatus, why: String) {
-    let answer = HelloAnswer(status: status, why: why, state: nil)
+    let answer = HelloAnswer(version: versions.newest, status: status, why: why, state: nil)
     lanes[0].finish(with: OutgoingFrame(H2HFrame(requestID: 0, message: .helloAnswer(answer))))
     close(why: why)
   }
@@ -133,8 +138,9 @@ final class Link: Sendable {
     guard answer.status == .ok, let peer = answer.state else {
       throw LinkFailure("the peer refused the link: \(answer.why)")
     }
-    guard H2HVersion.common(oldest: answer.version, newest: answer.version) != nil else {
-      throw LinkFailure("the peer answered with version \(answer.version) of the link protocol, unknown here")
+    guard versions.contains(answer.version) else {
+      throw LinkFailure(
+        "the peer answered with version \(answer.version) of the link protocol, this agent speaks \(versions)")
     }
     let complete: HelloState? = state.withLock { state in
       state.answers[lane.number] = peer

@@ -24,6 +24,7 @@ final class LinkDialer: Sendable {
 
   private let transport: any LinkTransport
   private let random: any RandomSource
+  private let versions: H2HVersions
   private let owner: any LinkOwner
   private let register: @Sendable (Link) -> Void
   private let state: Monitor<State>
@@ -31,11 +32,12 @@ final class LinkDialer: Sendable {
 
   /// `register` gets every link whose lanes are connected: it remembers the link and asks the machine for a hello.
   init(
-    target: Target, transport: any LinkTransport, random: any RandomSource, owner: any LinkOwner,
-    register: @escaping @Sendable (Link) -> Void
+    target: Target, transport: any LinkTransport, random: any RandomSource, versions: H2HVersions,
+    owner: any LinkOwner, register: @escaping @Sendable (Link) -> Void
   ) throws(SystemError) {
     self.transport = transport
     self.random = random
+    self.versions = versions
     self.owner = owner
     self.register = register
     state = Monitor(State(target: target))
@@ -98,13 +100,14 @@ final class LinkDialer: Sendable {
           userTimeoutSeconds: target.linkLossTimeoutSeconds, keepaliveSeconds: Int(target.linkLossTimeoutSeconds))
         let guardian = Deadline(deadline) { socket.shutDown() }
         defer { guardian.cancel() }
-        let channel = try transport.open(socket, to: owner.peerFingerprint, until: deadline)
+        let channel = try transport.open(socket, to: owner.peerKeys, until: deadline)
         lanes.append(FrameLane(number: number, channel: channel))
       }
     } catch {
       for lane in lanes { lane.close() }
       throw LinkFailure("\(error)")
     }
-    return Link(number: max(1, random.uint64()), lanes: lanes, isOpener: true, owner: owner)
+    return Link(
+      number: max(1, random.uint64()), lanes: lanes, isOpener: true, versions: versions, owner: owner)
   }
 }

@@ -1,5 +1,5 @@
-internal import BlockModel
-internal import H2HProtocol
+package import BlockModel
+package import H2HProtocol
 internal import LinuxPlatform
 internal import Seams
 
@@ -10,6 +10,7 @@ package final class LinkPorts: Sendable {
     var link: UInt64
     var lanes: [FrameLane]
     var state: HelloState
+    var version: UInt16
     var expected: Int
     var since: MonotonicTime
   }
@@ -23,11 +24,16 @@ package final class LinkPorts: Sendable {
   }
 
   private let transport: any LinkTransport
+  private let versions: H2HVersions
   private let ports = Monitor([Int: Port]())
   private let log: @Sendable (String) -> Void
+  private let dropped = Monitor(DroppedConnections())
 
-  package init(transport: any LinkTransport, log: @escaping @Sendable (String) -> Void) {
+  package init(
+    transport: any LinkTransport, versions: H2HVersions = .own, log: @escaping @Sendable (String) -> Void
+  ) {
     self.transport = transport
+    self.versions = versions
     self.log = log
   }
 
@@ -99,7 +105,7 @@ package final class LinkPorts: Sendable {
     // Whatever the peer sends or does not send: at the deadline the socket is shut, which ends every wait on it.
     let guardian = Deadline(deadline) { socket.shutDown() }
     defer { guardian.cancel() }
-    let peers = Set(ports.withLock { $0[number]?.owners.values.map(\.peerFingerprint) ?? [] })
+    let peers = Set(ports.withLock { $0[number]?.owners.values.flatMap(\.peerKeys) ?? [] })
     do throws(ChannelError) {
       let (channel, peer) = try transport.accept(socket, from: peers, until: deadline)
       let reader = FrameReader(channel: channel)
@@ -114,27 +120,34 @@ package final class LinkPorts: Sendable {
         guardian.cancel()
         try place(hello, lane, peer, number)
       } catch {
-        log("a connection from \(socket.label) was dropped: \(error)")
+        noteDropped(socket, "\(error)")
         channel.shutDown()
       }
     } catch {
-      log("a connection from \(socket.label) was dropped: \(error)")
+      noteDropped(socket, "\(error)")
       socket.shutDown()
     }
+  }
+
+  private func noteDropped(_ socket: SocketChannel, _ why: String) {
+    let text = "a connection from \(socket.label) was dropped: \(why)"
+    for line in dropped.change({ $0.lines(for: text, at: MonotonicTime.now) }) { log(line) }
   }
 
   private func place(
     _ hello: Hello, _ lane: FrameLane, _ peer: KeyFingerprint, _ number: Int
   ) throws(LinkFailure) {
-    guard H2HVersion.common(oldest: hello.oldestVersion, newest: hello.newestVersion) != nil else {
-      throw LinkFailure(
-        "it speaks versions \(hello.oldestVersion) to \(hello.newestVersion) of the link protocol, this agent \(H2HVersion.oldest) to \(H2HVersion.newest)"
-      )
+    guard let version = versions.common(with: hello.versions) else {
+      let why =
+        "the opener speaks \(hello.versions) of the link protocol, the listener \(versions); upgrade the older agent"
+      let answer = HelloAnswer(version: versions.newest, status: .refused, why: why, state: nil)
+      lane.finish(with: OutgoingFrame(H2HFrame(requestID: 0, message: .helloAnswer(answer))))
+      throw LinkFailure(why)
     }
     let now = MonotonicTime.now
     let (dropped, complete, owner) = try ports.change {
       ports throws(LinkFailure) -> ([FrameLane], Gathering?, any LinkOwner) in
-      guard let owner = ports[number]?.owners[hello.state.session], owner.peerFingerprint == peer else {
+      guard let owner = ports[number]?.owners[hello.state.session], owner.peerKeys.contains(peer) else {
         throw LinkFailure("it is for session \(hello.state.session), which has no such peer here")
       }
       var all = ports[number]?.gathering[hello.state.session] ?? []
@@ -142,9 +155,11 @@ package final class LinkPorts: Sendable {
       all.removeAll { now.seconds(since: $0.since) > LinkLimits.handshakeSeconds }
       var gathering =
         all.first { $0.link == hello.link }
-        ?? Gathering(link: hello.link, lanes: [], state: hello.state, expected: Int(hello.lanes), since: now)
+        ?? Gathering(
+          link: hello.link, lanes: [], state: hello.state, version: version, expected: Int(hello.lanes), since: now)
       all.removeAll { $0.link == hello.link }
-      guard gathering.expected == Int(hello.lanes), !gathering.lanes.contains(where: { $0.number == lane.number })
+      guard gathering.expected == Int(hello.lanes), gathering.version == version,
+        !gathering.lanes.contains(where: { $0.number == lane.number })
       else {
         throw LinkFailure("its lanes contradict each other")
       }
@@ -158,8 +173,33 @@ package final class LinkPorts: Sendable {
     for lane in dropped { lane.close() }
     guard let complete else { return }
     let lanes = complete.lanes.sorted { $0.number < $1.number }
-    let link = Link(number: complete.link, lanes: lanes, isOpener: false, owner: owner)
+    let agreed = H2HVersions(oldest: complete.version, newest: complete.version)
+    let link = Link(number: complete.link, lanes: lanes, isOpener: false, versions: agreed, owner: owner)
     owner.offered(link, complete.state)
+  }
+}
+
+/// What the log tells of connections that were dropped: a port scan must not fill the disk. Pure.
+package struct DroppedConnections: Sendable {
+  package static let linesPerMinute = 20
+  private var since: MonotonicTime?
+  private var told = 0
+  private var untold = 0
+  package init() {}
+
+  /// What to write for one more.
+  package mutating func lines(for text: String, at now: MonotonicTime) -> [String] {
+    var lines: [String] = []
+    if since.map({ now.seconds(since: $0) >= 60 }) ?? true {
+      if untold > 0 { lines.append("\(untold) more connections were dropped in the minute before") }
+      (since, told, untold) = (now, 0, 0)
+    }
+    guard told < Self.linesPerMinute else {
+      untold += 1
+      return lines
+    }
+    told += 1
+    return lines + [text]
   }
 }
 
