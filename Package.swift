@@ -146,7 +146,8 @@ let package = Package(
       "AgentServiceTests",
       [
         "AgentService", "AgentProtocol", "Replication", "H2HProtocol", "TLSChannel", "NBDServer", "VolumeTap",
-        "LinuxPlatform", "Seams", "BlockModel", "TestSupport",
+        "Reconciling", "Planning", "MigrationModel", "Diagnostics", "LinuxPlatform", "Seams", "BlockModel",
+        "TestSupport",
       ]),
     tests("YAMLTreeTests", ["YAMLTree", "Diagnostics"]),
     tests(
@@ -167,7 +168,7 @@ let package = Package(
       "PlanCommandsTests",
       [
         argumentParser, "PlanCommands", "SSHDeploy", "Rendering", "Reconciling", "Seams", "Diagnostics", "Planning",
-        "MigrationModel", "BlockModel",
+        "MigrationModel", "AgentProtocol", "BlockModel",
       ]),
     tests(
       "ARMTests",

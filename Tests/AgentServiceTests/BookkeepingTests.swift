@@ -9,6 +9,19 @@ import Testing
 
 @Suite("Leases and fencing numbers")
 struct LeaseBookTests {
+  @Test("a port scan fills no log: so many lines a minute, then their number") func scansAreCounted() {
+    var dropped = DroppedConnections()
+    func at(_ seconds: Double) -> MonotonicTime { MonotonicTime(nanoseconds: 0).adding(seconds: seconds) }
+    let told = (0..<500).flatMap { dropped.lines(for: "\($0)", at: at(Double($0) / 100)) }
+    #expect(told == (0..<DroppedConnections.linesPerMinute).map(String.init))
+    let later = dropped.lines(for: "later", at: at(61))
+    #expect(
+      later == [
+        "\(500 - DroppedConnections.linesPerMinute) more connections were dropped in the minute before", "later",
+      ])
+    #expect(dropped.lines(for: "again", at: at(62)) == ["again"])
+  }
+
   private let now = WallTime(secondsSince1970: 1000)
   private func call(_ holder: String, _ number: UInt64, steal: Bool = false) -> AcquireLeaseCall {
     AcquireLeaseCall(

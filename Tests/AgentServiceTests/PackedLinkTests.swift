@@ -78,7 +78,7 @@ struct PackedLinkTests {
   @Test("An agent of the version before takes part, and nothing goes packed", arguments: [Role.source, .destination])
   func olderPeer(_ older: Role) throws {
     var overrides = AgentInstance.Overrides()
-    overrides.newestLinkVersion = 1
+    overrides.linkVersions = H2HVersions(oldest: 1, newest: 1)
     let source = try LocalAgent(overrides: older == .source ? overrides : .init())
     let destination = try LocalAgent(overrides: older == .destination ? overrides : .init())
     let seen = try synchronize(source: source, destination: destination, fill: fillWithText)

@@ -149,11 +149,12 @@ private func wire(_ message: H2HMessage, id: UInt64 = 77) -> [UInt8] {
   }
 
   @Test func versionsMeetAtTheHighestBothSpeak() {
-    #expect(H2HVersion.common(oldest: 1, newest: 9) == 2)
-    #expect(H2HVersion.common(oldest: 1, newest: 1) == 1)
-    #expect(H2HVersion.common(oldest: 1, newest: 2, mine: 1) == 1, "as an agent of the version before")
-    #expect(H2HVersion.common(oldest: 3, newest: 9) == nil)
-    #expect(H2HVersion.common(oldest: 0, newest: 0) == nil)
+    let ours = H2HVersions(oldest: 2, newest: 3)
+    #expect(ours.common(with: H2HVersions(oldest: 1, newest: 9)) == 3)
+    #expect(ours.common(with: H2HVersions(oldest: 1, newest: 2)) == 2)
+    #expect(ours.common(with: H2HVersions(oldest: 4, newest: 9)) == nil)
+    #expect(ours.common(with: H2HVersions(oldest: 0, newest: 1)) == nil)
+    #expect(ours.contains(2) && ours.contains(3) && !ours.contains(1) && !ours.contains(4))
   }
 
   @Test func theChecksumIsCRC32C() {

@@ -1,3 +1,4 @@
+import BlockModel
 import Foundation
 import LinuxPlatform
 import MigrationModel
@@ -175,6 +176,42 @@ final class InterceptedChildren: ChildProcesses {
     #expect(try String(contentsOfFile: unit, encoding: .utf8) == "one")
     #expect(try FileManager.default.contentsOfDirectory(atPath: directory + "/bin").isEmpty)
     #expect(try FileManager.default.contentsOfDirectory(atPath: directory + "/units") == ["cmcagent.service"])
+  }
+
+  /// What a host says that enforces SELinux and denies the agent's start, as far as a script can play it: the label can't
+  /// be set, and the program may not be run (exit 126 of the shell).
+  @Test(arguments: [true, false]) func aDenialBySELinuxIsNamedWithWhereToLook(isLabelled: Bool) throws {
+    let directory = NSTemporaryDirectory() + "cmc-denied-" + SystemRandom().uuid()
+    defer { try? FileManager.default.removeItem(atPath: directory) }
+    try FileManager.default.createDirectory(atPath: directory + "/selinux", withIntermediateDirectories: true)
+    try Data("1".utf8).write(to: URL(fileURLWithPath: directory + "/selinux/enforce"))
+    // Its interpreter may not be run, which the shell tells as it tells a denial.
+    let agent = Array("#!/etc/passwd\n".utf8)
+    let digest = String(
+      decoding: try PosixChildProcesses().run(
+        ChildCommand(
+          executable: "/bin/sh", arguments: ["-c", "sha256sum"], environment: LocalTransport.environment, input: agent,
+          timeoutSeconds: 20)
+      ).output.prefix(64), as: UTF8.self)
+    let script =
+      "chcon() { return \(isLabelled ? 0 : 1); }\n"
+      + HostScripts.install.replacing("/sys/fs/selinux", with: directory + "/selinux")
+    let result = try PosixChildProcesses().run(
+      ChildCommand(
+        executable: "/bin/sh",
+        arguments: [
+          "-c", script, "cmcplan-deploy", directory + "/root", digest, "plain", digest, "0", "\(agent.count)",
+        ],
+        environment: LocalTransport.environment, input: agent, timeoutSeconds: 20))
+    #expect(result.ending == .exited(8))
+    let error = ScriptFailure(result, what: "install the agent", limitSeconds: 20, advice: nil).error(
+      Host(name: HostName("db"), address: nil, reach: .local(root: "/r"), azureVirtualMachine: nil, position: nil),
+      root: "/r")
+    #expect(error.message.contains("may not be run (noexec, or SELinux"))
+    #expect(error.message.contains("chcon -t bin_t failed there") == !isLabelled)
+    #expect(error.advice.contains("ausearch -m avc -ts recent"))
+    #expect(error.disposition == .needsOperator)
+    #expect(try FileManager.default.contentsOfDirectory(atPath: directory + "/root/bin").isEmpty, "nothing is left")
   }
 
   @Test(arguments: ["0", "1", nil]) func aFileThatCanNotBeLabelledStopsNothingAndIsSaid(enforcing: String?) throws {

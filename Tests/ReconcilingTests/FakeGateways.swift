@@ -180,12 +180,14 @@ struct FakeHosts: HostGateway {
     }
   }
   func shippedAgentDigest() async throws(GatewayError) -> String { world.shippedDigest }
-  func deploy(to host: Host) async throws(GatewayError) {
+  func deploy(to host: Host) async throws(GatewayError) -> Bool {
     try await world.call(run) { [digest = world.shippedDigest] (state, _) throws(GatewayError) in
       guard !state.unreachable.contains(host.name) else { throw unreachable(host) }
       if state.isTraced { state.trace.append("deployed \(host.name)") }
+      let isNew = state.agents[host.name]?.digest != digest || state.agents[host.name]?.isRunning != true
       state.agents[host.name]?.digest = digest
       state.agents[host.name]?.isRunning = true
+      return isNew
     }
   }
   func remove(from host: Host, givingUpSessions: Bool) async throws(GatewayError) {

@@ -28,7 +28,7 @@ enum Link {
       accepted.change { $0 = outcome }
     }
     let connected = Outcome { () throws(ChannelError) in
-      try TLSChannel.connect(over: sockets.client, identity: client, expecting: expecting)
+      try TLSChannel.connect(over: sockets.client, identity: client, expecting: [expecting])
     }
     #expect(thread.join(until: soon))
     return (connected, try #require(accepted.withLock { $0 }))

@@ -103,7 +103,7 @@ import Testing
       sockets.server.shutDown()
       withExtendedLifetime(channel) {}
     }
-    let client = try TLSChannel.connect(over: sockets.client, identity: first, expecting: second.fingerprint)
+    let client = try TLSChannel.connect(over: sockets.client, identity: first, expecting: [second.fingerprint])
     #expect { try client.receive(1) } throws: { isChannelError($0, .broken) }
     #expect(thread.join(until: soon))
   }

@@ -9,8 +9,12 @@ import Seams
 /// What is done to agents apart from migrations.
 package struct AgentCommand: AsyncParsableCommand {
   package static let configuration = CommandConfiguration(
-    commandName: "agent", abstract: "Look at, upgrade and remove agents, apart from migrations.",
-    subcommands: [AgentListCommand.self, AgentUpgradeCommand.self, AgentRemoveCommand.self])
+    commandName: "agent",
+    abstract: "Look at, upgrade and remove agents, and replace their keys, apart from migrations.",
+    subcommands: [
+      AgentListCommand.self, AgentDeployCommand.self, AgentUpgradeCommand.self, AgentRotateKeyCommand.self,
+      AgentRemoveCommand.self,
+    ])
   package init() {}
 }
 
@@ -47,11 +51,52 @@ struct AgentListCommand: AsyncParsableCommand {
             return "\(session.migration)\(planned) \(session.role.rawValue) \(session.stage.rawValue)"
           }
           return "agent \(seen.hello.agentVersion) (\(digest.prefix(12))), process \(seen.hello.processID), key "
-            + "\(seen.hello.fingerprint)\(sessions.isEmpty ? "" : "; \(sessions.joined(separator: ", "))")"
+            + "\(seen.hello.fingerprint)\(Self.replacement(seen.hello, host))\(sessions.isEmpty ? "" : "; \(sessions.joined(separator: ", "))")"
         }
       } report: { host, result in
         switch result {
         case .success(let text): console.say("\(host.name): \(text)")
+        case .failure(let error): console.complain(error)
+        }
+      }
+      if !failed.isEmpty { throw ExitCode(1) }
+    }
+  }
+
+  private static func replacement(_ hello: AgentHello, _ host: Host) -> String {
+    guard let next = hello.nextFingerprint else { return "" }
+    return ", being replaced by \(next) (cmcplan agent rotate-key \(host.name) goes on with it)"
+  }
+}
+
+struct AgentDeployCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "deploy",
+    abstract: "Install and start this cmcplan's agent on hosts ahead of any migration.",
+    discussion: """
+      apply does so by itself; this is for a fleet that is to be made ready, or tried, first. Nothing is written or \
+      restarted where the same agent runs. No data moves, and nothing listens on the network, before a migration is applied.
+      """)
+  @OptionGroup var plan: PlanFileOptions
+  @OptionGroup var fleet: FleetOptions
+  @Argument(help: "Hosts of the plan; all where none is named.") var host: [String] = []
+
+  func run() async throws {
+    try await reportingFailures { console in
+      let opened = try OpenedPlan.open(plan, console, withClouds: false)
+      let hosts = opened.world.gateways.hosts
+      let chosen = try opened.document.hosts(host)
+      let digest = try await hosts.shippedAgentDigest()
+      var done = 0
+      let failed = await onEach(chosen, parallelism: fleet.parallelism) { host in
+        await outcome { () async throws(GatewayError) -> Bool in try await hosts.deploy(to: host) }
+      } report: { host, result in
+        done += 1
+        switch result {
+        case .success(let isNew):
+          let text =
+            isNew ? "agent \(digest.prefix(12)) is installed and runs" : "agent \(digest.prefix(12)) is up to date"
+          console.say("[\(done)/\(chosen.count)] \(host.name): \(text)")
         case .failure(let error): console.complain(error)
         }
       }
@@ -147,18 +192,18 @@ struct AgentRemoveCommand: AsyncParsableCommand {
       return true
     }
     let seen = try await observeAgent(host, hosts)
-    if !seen.sessions.isEmpty {
-      let unfinished = seen.sessions.map { "\($0.migration) (\($0.role.rawValue), \($0.stage.rawValue))" }
+    let leftovers = RemovedSessions(seen)
+    if !leftovers.unfinished.isEmpty {
       guard force else {
         throw Self.refusal(
-          host, "it still has \(unfinished.joined(separator: ", "))",
+          host, "it still has \(leftovers.unfinished.joined(separator: ", "))",
           "retire those migrations first, or --force to give them up")
       }
-      try confirm(
-        host, unfinished.map { "\($0) is given up: the destination's copy stays incomplete for good" }, console)
-      try await cancelAll(seen, host, world)
+      try confirm(host, leftovers.consequences, console)
+      try await cancelAll(leftovers.running, host, world)
     }
-    try await hosts.remove(from: host, givingUpSessions: false)
+    // Sessions that the agent can't bring up can't be cancelled either: they go with its files, unless a tap is there.
+    try await hosts.remove(from: host, givingUpSessions: leftovers.hasDead)
     return true
   }
 
@@ -179,10 +224,12 @@ struct AgentRemoveCommand: AsyncParsableCommand {
     }
   }
 
-  private func cancelAll(_ seen: AgentObservation, _ host: Host, _ world: World) async throws(GatewayError) {
+  private func cancelAll(
+    _ sessions: [SessionObservation], _ host: Host, _ world: World
+  ) async throws(GatewayError) {
     let agent = try await world.gateways.hosts.agent(on: host)
     do throws(GatewayError) {
-      for session in seen.sessions { try await cancel(session, agent, world) }
+      for session in sessions { try await cancel(session, agent, world) }
     } catch {
       await agent.close()
       throw error
@@ -210,6 +257,37 @@ struct AgentRemoveCommand: AsyncParsableCommand {
       try await agent.call(ReleaseLeaseCall(session: session.session, fencingNumber: lease.fencingNumber))
     }
     _ = try result.get()
+  }
+}
+
+/// What removing an agent by force does to its sessions. Pure.
+struct RemovedSessions {
+  /// Those that can be cancelled.
+  var running: [SessionObservation]
+  /// All, in words.
+  var unfinished: [String]
+  var consequences: [String]
+  /// Whether there are some that the agent could not bring up, or not even read.
+  var hasDead: Bool
+
+  init(_ seen: AgentObservation) {
+    running = seen.sessions.filter { $0.couldNotStart != true }
+    let dead = seen.sessions.filter { $0.couldNotStart == true }
+    let unreadable = seen.unreadable ?? []
+    hasDead = !dead.isEmpty || !unreadable.isEmpty
+    func named(_ session: SessionObservation) -> String {
+      "\(session.migration) (\(session.role.rawValue), \(session.couldNotStart == true ? "not running" : session.stage.rawValue))"
+    }
+    unfinished = (running + dead).map(named) + unreadable.map { "a session that can't be read (\($0))" }
+    consequences =
+      running.map { "\(named($0)) is given up: the destination's copy stays incomplete for good" }
+      + dead.map { session in
+        "\(named(session)) is given up as it is, because its agent can't bring it up"
+          + (session.lastError.map { " (\($0.message))" } ?? "") + ": its peer and its devices are not told"
+      }
+      + unreadable.map {
+        "a session whose record can't be read is given up (\($0)): its peer and its devices are not told"
+      }
   }
 }
 

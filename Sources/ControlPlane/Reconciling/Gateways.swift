@@ -91,8 +91,9 @@ package protocol HostGateway: Sendable {
   func state(of host: Host) async throws(GatewayError) -> HostState
   /// Digest of the agent that `deploy` would install.
   func shippedAgentDigest() async throws(GatewayError) -> String
-  /// Installs (by digest) and starts the agent; nothing happens where the same one runs already.
-  func deploy(to host: Host) async throws(GatewayError)
+  /// Installs (by digest) and starts the agent; nothing happens where the same one runs already. Whether anything did.
+  @discardableResult
+  func deploy(to host: Host) async throws(GatewayError) -> Bool
   /// Stops and removes the agent and its files, but for tombstones and the fence. Refused while a session is on the host,
   /// whether its agent runs or not, unless they are given up; and always while a tap is there.
   func remove(from host: Host, givingUpSessions: Bool) async throws(GatewayError)

@@ -191,6 +191,15 @@ package struct MigrationOperations: Sendable {
     let migration = try performer.migration(name)
     let seen = await look(migration)
     guard seen.halves.contains(where: { Self.isSwung($0.session) }) || seen.mayHideSwing else { return nil }
+    if seen.halves.isEmpty, let failure = seen.failure {
+      throw GatewayError(
+        code: failure.code,
+        message: "\(name): neither host could be told, so nothing was reverted or held: "
+          + seen.missed.joined(separator: "; "),
+        advice:
+          "reach \(migration.source) first, whose agent alone can give the I/O back, then cmcplan revert \(name)"
+          + (failure.advice.isEmpty ? "" : "; \(failure.advice)"), disposition: failure.disposition)
+    }
     return try await revert(migration, try withHalf(seen, migration), why: why)
   }
 
@@ -310,12 +319,20 @@ package struct MigrationOperations: Sendable {
     // The hold first: should the rest fail, no apply swings again by mistake.
     try await setHold(.reverted, why: why, on: seen, of: migration, &outcome)
     guard seen.halves.contains(where: { $0.role == .source }) else {
+      let isSwung = seen.halves.contains { Self.isSwung($0.session) }
+      let known =
+        isSwung
+        ? "its I/O is at \(migration.destination) and was not moved"
+        : "whether it is in cMotion can't be seen, and nothing was moved"
       throw GatewayError(
         code: ApplyCode.sourceSilent,
-        message: "\(migration.name) is held on \(migration.destination), but its I/O was not moved: "
+        message:
+          "\(migration.name) is held on \(migration.destination), so that no apply swings it again, but \(known): "
           + seen.missed.joined(separator: "; "),
         advice:
-          "only the agent on \(migration.source) can give it back; once that host lives: cmcplan revert \(migration.name)",
+          "only the agent on \(migration.source) can give its I/O back: reach that host, start its agent where it died"
+          + " (cmcplan agent upgrade \(migration.source)), then cmcplan revert \(migration.name)"
+          + (isSwung ? "" : "; where it wasn't in cMotion, cmcplan resume \(migration.name) clears the hold"),
         disposition: .needsOperator)
     }
     let lessors = Set(seen.halves.map(\.host)).sorted { left, _ in left == migration.source }

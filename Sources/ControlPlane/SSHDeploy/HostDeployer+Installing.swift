@@ -17,7 +17,8 @@ struct Service: Sendable {
 // MARK: Installing and upgrading
 
 extension HostDeployer {
-  package func deploy(to host: Host) async throws(GatewayError) {
+  @discardableResult
+  package func deploy(to host: Host) async throws(GatewayError) -> Bool {
     let transport = try await transport(to: host)
     let digest = try await shipped.digest()
     let found = try await probe(transport, host)
@@ -25,8 +26,9 @@ extension HostDeployer {
     if found.running?.digest == digest, found.isServed, found.installedDigest == digest, service.isCurrent,
       await answers(transport, host)
     {
-      if found.keepsFormer(of: digest) { try await prune(allBut: digest, transport, host) }
-      return
+      guard found.keepsFormer(of: digest) else { return false }
+      try await prune(allBut: digest, transport, host)
+      return true
     }
     var isUnlabelled = false
     if found.installedDigest != digest {
@@ -53,6 +55,7 @@ extension HostDeployer {
       throw await rollBack(to: former, because: error, transport, host, service)
     }
     try await prune(allBut: digest, transport, host)
+    return true
   }
 
   /// What is put back where the new agent doesn't run: the agent before it, or the same with the unit before this one.
@@ -205,8 +208,9 @@ extension HostDeployer {
           code: DeployCode.upgradeUnknown,
           message:
             "\(start), and whether the former one (\(former.prefix(12))…) runs again isn't known: \(error.message)",
-          advice: "once the host can be reached, cmcplan agent list says what runs, and cmcplan agent upgrade"
-            + " \(host.name) tries again", disposition: .needsOperator)
+          advice: "no agent may run there until then, and a tap in use makes its application wait. Once the host can be"
+            + " reached, cmcplan agent list says what runs, and cmcplan agent upgrade \(host.name) tries again",
+          disposition: .needsOperator)
       }
       return GatewayError(
         code: DeployCode.upgradeFailed, message: "\(start), nor the former one again: \(error.message)",
@@ -220,8 +224,9 @@ extension HostDeployer {
       code: DeployCode.upgradeUnknown,
       message: "host \(host.name): the upgrade to \(digest.prefix(12))… was begun and its end isn't known:"
         + " \(error.message)",
-      advice: "nothing was taken back, and a tap waits for whichever agent comes. Once the host can be reached, cmcplan"
-        + " agent list says what runs, and cmcplan agent upgrade \(host.name), or apply, goes on",
+      advice: "the agent there may be down until then: replication stands still, and a tap in use makes its application"
+        + " wait for whichever agent comes. Nothing was taken back. Once the host can be reached, cmcplan agent list says"
+        + " what runs, and cmcplan agent upgrade \(host.name), or apply, goes on",
       disposition: error.disposition)
   }
 

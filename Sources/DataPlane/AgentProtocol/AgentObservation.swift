@@ -8,6 +8,8 @@ package struct AgentHello: Codable, Sendable, Equatable {
   package var agentVersion: String
   package var protocolVersion: Int
   package var fingerprint: KeyFingerprint
+  /// Of the key that will take the place of the agent's own; nil where none is being replaced.
+  package var nextFingerprint: KeyFingerprint?
   package var bootID: String
   package var processID: Int32
   package var startedAt: WallTime
@@ -33,6 +35,9 @@ package struct AgentObservation: Codable, Sendable, Equatable {
   package var sessions: [SessionObservation]
   package var tombstones: [Tombstone]
   package var leases: [Lease]
+  /// Sessions whose records can't be read, a line each: the agent knows no more of them than that they are there. Nil
+  /// from agents that don't tell it.
+  package var unreadable: [String]?
   package init(
     hello: AgentHello, observedAt: WallTime, sessions: [SessionObservation], tombstones: [Tombstone], leases: [Lease]
   ) {
@@ -301,6 +306,8 @@ package struct SessionObservation: Codable, Sendable, Equatable {
   package var compression: CompressionReport?
   /// The last failure that the session could not mend by itself; nil once it could.
   package var lastError: AgentFault?
+  /// The agent could not bring the session up (`lastError` says why), and does nothing for it. Nil where it could.
+  package var couldNotStart: Bool?
   /// Hooks that this agent ran for the session, by run id. The orchestrator tells from them what is still to do.
   package var hookRuns: [HookRun]
   /// Set by cmcplan where the names here are the plan's and the agent has others.

@@ -1,9 +1,12 @@
 package import BlockModel
 
-/// The versions of the control protocol that this build speaks. Both ends pick the highest they share.
+/// The versions of the control protocol that this build speaks (README: the ladder). Both ends pick the highest they
+/// share.
 package enum AgentProtocolVersion {
   package static let oldest = 1
-  package static let newest = 1
+  package static let newest = 2
+  /// The first with `PrepareKeyCall`, `UseKeyCall`, `ProvePeerCall` and `SessionConfiguration.nextPeerFingerprint`.
+  package static let rotatesKeys = 2
   /// Longest message in either direction, in bytes, its newline included.
   package static let messageLimitBytes = 4 << 20
 }
@@ -201,6 +204,56 @@ package struct RunHookCall: SessionCall {
     self.point = point
     self.command = command
     self.timeoutSeconds = timeoutSeconds
+  }
+}
+
+/// Makes the key that will take the place of the agent's own, on its host; one that is there already is kept.
+package struct PrepareKeyCall: AgentCall {
+  package typealias Answer = AgentKeys
+  package static let method = "prepareKey"
+  package init() {}
+}
+
+/// Makes the key to come, by its fingerprint, the agent's own. Links that stand go on; new ones show it.
+package struct UseKeyCall: AgentCall {
+  package typealias Answer = AgentKeys
+  package static let method = "useKey"
+  package var fingerprint: KeyFingerprint
+  package init(fingerprint: KeyFingerprint) { self.fingerprint = fingerprint }
+}
+
+/// An agent's keys, by their fingerprints.
+package struct AgentKeys: Codable, Sendable, Equatable {
+  package var current: KeyFingerprint
+  /// Made, and not shown to anybody yet.
+  package var next: KeyFingerprint?
+  package init(current: KeyFingerprint, next: KeyFingerprint?) {
+    self.current = current
+    self.next = next
+  }
+}
+
+/// Opens a connection of its own to the session's peer and lets both ends prove their keys, beside the link that stands.
+/// For the end that opens the session's link.
+package struct ProvePeerCall: SessionCall {
+  package typealias Answer = PeerProof
+  package static let method = "provePeer"
+  package var session: SessionID
+  /// The only key that the peer may show.
+  package var peer: KeyFingerprint
+  package init(session: SessionID, peer: KeyFingerprint) {
+    self.session = session
+    self.peer = peer
+  }
+}
+
+package struct PeerProof: Codable, Sendable, Equatable {
+  /// The key that this agent showed, and that the peer accepted.
+  package var own: KeyFingerprint
+  package var seconds: Double
+  package init(own: KeyFingerprint, seconds: Double) {
+    self.own = own
+    self.seconds = seconds
   }
 }
 

@@ -9,6 +9,9 @@ package struct SessionConfiguration: Codable, Sendable, Equatable {
   /// Digest of what an approval is bound to; changes whenever the migration changes.
   package var configurationDigest: String
   package var peerFingerprint: KeyFingerprint
+  /// The key that the peer will show, or shows already, while its key is being replaced: both are let in. Agents that
+  /// speak version 2 of the control protocol keep it.
+  package var nextPeerFingerprint: KeyFingerprint?
   package var link: LinkConfiguration
   package var volumes: [VolumeConfiguration]
   package var limits: RateLimits
@@ -37,6 +40,15 @@ package struct SessionConfiguration: Codable, Sendable, Equatable {
     self.resyncIntervalSeconds = resyncIntervalSeconds
     self.confirmWithinSeconds = confirmWithinSeconds
     self.verify = verify
+  }
+}
+
+extension SessionConfiguration {
+  /// Whom the link lets in.
+  package var peerKeys: Set<KeyFingerprint> {
+    var keys: Set<KeyFingerprint> = [peerFingerprint]
+    if let nextPeerFingerprint { keys.insert(nextPeerFingerprint) }
+    return keys
   }
 }
 

@@ -2,21 +2,19 @@ package import AgentProtocol
 package import BlockModel
 internal import LinuxPlatform
 package import Seams
+package import TLSChannel
 
-/// Who this agent is; never changes while it runs.
+/// Who this agent is, apart from its key; never changes while it runs.
 package struct AgentIdentityCard: Sendable, Equatable {
   package var version: String
-  package var fingerprint: KeyFingerprint
   package var bootID: String
   package var processID: Int32
   package var startedAt: WallTime
   package var capabilities: [String]
   package init(
-    version: String, fingerprint: KeyFingerprint, bootID: String, processID: Int32, startedAt: WallTime,
-    capabilities: [String]
+    version: String, bootID: String, processID: Int32, startedAt: WallTime, capabilities: [String]
   ) {
     self.version = version
-    self.fingerprint = fingerprint
     self.bootID = bootID
     self.processID = processID
     self.startedAt = startedAt
@@ -41,6 +39,7 @@ package final class Agent: AgentCalls {
   }
 
   private let card: AgentIdentityCard
+  let keys: KeyRing
   private let catalogue: Catalogue
   private let time: any TimeSource
   private let hooks: HookRunner
@@ -53,11 +52,12 @@ package final class Agent: AgentCalls {
   private let log: @Sendable (String) -> Void
 
   package init(
-    card: AgentIdentityCard, catalogue: Catalogue, time: any TimeSource, hooks: HookRunner,
+    card: AgentIdentityCard, keys: KeyRing, catalogue: Catalogue, time: any TimeSource, hooks: HookRunner,
     factory: any SessionFactory, inspector: @escaping @Sendable ([String]) -> [DeviceReport],
     log: @escaping @Sendable (String) -> Void
   ) throws(AgentFault) {
     self.card = card
+    self.keys = keys
     self.catalogue = catalogue
     self.time = time
     self.hooks = hooks
@@ -118,6 +118,7 @@ package final class Agent: AgentCalls {
       health: .stalled(why: fault.message), connected: false)
     observation.hold = entry.hold
     observation.lastError = fault
+    observation.couldNotStart = true
     return observation
   }
 
@@ -148,9 +149,11 @@ package final class Agent: AgentCalls {
   }
 
   private func greeting(_ version: Int) -> AgentHello {
-    AgentHello(
-      agentVersion: card.version, protocolVersion: version, fingerprint: card.fingerprint, bootID: card.bootID,
+    var hello = AgentHello(
+      agentVersion: card.version, protocolVersion: version, fingerprint: keys.fingerprint, bootID: card.bootID,
       processID: card.processID, startedAt: card.startedAt, capabilities: card.capabilities)
+    hello.nextFingerprint = keys.nextFingerprint
+    return hello
   }
 
   package func observe(_ call: ObserveCall) throws(AgentFault) -> AgentObservation {
@@ -166,11 +169,14 @@ package final class Agent: AgentCalls {
     }
     let (tombstones, faults) = catalogue.tombstones()
     for fault in faults { log(fault) }
-    return AgentObservation(
+    var answer = AgentObservation(
       hello: greeting(AgentProtocolVersion.newest), observedAt: time.wallNow(),
       sessions: observations.sorted { $0.session < $1.session },
       tombstones: tombstones.sorted { $0.session < $1.session },
       leases: book.withLock { $0.entries.compactMap(\.lease) }.sorted { $0.session < $1.session })
+    let unreadable = catalogue.sessions().faults
+    if !unreadable.isEmpty { answer.unreadable = unreadable }
+    return answer
   }
 
   package func inspectDevices(_ call: InspectDevicesCall) throws(AgentFault) -> [DeviceReport] {
@@ -182,6 +188,8 @@ package final class Agent: AgentCalls {
     askShutdown()
     return Done()
   }
+
+  func note(_ text: String) { log(text) }
 
   // MARK: Leases
 
@@ -224,7 +232,8 @@ package final class Agent: AgentCalls {
     defer { release(configuration.session) }
     if let existing = sessions.withLock({ $0.running[configuration.session] }) {
       guard try existing.mustBeRemade(for: configuration) else {
-        try existing.reconfigure(configuration)
+        try existing.reconfigure(
+          ConfigurationRules.keepingHandOver(configuration, after: existing.observation().configuration))
         return existing.observation()
       }
       try delete(existing)
@@ -256,7 +265,9 @@ package final class Agent: AgentCalls {
       sessions.failed[configuration.session] = nil
     }
     session.start()
-    if !isNew { try session.reconfigure(configuration) }
+    if !isNew {
+      try session.reconfigure(ConfigurationRules.keepingHandOver(configuration, after: entry.configuration))
+    }
     return session.observation()
   }
 
@@ -319,7 +330,7 @@ package final class Agent: AgentCalls {
     return Done()
   }
 
-  private func find(_ id: SessionID) throws(AgentFault) -> any AgentSession {
+  func find(_ id: SessionID) throws(AgentFault) -> any AgentSession {
     let (session, fault, parked) = sessions.withLock { ($0.running[id], $0.failed[id], $0.isParked) }
     if parked { throw AgentFault(.failed, "the agent is shutting down; call again when it runs anew") }
     if let session { return session }

@@ -1,6 +1,6 @@
 package import AgentProtocol
 package import BlockModel
-internal import H2HProtocol
+package import H2HProtocol
 internal import LinuxPlatform
 internal import Seams
 internal import TLSChannel
@@ -14,7 +14,7 @@ package final class AgentInstance: Sendable {
 
   package let agent: Agent
   package let root: AgentRoot
-  package let fingerprint: KeyFingerprint
+  private let keys: KeyRing
   private let lock: FileLock
   private let control: ControlServer
 
@@ -27,8 +27,7 @@ package final class AgentInstance: Sendable {
     package var tapOffer: TapOffer?
     package var tapKernel: any TapKernel = HostTapKernel()
     package var bootID: String?
-    /// An older one: as an agent of that version would, it speaks nothing newer.
-    package var newestLinkVersion: UInt16 = H2HVersion.newest
+    package var linkVersions = H2HVersions.own
     package init() {}
   }
 
@@ -45,18 +44,17 @@ package final class AgentInstance: Sendable {
       }
       self.lock = lock
       let state = try DirectoryStateStore(path: root.state)
-      let identity = try AgentIdentity.loadOrMake(in: state)
-      fingerprint = identity.fingerprint
+      keys = try KeyRing(store: state)
       let catalogue = Catalogue(state: state, tombstones: try DirectoryStateStore(path: root.tombstones))
       let time = SystemTime()
       let host = SystemHost()
       let bootID = try overrides.bootID ?? ProcessSetup.bootID()
-      let transport = TLSTransport(identity: identity)
+      let transport = TLSTransport(keys: keys)
       let offer = TapOffer.current().without(fuseLoop: overrides.executable == nil)
       let resources = SessionResources(
         root: root, catalogue: catalogue, time: time, random: SystemRandom(), host: host,
-        ports: LinkPorts(transport: transport, newestVersion: overrides.newestLinkVersion, log: log),
-        transport: transport, newestLinkVersion: overrides.newestLinkVersion, bootID: bootID,
+        ports: LinkPorts(transport: transport, versions: overrides.linkVersions, log: log), transport: transport,
+        versions: overrides.linkVersions, bootID: bootID,
         executable: overrides.executable, tapOffer: overrides.tapOffer ?? offer, tapKernel: overrides.tapKernel,
         openDevice: overrides.openDevice,
         log: log)
@@ -68,12 +66,12 @@ package final class AgentInstance: Sendable {
         home: ProcessSetup.environment("HOME") ?? "/")
       agent = try Agent(
         card: AgentIdentityCard(
-          version: Self.version, fingerprint: identity.fingerprint, bootID: bootID,
-          processID: ProcessSetup.processID, startedAt: time.wallNow(),
+          version: Self.version, bootID: bootID, processID: ProcessSetup.processID, startedAt: time.wallNow(),
           capabilities: (overrides.tapOffer ?? offer).methods.map(\.rawValue) + [
             AgentHello.renames, AgentHello.latencyBounds,
           ]),
-        catalogue: catalogue, time: time, hooks: hooks, factory: SessionMaker(resources: resources, fence: fence),
+        keys: keys, catalogue: catalogue, time: time, hooks: hooks,
+        factory: SessionMaker(resources: resources, fence: fence),
         inspector: { inspector.reports(on: $0) }, log: log)
       agent.start()
       control = try ControlServer(path: root.socket, table: CallTable(agent), log: log)
@@ -83,6 +81,9 @@ package final class AgentInstance: Sendable {
       throw AgentFault(.failed, "the agent can't start in \(path): \(error)")
     }
   }
+
+  /// Of the key that this agent shows now.
+  package var fingerprint: KeyFingerprint { keys.fingerprint }
 
   /// Stops answering calls, parks every session and gives the root back.
   package func stop() {

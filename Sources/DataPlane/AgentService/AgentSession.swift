@@ -18,6 +18,8 @@ package protocol AgentSession: AnyObject, Sendable {
   func mustBeRemade(for configuration: SessionConfiguration) throws(AgentFault) -> Bool
   /// Takes over what may change of a configuration; throws `.wrongStage` or `.refused` for what may not.
   func reconfigure(_ configuration: SessionConfiguration) throws(AgentFault)
+  /// See `ProvePeerCall`. Throws `.badRequest` where the other end opens the link.
+  func prove(peer: KeyFingerprint) throws(AgentFault)
   /// `clearing`: see `SetHoldCall`.
   func setHold(_ hold: Hold?, clearing: Hold?) throws(AgentFault)
   func store(_ approval: Approval) throws(AgentFault)

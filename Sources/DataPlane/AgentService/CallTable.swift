@@ -15,6 +15,9 @@ package protocol AgentCalls: Sendable {
   func storeApproval(_ call: StoreApprovalCall) throws(AgentFault) -> Done
   func runHook(_ call: RunHookCall) throws(AgentFault) -> HookOutcome
   func readEvidence(_ call: ReadEvidenceCall) throws(AgentFault) -> EvidencePart
+  func prepareKey(_ call: PrepareKeyCall) throws(AgentFault) -> AgentKeys
+  func useKey(_ call: UseKeyCall) throws(AgentFault) -> AgentKeys
+  func provePeer(_ call: ProvePeerCall) throws(AgentFault) -> PeerProof
   func shutdown(_ call: ShutdownCall) throws(AgentFault) -> Done
 }
 
@@ -28,7 +31,7 @@ package struct CallTable: Sendable {
   package static func isSlow(method: String) -> Bool {
     [
       RunHookCall.method, InspectDevicesCall.method, SessionCommandCall.method, ConfigureSessionCall.method,
-      ReadEvidenceCall.method, VerifyCall.method,
+      ReadEvidenceCall.method, VerifyCall.method, ProvePeerCall.method,
     ].contains(method)
   }
 
@@ -48,6 +51,9 @@ package struct CallTable: Sendable {
     case StoreApprovalCall.method: reply(line, head) { call throws(AgentFault) in try calls.storeApproval(call) }
     case RunHookCall.method: reply(line, head) { call throws(AgentFault) in try calls.runHook(call) }
     case ReadEvidenceCall.method: reply(line, head) { call throws(AgentFault) in try calls.readEvidence(call) }
+    case PrepareKeyCall.method: reply(line, head) { call throws(AgentFault) in try calls.prepareKey(call) }
+    case UseKeyCall.method: reply(line, head) { call throws(AgentFault) in try calls.useKey(call) }
+    case ProvePeerCall.method: reply(line, head) { call throws(AgentFault) in try calls.provePeer(call) }
     case ShutdownCall.method: reply(line, head) { call throws(AgentFault) in try calls.shutdown(call) }
     default:
       head.id.map {

@@ -95,6 +95,17 @@ package enum ConfigurationRules {
     }
   }
 
+  /// The configuration to take over. One that says nothing of a key to come leaves a hand-over of the peer's key as it is:
+  /// it ends when the new key is the only one, and an apply in between must not lock the peer out.
+  package static func keepingHandOver(
+    _ new: SessionConfiguration, after old: SessionConfiguration
+  ) -> SessionConfiguration {
+    guard new.nextPeerFingerprint == nil, new.peerFingerprint == old.peerFingerprint else { return new }
+    var kept = new
+    kept.nextPeerFingerprint = old.nextPeerFingerprint
+    return kept
+  }
+
   /// What a running session may not become; `hasData` is whether the destination holds anything of it.
   package static func checkChange(
     from old: SessionConfiguration, to new: SessionConfiguration, hasData: Bool
@@ -111,14 +122,14 @@ package enum ConfigurationRules {
       old.volumes.count == new.volumes.count
       && zip(old.volumes, new.volumes).allSatisfy { comparable($0) == comparable($1) }
     guard sameVolumes || !hasData else { throw refuse("a volume's device, size or tracking") }
-    guard new.peerFingerprint == old.peerFingerprint || !hasData else { throw refuse("its peer's key") }
+    guard old.peerKeys.contains(new.peerFingerprint) || !hasData else { throw refuse("its peer's key") }
   }
 }
 
 extension ConfigurationRules {
   /// Whether the session's devices or their order change, so that its half has to be made anew.
   static func needsRemake(from old: SessionConfiguration, to new: SessionConfiguration) -> Bool {
-    old.peerFingerprint != new.peerFingerprint || old.volumes.count != new.volumes.count
+    !old.peerKeys.contains(new.peerFingerprint) || old.volumes.count != new.volumes.count
       || !zip(old.volumes, new.volumes).allSatisfy { old, new in
         old.name == new.name && old.devicePath == new.devicePath && old.sizeBytes == new.sizeBytes
           && old.tracking == new.tracking && old.attachDevice == new.attachDevice

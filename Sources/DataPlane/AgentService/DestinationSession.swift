@@ -75,7 +75,7 @@ final class DestinationSession: AgentSession, LinkOwner, EntryKeeper {
   }
 
   var configuration: SessionConfiguration { state.withLock { $0.entry.configuration } }
-  var peerFingerprint: KeyFingerprint { configuration.peerFingerprint }
+  var peerKeys: Set<KeyFingerprint> { configuration.peerKeys }
   var linkLossTimeoutSeconds: Double { configuration.linkLossTimeoutSeconds }
 
   // MARK: Events

@@ -6,7 +6,8 @@ internal import Seams
 /// What a session does with its links. `handle` comes from the lane's reading thread, the others from any.
 protocol LinkOwner: AnyObject, Sendable {
   var session: SessionID { get }
-  var peerFingerprint: KeyFingerprint { get }
+  /// The keys that the peer may show: one, or two while its key is being replaced.
+  var peerKeys: Set<KeyFingerprint> { get }
   var linkLossTimeoutSeconds: Double { get }
   /// All lanes of an incoming link said the same hello: ask the machine, then `answer` or `refuse` the link.
   func offered(_ link: Link, _ state: HelloState)
@@ -42,19 +43,21 @@ final class Link: Sendable {
   /// Lane 0 is the control lane.
   let lanes: [FrameLane]
   let isOpener: Bool
+  /// Of a link that this end opened: what its hello offers. Of another: the one that was agreed upon.
+  private let versions: H2HVersions
   let madeAt = MonotonicTime.now
   private let owner: any LinkOwner
   private let state: Monitor<State>
 
-  /// `version`: of an opener the newest that it offers, otherwise what the peer's hello and this end have in common.
-  init(number: UInt64, lanes: [FrameLane], isOpener: Bool, version: UInt16, owner: any LinkOwner) {
+  init(number: UInt64, lanes: [FrameLane], isOpener: Bool, versions: H2HVersions, owner: any LinkOwner) {
     precondition(!lanes.isEmpty)
+    self.versions = versions
     self.number = number
     self.lanes = lanes
     self.isOpener = isOpener
     self.owner = owner
     state = Monitor(
-      State(readers: lanes.count, transmitting: Array(repeating: 0, count: lanes.count), version: version))
+      State(readers: lanes.count, transmitting: Array(repeating: 0, count: lanes.count), version: versions.newest))
   }
 
   /// Starts the threads. Throws where the host gives no more; the link is then closed.
@@ -111,7 +114,7 @@ final class Link: Sendable {
   func sendHellos(_ hello: HelloState) {
     for lane in lanes {
       let message = Hello(
-        newestVersion: version, link: number, lane: UInt8(lane.number), lanes: UInt8(lanes.count), state: hello)
+        versions: versions, link: number, lane: UInt8(lane.number), lanes: UInt8(lanes.count), state: hello)
       send(OutgoingFrame(H2HFrame(requestID: 0, message: .hello(message))), lane: lane.number)
     }
   }
@@ -119,7 +122,7 @@ final class Link: Sendable {
   /// Answers every lane of a link that the peer opened; what is sent from now on follows the answer.
   func answer(_ hello: HelloState) {
     for lane in lanes {
-      let answer = HelloAnswer(version: version, state: hello)
+      let answer = HelloAnswer(version: versions.newest, state: hello)
       send(OutgoingFrame(H2HFrame(requestID: 0, message: .helloAnswer(answer))), lane: lane.number)
     }
   }
@@ -129,7 +132,7 @@ final class Link: Sendable {
 
   /// Refuses, lets the words reach the peer, and closes.
   func refuse(_ status: H2HStatus, why: String) {
-    let answer = HelloAnswer(version: version, status: status, why: why, state: nil)
+    let answer = HelloAnswer(version: versions.newest, status: status, why: why, state: nil)
     lanes[0].finish(with: OutgoingFrame(H2HFrame(requestID: 0, message: .helloAnswer(answer))))
     close(why: why)
   }
@@ -138,12 +141,13 @@ final class Link: Sendable {
     guard answer.status == .ok, let peer = answer.state else {
       throw LinkFailure("the peer refused the link: \(answer.why)")
     }
-    guard let common = H2HVersion.common(oldest: answer.version, newest: answer.version, mine: version) else {
-      throw LinkFailure("the peer answered with version \(answer.version) of the link protocol, unknown here")
+    guard versions.contains(answer.version) else {
+      throw LinkFailure(
+        "the peer answered with version \(answer.version) of the link protocol, this agent speaks \(versions)")
     }
     let complete: HelloState? = state.withLock { state in
       state.answers[lane.number] = peer
-      state.version = min(state.version, common)
+      state.version = min(state.version, answer.version)
       return state.answers.count == lanes.count ? state.answers[0] : nil
     }
     guard let complete else { return }

@@ -23,8 +23,8 @@ final class LinkDialer: Sendable {
   }
 
   private let transport: any LinkTransport
-  private let newestVersion: UInt16
   private let random: any RandomSource
+  private let versions: H2HVersions
   private let owner: any LinkOwner
   private let register: @Sendable (Link) -> Void
   private let state: Monitor<State>
@@ -32,12 +32,12 @@ final class LinkDialer: Sendable {
 
   /// `register` gets every link whose lanes are connected: it remembers the link and asks the machine for a hello.
   init(
-    target: Target, transport: any LinkTransport, newestVersion: UInt16, random: any RandomSource,
+    target: Target, transport: any LinkTransport, random: any RandomSource, versions: H2HVersions,
     owner: any LinkOwner, register: @escaping @Sendable (Link) -> Void
   ) throws(SystemError) {
     self.transport = transport
-    self.newestVersion = newestVersion
     self.random = random
+    self.versions = versions
     self.owner = owner
     self.register = register
     state = Monitor(State(target: target))
@@ -100,7 +100,7 @@ final class LinkDialer: Sendable {
           userTimeoutSeconds: target.linkLossTimeoutSeconds, keepaliveSeconds: Int(target.linkLossTimeoutSeconds))
         let guardian = Deadline(deadline) { socket.shutDown() }
         defer { guardian.cancel() }
-        let channel = try transport.open(socket, to: owner.peerFingerprint, until: deadline)
+        let channel = try transport.open(socket, to: owner.peerKeys, until: deadline)
         lanes.append(FrameLane(number: number, channel: channel))
       }
     } catch {
@@ -108,6 +108,6 @@ final class LinkDialer: Sendable {
       throw LinkFailure("\(error)")
     }
     return Link(
-      number: max(1, random.uint64()), lanes: lanes, isOpener: true, version: newestVersion, owner: owner)
+      number: max(1, random.uint64()), lanes: lanes, isOpener: true, versions: versions, owner: owner)
   }
 }

@@ -28,8 +28,8 @@ enum LinkKeeper {
     if let dialer = dialer.withLock({ $0 }) { return dialer.change(to: target) }
     do throws(SystemError) {
       let made = try LinkDialer(
-        target: target, transport: resources.transport, newestVersion: resources.newestLinkVersion,
-        random: resources.random, owner: owner, register: opening)
+        target: target, transport: resources.transport, random: resources.random, versions: resources.versions,
+        owner: owner, register: opening)
       dialer.withLock { $0 = made }
     } catch {
       trouble(error.description)

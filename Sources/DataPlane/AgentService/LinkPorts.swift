@@ -1,5 +1,5 @@
-internal import BlockModel
-internal import H2HProtocol
+package import BlockModel
+package import H2HProtocol
 internal import LinuxPlatform
 internal import Seams
 
@@ -24,15 +24,16 @@ package final class LinkPorts: Sendable {
   }
 
   private let transport: any LinkTransport
-  private let newestVersion: UInt16
+  private let versions: H2HVersions
   private let ports = Monitor([Int: Port]())
   private let log: @Sendable (String) -> Void
+  private let dropped = Monitor(DroppedConnections())
 
   package init(
-    transport: any LinkTransport, newestVersion: UInt16, log: @escaping @Sendable (String) -> Void
+    transport: any LinkTransport, versions: H2HVersions = .own, log: @escaping @Sendable (String) -> Void
   ) {
     self.transport = transport
-    self.newestVersion = newestVersion
+    self.versions = versions
     self.log = log
   }
 
@@ -104,7 +105,7 @@ package final class LinkPorts: Sendable {
     // Whatever the peer sends or does not send: at the deadline the socket is shut, which ends every wait on it.
     let guardian = Deadline(deadline) { socket.shutDown() }
     defer { guardian.cancel() }
-    let peers = Set(ports.withLock { $0[number]?.owners.values.map(\.peerFingerprint) ?? [] })
+    let peers = Set(ports.withLock { $0[number]?.owners.values.flatMap(\.peerKeys) ?? [] })
     do throws(ChannelError) {
       let (channel, peer) = try transport.accept(socket, from: peers, until: deadline)
       let reader = FrameReader(channel: channel)
@@ -119,28 +120,34 @@ package final class LinkPorts: Sendable {
         guardian.cancel()
         try place(hello, lane, peer, number)
       } catch {
-        log("a connection from \(socket.label) was dropped: \(error)")
+        noteDropped(socket, "\(error)")
         channel.shutDown()
       }
     } catch {
-      log("a connection from \(socket.label) was dropped: \(error)")
+      noteDropped(socket, "\(error)")
       socket.shutDown()
     }
+  }
+
+  private func noteDropped(_ socket: SocketChannel, _ why: String) {
+    let text = "a connection from \(socket.label) was dropped: \(why)"
+    for line in dropped.change({ $0.lines(for: text, at: MonotonicTime.now) }) { log(line) }
   }
 
   private func place(
     _ hello: Hello, _ lane: FrameLane, _ peer: KeyFingerprint, _ number: Int
   ) throws(LinkFailure) {
-    let common = H2HVersion.common(oldest: hello.oldestVersion, newest: hello.newestVersion, mine: newestVersion)
-    guard let version = common else {
-      throw LinkFailure(
-        "it speaks versions \(hello.oldestVersion) to \(hello.newestVersion) of the link protocol, this agent \(H2HVersion.oldest) to \(newestVersion)"
-      )
+    guard let version = versions.common(with: hello.versions) else {
+      let why =
+        "the opener speaks \(hello.versions) of the link protocol, the listener \(versions); upgrade the older agent"
+      let answer = HelloAnswer(version: versions.newest, status: .refused, why: why, state: nil)
+      lane.finish(with: OutgoingFrame(H2HFrame(requestID: 0, message: .helloAnswer(answer))))
+      throw LinkFailure(why)
     }
     let now = MonotonicTime.now
     let (dropped, complete, owner) = try ports.change {
       ports throws(LinkFailure) -> ([FrameLane], Gathering?, any LinkOwner) in
-      guard let owner = ports[number]?.owners[hello.state.session], owner.peerFingerprint == peer else {
+      guard let owner = ports[number]?.owners[hello.state.session], owner.peerKeys.contains(peer) else {
         throw LinkFailure("it is for session \(hello.state.session), which has no such peer here")
       }
       var all = ports[number]?.gathering[hello.state.session] ?? []
@@ -166,9 +173,33 @@ package final class LinkPorts: Sendable {
     for lane in dropped { lane.close() }
     guard let complete else { return }
     let lanes = complete.lanes.sorted { $0.number < $1.number }
-    let link = Link(
-      number: complete.link, lanes: lanes, isOpener: false, version: complete.version, owner: owner)
+    let agreed = H2HVersions(oldest: complete.version, newest: complete.version)
+    let link = Link(number: complete.link, lanes: lanes, isOpener: false, versions: agreed, owner: owner)
     owner.offered(link, complete.state)
+  }
+}
+
+/// What the log tells of connections that were dropped: a port scan must not fill the disk. Pure.
+package struct DroppedConnections: Sendable {
+  package static let linesPerMinute = 20
+  private var since: MonotonicTime?
+  private var told = 0
+  private var untold = 0
+  package init() {}
+
+  /// What to write for one more.
+  package mutating func lines(for text: String, at now: MonotonicTime) -> [String] {
+    var lines: [String] = []
+    if since.map({ now.seconds(since: $0) >= 60 }) ?? true {
+      if untold > 0 { lines.append("\(untold) more connections were dropped in the minute before") }
+      (since, told, untold) = (now, 0, 0)
+    }
+    guard told < Self.linesPerMinute else {
+      untold += 1
+      return lines
+    }
+    told += 1
+    return lines + [text]
   }
 }
 

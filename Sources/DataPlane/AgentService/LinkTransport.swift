@@ -4,9 +4,10 @@ package import Seams
 
 /// How lanes get their security: TLS between agents, with exactly the keys that the orchestrator named.
 package protocol LinkTransport: Sendable {
-  /// Makes a connected socket a secured channel with the agent that has this key. Blocks up to the deadline.
+  /// Makes a connected socket a secured channel with the agent that has one of these keys. Returns when both ends have
+  /// accepted each other's. Blocks up to the deadline.
   func open(
-    _ socket: SocketChannel, to peer: KeyFingerprint, until deadline: MonotonicTime
+    _ socket: SocketChannel, to peers: Set<KeyFingerprint>, until deadline: MonotonicTime
   ) throws(ChannelError) -> any ByteChannel
   /// The other end: whoever connected must have one of these keys; which one is answered.
   func accept(

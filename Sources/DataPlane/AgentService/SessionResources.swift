@@ -1,4 +1,5 @@
 package import BlockModel
+package import H2HProtocol
 internal import LinuxPlatform
 package import Seams
 package import VolumeTap
@@ -13,8 +14,8 @@ package struct SessionResources: Sendable {
   package var host: any HostView
   package var ports: LinkPorts
   package var transport: any LinkTransport
-  /// The newest version of the link's protocol that this agent offers.
-  package var newestLinkVersion: UInt16
+  /// Of the link protocol.
+  package var versions: H2HVersions
   package var bootID: String
   /// The program that has the `holder` subcommand; nil where this process can't start holders (tests).
   package var executable: String?
@@ -27,7 +28,7 @@ package struct SessionResources: Sendable {
 
   package init(
     root: AgentRoot, catalogue: Catalogue, time: any TimeSource, random: any RandomSource, host: any HostView,
-    ports: LinkPorts, transport: any LinkTransport, newestLinkVersion: UInt16, bootID: String, executable: String?,
+    ports: LinkPorts, transport: any LinkTransport, versions: H2HVersions = .own, bootID: String, executable: String?,
     tapOffer: TapOffer, tapKernel: any TapKernel, openDevice: @escaping DeviceOpener,
     log: @escaping @Sendable (String) -> Void
   ) {
@@ -38,7 +39,7 @@ package struct SessionResources: Sendable {
     self.host = host
     self.ports = ports
     self.transport = transport
-    self.newestLinkVersion = newestLinkVersion
+    self.versions = versions
     self.bootID = bootID
     self.executable = executable
     self.tapOffer = tapOffer

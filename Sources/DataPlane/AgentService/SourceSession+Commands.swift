@@ -165,6 +165,9 @@ extension SourceSession {
       journal.append("renamed", new.plannedAs?.migration.text ?? new.migration.text)
     }
     journal.append("reconfigured", new.configurationDigest)
+    if old.peerKeys != new.peerKeys {
+      journal.append("peerKeys", new.peerKeys.map(\.text).sorted().joined(separator: " "))
+    }
     if old.link.listens, !new.link.listens || old.link.port != new.link.port {
       resources.ports.leave(port: old.link.port, session: session)
     }

@@ -32,7 +32,7 @@ extension SourceSession {
       answer.compression = compression(seen.copyStages, version: version)
       let crew = StageCrew(
         copyingThreads: threads, lanes: entry.configuration.link.lanes,
-        destinationTells: version >= H2HVersion.packing, limit: limit)
+        destinationTells: version >= H2HVersions.packing, limit: limit)
       if let (spent, elapsed) = stages.spent { answer.heldBackBy = HoldBack(spent, in: elapsed, by: crew) }
     }
     answer.connectionProof = entry.connectionProof
@@ -65,7 +65,7 @@ extension SourceSession {
       case .tooSlow: .tooSlow
       }
     return CompressionReport(
-      state: version < H2HVersion.packing ? .unsupported : verdict, packedBytes: stages.packedBytes,
+      state: version < H2HVersions.packing ? .unsupported : verdict, packedBytes: stages.packedBytes,
       wireBytes: stages.packedWireBytes)
   }
 

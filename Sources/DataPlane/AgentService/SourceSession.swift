@@ -125,7 +125,7 @@ final class SourceSession: AgentSession, LinkOwner {
   }
 
   var configuration: SessionConfiguration { state.withLock { $0.entry.configuration } }
-  var peerFingerprint: KeyFingerprint { configuration.peerFingerprint }
+  var peerKeys: Set<KeyFingerprint> { configuration.peerKeys }
   var linkLossTimeoutSeconds: Double { configuration.linkLossTimeoutSeconds }
 
   // MARK: Events

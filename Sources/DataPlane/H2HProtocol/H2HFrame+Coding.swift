@@ -267,7 +267,7 @@ extension Hello {
   }
   init(from reader: inout ByteReader<[UInt8]>) throws(H2HProtocolError) {
     self.init(
-      oldestVersion: try reader.take(), newestVersion: try reader.take(), link: try reader.take(),
+      versions: H2HVersions(oldest: try reader.take(), newest: try reader.take()), link: try reader.take(),
       lane: try reader.take(), lanes: try reader.take(), state: try HelloState(from: &reader))
     guard lane < lanes, lanes <= H2HLimits.lanes else { throw .badField("lane \(lane) of \(lanes)") }
   }

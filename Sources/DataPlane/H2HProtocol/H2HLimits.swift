@@ -14,19 +14,27 @@ package enum H2HLimits {
 }
 
 /// Versions of what is said on the link (README: the ladder). A hello offers a range, the answer picks the highest shared.
-package enum H2HVersion {
-  package static let oldest: UInt16 = 1
-  package static let newest: UInt16 = 2
+package struct H2HVersions: Sendable, Equatable, CustomStringConvertible {
+  package var oldest: UInt16
+  package var newest: UInt16
+  package init(oldest: UInt16, newest: UInt16) {
+    self.oldest = oldest
+    self.newest = newest
+  }
+
+  /// What this build speaks.
+  package static let own = H2HVersions(oldest: 1, newest: 2)
   /// Since this one a copier's payload may be packed.
   package static let packing: UInt16 = 2
 
-  /// The highest version both speak, or nil. `mine`: the newest that this end offers.
-  package static func common(
-    oldest theirOldest: UInt16, newest theirNewest: UInt16, mine: UInt16 = newest
-  ) -> UInt16? {
-    let highest = min(mine, theirNewest)
-    return highest >= max(oldest, theirOldest) ? highest : nil
+  /// The highest version both speak, or nil.
+  package func common(with theirs: H2HVersions) -> UInt16? {
+    let highest = min(newest, theirs.newest)
+    return highest >= max(oldest, theirs.oldest) ? highest : nil
   }
+
+  package func contains(_ version: UInt16) -> Bool { version >= oldest && version <= newest }
+  package var description: String { oldest == newest ? "version \(newest)" : "versions \(oldest) to \(newest)" }
 }
 
 /// What makes bytes from the link unusable. The only answer to any of them is to close the connection.

@@ -94,16 +94,17 @@ package struct Hello: Sendable, Equatable {
   package var lanes: UInt8
   package var state: HelloState
   package init(
-    oldestVersion: UInt16 = H2HVersion.oldest, newestVersion: UInt16 = H2HVersion.newest, link: UInt64, lane: UInt8,
-    lanes: UInt8, state: HelloState
+    versions: H2HVersions = .own, link: UInt64, lane: UInt8, lanes: UInt8, state: HelloState
   ) {
-    self.oldestVersion = oldestVersion
-    self.newestVersion = newestVersion
+    oldestVersion = versions.oldest
+    newestVersion = versions.newest
     self.link = link
     self.lane = lane
     self.lanes = lanes
     self.state = state
   }
+
+  package var versions: H2HVersions { H2HVersions(oldest: oldestVersion, newest: newestVersion) }
 }
 
 /// What the listener answers: its own state, or why not.
@@ -114,7 +115,8 @@ package struct HelloAnswer: Sendable, Equatable {
   package var why: String
   /// Nil in a refusal.
   package var state: HelloState?
-  package init(version: UInt16 = H2HVersion.newest, status: H2HStatus = .ok, why: String = "", state: HelloState?) {
+  package init(version: UInt16 = H2HVersions.own.newest, status: H2HStatus = .ok, why: String = "", state: HelloState?)
+  {
     self.version = version
     self.status = status
     self.why = why
@@ -198,7 +200,7 @@ package struct H2HFrame: Sendable, Equatable {
   package var requestID: UInt64
   package var message: H2HMessage
   /// How many bytes the payload is on the link, where it goes packed (`PayloadPacking`); only of a copier's write, and
-  /// only to a peer that speaks `H2HVersion.packing`.
+  /// only to a peer that speaks `H2HVersions.packing`.
   package var packedBytes: Int?
   /// In an answer: how long its disk took. 0 where nobody said.
   package var workMicroseconds: UInt32

@@ -44,7 +44,7 @@ package struct DestinationMachine: Sendable {
   static let ownLink: UInt64 = .max
   static let retrySeconds = 1.0
 
-  package let configuration: DestinationConfiguration
+  package private(set) var configuration: DestinationConfiguration
   package internal(set) var stage: DestinationStage
   var record: SessionRecord
   var now = MonotonicTime(nanoseconds: 0)
@@ -159,6 +159,9 @@ package struct DestinationMachine: Sendable {
     queued.append(purpose)
     storeNext(into: &effects)
   }
+
+  /// The source's key was replaced: later labels name the new one.
+  package mutating func changePeer(_ peer: KeyFingerprint) { configuration.peer = peer }
 
   private mutating func storeNext(into effects: inout [DestinationEffect]) {
     guard storing == nil, !queued.isEmpty, started != nil else { return }

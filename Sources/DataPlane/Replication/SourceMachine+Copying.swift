@@ -207,7 +207,7 @@ extension SourceMachine {
       .readForCopy(
         transfer: transfer.id, volume: UInt16(transfer.volume), range: range,
         pieceBytes: volumes[transfer.volume].pieceBytes(limits),
-        mayPack: transfers[index].pieces.count <= 1 && link.map { $0.version >= H2HVersion.packing } ?? false))
+        mayPack: transfers[index].pieces.count <= 1 && link.map { $0.version >= H2HVersions.packing } ?? false))
   }
 
   /// What the transfer took is dirty again.

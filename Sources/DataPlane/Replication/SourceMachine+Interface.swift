@@ -96,9 +96,9 @@ package enum SourceEvent: Sendable {
   /// The driver connected and wants to send a hello: answered with `.sendHello` or `.closeLink`.
   case linkOpening(link: UInt64)
   /// The peer connected and said hello on lane 0: answered with `.answerHello` or `.refuseHello`.
-  case linkOffered(link: UInt64, HelloState, version: UInt16 = H2HVersion.newest)
+  case linkOffered(link: UInt64, HelloState, version: UInt16 = H2HVersions.own.newest)
   /// The peer answered our hello.
-  case linkUp(link: UInt64, HelloState, version: UInt16 = H2HVersion.newest)
+  case linkUp(link: UInt64, HelloState, version: UInt16 = H2HVersions.own.newest)
   /// No frame of this link will be handed over any more. Of a link that isn't current: no effect.
   case linkDown(link: UInt64, why: String)
   /// A frame other than hello. Its payload stays in the lane's buffer until this `handle`'s effects are performed.

@@ -89,6 +89,22 @@ package final class AgentIdentity: @unchecked Sendable {
     }
   }
 
+  /// The identity whose key is kept at `path`, with a certificate made anew; nil where there is no such file.
+  static func load(_ path: String, in store: any StateStore) throws(TLSError) -> AgentIdentity? {
+    let pem: [UInt8]?
+    do throws(StateStoreError) {
+      pem = try store.read(path)
+    } catch {
+      throw TLSError("cannot load the agent's key: \(error)")
+    }
+    guard let pem else { return nil }
+    do throws(TLSError) {
+      return try certified(try readKey(pem), defaultCommonName)
+    } catch {
+      throw TLSError("\(path) is damaged (\(error)); remove it, and rotate the key again")
+    }
+  }
+
   package func certificatePEM() -> [UInt8]? {
     Self.written { PEM_write_bio_X509($0, self.certificate) }
   }

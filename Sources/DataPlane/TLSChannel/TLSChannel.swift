@@ -29,13 +29,13 @@ package final class TLSChannel: ByteChannel {
   private let isShutDown = Atomic<Bool>(false)
 
   /// The end that opened the connection. Returns when both ends have accepted each other's key; throws `.untrustedPeer`
-  /// where either has not.
+  /// where either has not. `peers`: more than one while the peer's key is being replaced.
   package static func connect(
-    over socket: SocketChannel, identity: AgentIdentity, expecting peer: KeyFingerprint,
+    over socket: SocketChannel, identity: AgentIdentity, expecting peers: Set<KeyFingerprint>,
     handshakeTimeoutSeconds: Double = defaultHandshakeTimeoutSeconds
   ) throws(ChannelError) -> TLSChannel {
     try establish(
-      over: socket, identity, isServer: false, PeerJudge { $0 == peer }, limitSeconds: handshakeTimeoutSeconds)
+      over: socket, identity, isServer: false, PeerJudge { peers.contains($0) }, limitSeconds: handshakeTimeoutSeconds)
   }
 
   /// The end that listened. `admits` says who may be here; it is called once, on this thread, before any byte of the

@@ -104,7 +104,7 @@ extension SimulatedWorld {
   mutating func send(from side: Side, _ id: UInt64, _ lane: LinkLane, _ frame: H2HFrame, _ payload: [UInt64]) {
     guard let current = link, current.id == id, !current.isBroken else { return }
     if frame.packedBytes != nil {
-      if current.version < H2HVersion.packing { note("a packed frame goes to a peer that does not know of them") }
+      if current.version < H2HVersions.packing { note("a packed frame goes to a peer that does not know of them") }
       report.packedFrames += 1
     }
     let packet = Packet(content: .frame(frame, payload: payload))
@@ -159,7 +159,7 @@ extension SimulatedWorld {
     linkCounter += 1
     let opener: Side = chance.oneIn(2) ? .source : .destination
     link = SimulatedLink(
-      id: linkCounter, opener: opener, version: chance.oneIn(3) ? H2HVersion.oldest : H2HVersion.newest)
+      id: linkCounter, opener: opener, version: chance.oneIn(3) ? H2HVersions.own.oldest : H2HVersions.own.newest)
     report.links += 1
     if opener == .source {
       tellSource(.linkOpening(link: linkCounter))
