@@ -200,6 +200,25 @@ import Testing
     }
   }
 
+  @Test func aDiskThatAGuestHoldsIsNamedWithAzuresWords() async throws {
+    try await World.withEmulator { lab in
+      let gateway = try lab.gateway()
+      let disk = try await gateway.ensureDisk(World.request("data"))
+      try await lab.fault(
+        #"{"match": "attachdetach", "status": 409, "code": "AttachDiskWhileBeingDetached", "times": 99}"#)
+      let error = await #expect(throws: GatewayError.self) {
+        try await gateway.attach([(disk.resourceID, .none)], to: "erp-db")
+      }
+      #expect(error?.message.contains("409 AttachDiskWhileBeingDetached") == true)
+      #expect(error?.message.contains("[request ") == true && error?.advice.contains("hasn't let go") == true)
+      try await lab.fault(#"{"match": "patch /subscriptions", "status": 409, "code": "Conflict", "times": 99}"#)
+      let busy = await #expect(throws: GatewayError.self) {
+        try await gateway.setTags(["k": "v"], ofDisk: disk.resourceID)
+      }
+      #expect(busy?.message.contains("10 attempts; the last one: 409 Conflict") == true, "\(busy?.message ?? "")")
+    }
+  }
+
   @Test func aMachineThatIsNotThereIsNilToFindAndAnErrorToAttachTo() async throws {
     try await World.withEmulator { lab in
       let gateway = try lab.gateway()

@@ -86,17 +86,22 @@ package struct ARMFault: Sendable, Equatable {
       || message.contains("A disk at LUN")
   }
 
-  /// What it means for `action` ("create disk 'erp-log'"), in words for a person.
-  func gatewayError(while action: String) -> GatewayError {
-    var text = "Azure refused to \(action): "
-    text += [status == 200 ? "" : "\(status)", code].filter { !$0.isEmpty }.joined(separator: " ")
+  /// "409 Conflict: … [request …]".
+  var summary: String {
+    var text = [status == 200 ? "" : "\(status)", code].filter { !$0.isEmpty }.joined(separator: " ")
     if let target { text += " (\(target))" }
     text += ": \(message)"
     let ids = [requestID.map { "request \($0)" }, clientRequestID.map { "client request \($0)" }].compactMap { $0 }
     if !ids.isEmpty { text += " [\(ids.joined(separator: ", "))]" }
+    return text
+  }
+
+  /// What it means for `action` ("create disk 'erp-log'"), in words for a person.
+  func gatewayError(while action: String) -> GatewayError {
     let meaning = meaning
     return GatewayError(
-      code: meaning.code, message: text, advice: meaning.advice, disposition: meaning.disposition, field: meaning.field)
+      code: meaning.code, message: "Azure refused to \(action): \(summary)", advice: meaning.advice,
+      disposition: meaning.disposition, field: meaning.field)
   }
 }
 

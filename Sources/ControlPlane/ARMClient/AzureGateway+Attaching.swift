@@ -15,6 +15,7 @@ extension AzureGateway {
       wanted.append(WantedDisk(id: try reference(disk.diskID, type: "disks"), caching: disk.caching))
     }
     let deadline = newDeadline()
+    var last: String?
     for _ in 0..<AzureLimits.attachRounds {
       let reading = try await readMachine(id, deadline)
       guard let machine = reading.value else { throw missing("virtual machine", id, reading.answer) }
@@ -24,14 +25,22 @@ extension AzureGateway {
         try await settleMachine(id, deadline)
       } else {
         let there = Set(attached.compactMap { ARMResourceID($0.diskID) })
-        try await attachMissing(wanted.filter { !there.contains($0.id) }, machine, id, deadline)
+        last = try await attachMissing(wanted.filter { !there.contains($0.id) }, machine, id, deadline)
       }
     }
-    throw GatewayError(
+    throw Self.contended("attach \(disks.count) disks to virtual machine '\(id.name)'", last)
+  }
+
+  /// `last`: what Azure said to the last attempt, where it said anything.
+  static func contended(_ action: String, _ last: String?) -> GatewayError {
+    let isHeld = last?.contains("AttachDiskWhileBeingDetached") == true
+    return GatewayError(
       code: AzureFaultCode.attachContended,
-      message: "could not attach \(disks.count) disks to virtual machine '\(id.name)' in "
-        + "\(AzureLimits.attachRounds) attempts: something else changes it all the time",
-      advice: "stop what else attaches and detaches disks of this machine, then run again",
+      message: "could not \(action) in \(AzureLimits.attachRounds) attempts: "
+        + (last ?? "something else changes it all the time"),
+      advice: isHeld
+        ? "the machine's guest hasn't let go of a disk: unmount it there, detach it again (az vm disk detach), then run again"
+        : "stop what else attaches and detaches disks of this machine, then run again",
       disposition: .retry(afterSeconds: 60))
   }
 
@@ -53,10 +62,11 @@ extension AzureGateway {
     return (0...63).filter { !taken.contains($0) }
   }
 
-  /// One call for all of them. Returns when the machine should be looked at again, whatever came of it.
+  /// One call for all of them. Returns when the machine should be looked at again, whatever came of it: nil where it was
+  /// done, or what was in the way.
   private func attachMissing(
     _ disks: [WantedDisk], _ machine: WireMachine, _ id: ARMResourceID, _ deadline: MonotonicTime
-  ) async throws(GatewayError) {
+  ) async throws(GatewayError) -> String? {
     let names = disks.map { "'\($0.id.name)'" }.joined(separator: ", ")
     let action = "attach \(names) to virtual machine '\(id.name)'"
     let luns = Self.freeLUNs(machine.dataDisks.map(\.lun))
@@ -71,13 +81,14 @@ extension AzureGateway {
         dataDisksToAttach: zip(disks, luns).map { disk, lun in
           WireAttachment.Disk(diskId: disk.id.description, lun: lun, caching: disk.caching.wireName)
         }))
-    try await changeDisks(of: id, body, deadline, while: action)
+    return try await changeDisks(of: id, body, deadline, while: action)
   }
 
-  /// One call for all; returns when the machine should be looked at again, whatever came of it.
+  /// One call for all; returns when the machine should be looked at again, whatever came of it: nil where it was done, or
+  /// what was in the way.
   func changeDisks(
     of id: ARMResourceID, _ body: [UInt8], _ deadline: MonotonicTime, while action: String
-  ) async throws(GatewayError) {
+  ) async throws(GatewayError) -> String? {
     let path = id.path + "/attachDetachDataDisks"
     let exchange: ARMConnection.Exchange
     do throws(GatewayError) {
@@ -87,30 +98,34 @@ extension AzureGateway {
         while: action)
     } catch {
       guard error.code == AzureFaultCode.unreachable, case .retry = error.disposition else { throw error }
-      try await pauseForContention(error.message)
-      return
+      return try await pauseForContention(error.message)
     }
     guard exchange.isSuccess else {
       let fault = exchange.fault()
       guard fault.isContention || fault.status >= 500 || fault.status == 408 else {
         throw fault.gatewayError(while: action)
       }
-      try await pauseForContention("\(fault.code): \(fault.message)")
-      return
+      return try await pauseForContention(fault)
     }
     let resourceURL = connection.url(id.path, version: APIVersion.machines)
     switch try await connection.finish(exchange, resourceURL: resourceURL, deadline: deadline, while: action) {
-    case .succeeded: return
-    case .preempted: try await pauseForContention("another operation took the machine over")
+    case .succeeded: return nil
+    case .preempted: return try await pauseForContention("another operation took the machine over")
     case .failed(let fault):
       guard fault.isContention else { throw fault.gatewayError(while: action) }
-      try await pauseForContention("\(fault.code): \(fault.message)")
+      return try await pauseForContention(fault)
     case .deadlinePassed: throw Self.deadlinePassed(action)
     }
   }
 
-  private func pauseForContention(_ why: String) async throws(GatewayError) {
+  private func pauseForContention(_ why: String) async throws(GatewayError) -> String {
     try await connection.services.wait(seconds: contentionSeconds, why: why)
+    return why
+  }
+
+  private func pauseForContention(_ fault: ARMFault) async throws(GatewayError) -> String {
+    _ = try await pauseForContention("\(fault.code): \(fault.message)")
+    return fault.summary
   }
 
   /// Waits until no operation runs on the machine.

@@ -35,23 +35,27 @@ extension AzureGateway {
   }
 
   /// One attempt to change or delete a disk; returns when it should be looked at again: what was asked for is done, or
-  /// somebody else is changing it and was left alone for a while.
+  /// somebody else is changing it and was left alone for a while. Then the answer is what Azure said.
   func attempt(
     _ method: HTTPRequest.Method, _ id: ARMResourceID, _ body: [UInt8]?, _ deadline: MonotonicTime,
     while action: String
-  ) async throws(GatewayError) {
+  ) async throws(GatewayError) -> String? {
     let url = connection.url(id.path, version: APIVersion.disks)
     let exchange = try await connection.exchange(method, url, body: body, deadline: deadline, while: action)
     guard exchange.isSuccess else {
       let fault = exchange.fault()
       guard fault.isContention else { throw fault.gatewayError(while: action) }
       try await connection.services.wait(seconds: contentionSeconds, why: "disk '\(id.name)' is being changed")
-      return
+      return fault.summary
     }
     switch try await connection.finish(exchange, resourceURL: url, deadline: deadline, while: action) {
-    case .succeeded, .preempted: return
+    case .succeeded: return nil
+    case .preempted: return "another operation took the disk over"
     case .failed(let fault): throw fault.gatewayError(while: action)
     case .deadlinePassed: throw Self.deadlinePassed(action)
     }
   }
+
+  /// Behind a message that attempts were given up.
+  static func because(_ last: String?) -> String { last.map { "; the last one: \($0)" } ?? "" }
 }

@@ -14,6 +14,7 @@ extension AzureGateway {
     let names = wanted.map { "'\($0.name)'" }.joined(separator: ", ")
     let action = "detach \(names) from virtual machine '\(id.name)'"
     let deadline = newDeadline()
+    var last: String?
     for _ in 0..<AzureLimits.attachRounds {
       guard let machine = try await readMachine(id, deadline).value else { return }
       guard machine.isSettled else {
@@ -25,13 +26,9 @@ extension AzureGateway {
       if left.isEmpty { return }
       let body = try encode(
         WireDetachment(dataDisksToDetach: left.map { WireDetachment.Disk(diskId: $0.description) }))
-      try await changeDisks(of: id, body, deadline, while: action)
+      last = try await changeDisks(of: id, body, deadline, while: action)
     }
-    throw GatewayError(
-      code: AzureFaultCode.attachContended,
-      message: "could not \(action) in \(AzureLimits.attachRounds) attempts: something else changes it all the time",
-      advice: "stop what else attaches and detaches disks of this machine, then run again",
-      disposition: .retry(afterSeconds: 60))
+    throw Self.contended(action, last)
   }
 
   /// Deletes a disk that `plan` made and that nobody has. Done where there is none.
@@ -39,6 +36,7 @@ extension AzureGateway {
     let id = try reference(resourceID, type: "disks")
     let action = "delete disk '\(id.name)'"
     let deadline = newDeadline()
+    var last: String?
     for _ in 0..<AzureLimits.createRounds {
       let reading = try await readDisk(id, deadline)
       guard let disk = reading.value else { return }
@@ -47,11 +45,11 @@ extension AzureGateway {
         continue
       }
       try checkDeletable(disk, id, plan, reading.answer)
-      try await attempt(.delete, id, nil, deadline, while: action)
+      last = try await attempt(.delete, id, nil, deadline, while: action)
     }
     throw GatewayError(
       code: AzureFaultCode.operationFailed,
-      message: "disk '\(id.name)' could not be deleted in \(AzureLimits.createRounds) attempts",
+      message: "disk '\(id.name)' could not be deleted in \(AzureLimits.createRounds) attempts" + Self.because(last),
       advice: "look at the disk's activity log in Azure, then run again", disposition: .needsOperator)
   }
 

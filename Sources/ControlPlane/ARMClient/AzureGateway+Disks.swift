@@ -69,6 +69,7 @@ extension AzureGateway {
       subscription: integration.subscriptionID, resourceGroup: request.resourceGroup, type: "disks",
       name: request.name)
     let deadline = newDeadline()
+    var last: String?
     for _ in 0..<AzureLimits.createRounds {
       let reading = try await readDisk(id, deadline)
       if let existing = reading.value {
@@ -82,7 +83,7 @@ extension AzureGateway {
         if existing.isWell {
           let change = changes(of: existing, to: request)
           if change.isEmpty { return existing.cloudDisk }
-          try await attempt(.patch, id, try encode(change), deadline, while: "change disk '\(id.name)'")
+          last = try await attempt(.patch, id, try encode(change), deadline, while: "change disk '\(id.name)'")
           continue
         }
         // A creation that failed half-way: the same request again mends it.
@@ -92,7 +93,8 @@ extension AzureGateway {
     }
     throw GatewayError(
       code: AzureFaultCode.operationFailed,
-      message: "disk '\(id.name)' could not be created in \(AzureLimits.createRounds) attempts",
+      message: "disk '\(id.name)' could not be made or changed in \(AzureLimits.createRounds) attempts"
+        + Self.because(last),
       advice: "look at the disk's activity log in Azure, then run again", disposition: .needsOperator)
   }
 
@@ -161,17 +163,18 @@ extension AzureGateway {
     let id = try reference(resourceID, type: "disks")
     let action = "tag disk '\(id.name)'"
     let deadline = newDeadline()
+    var last: String?
     for _ in 0..<AzureLimits.createRounds {
       let reading = try await readDisk(id, deadline)
       guard let disk = reading.value else { throw missing("disk", id, reading.answer) }
       // A PATCH replaces all tags, so what others wrote goes along.
       let merged = (disk.tags ?? [:]).merging(tags) { _, new in new }
       if merged == disk.tags ?? [:] { return disk.cloudDisk }
-      try await attempt(.patch, id, try encode(WireTags(tags: merged)), deadline, while: action)
+      last = try await attempt(.patch, id, try encode(WireTags(tags: merged)), deadline, while: action)
     }
     throw GatewayError(
       code: AzureFaultCode.operationFailed,
-      message: "disk '\(id.name)' could not be tagged in \(AzureLimits.createRounds) attempts",
+      message: "disk '\(id.name)' could not be tagged in \(AzureLimits.createRounds) attempts" + Self.because(last),
       advice: "something else changes its tags; run again", disposition: .retry(afterSeconds: 30))
   }
 }
