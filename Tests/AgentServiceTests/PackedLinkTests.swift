@@ -1,6 +1,7 @@
 import AgentProtocol
 import AgentService
 import BlockModel
+import H2HProtocol
 import LinuxPlatform
 import Testing
 

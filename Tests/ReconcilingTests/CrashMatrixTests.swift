@@ -62,7 +62,8 @@ import Testing
     let actions: [Action] =
       [
         .deployAgent(HostName("h")), .acquireLease(name), .checkDevices(name),
-        .ensureDisk(VolumeKey(name, VolumeName("v"))),
+        .ensureDisk(VolumeKey(name, VolumeName("v"))), .orphanDisk(VolumeKey(name, VolumeName("v"))),
+        .giveUpSession(name),
         .attachDisks(integration: "", machine: "", volumes: []), .rename(name, sessions: true), .configureSession(name),
         .proveConnection(name), .checkWave("w", HostName("h")), .openTap(name), .synchronize(name),
         .stopSynchronizing(name), .swing(name), .revert(name), .closeTap(name), .prove(name), .fence(name),
@@ -75,7 +76,8 @@ import Testing
 
   private static func isKnown(_ action: Action) -> Bool {
     switch action {
-    case .deployAgent, .acquireLease, .checkDevices, .ensureDisk, .attachDisks, .rename, .configureSession,
+    case .deployAgent, .acquireLease, .checkDevices, .ensureDisk, .orphanDisk, .giveUpSession, .attachDisks, .rename,
+      .configureSession,
       .proveConnection, .checkWave, .checkGroup, .openTap, .synchronize, .stopSynchronizing, .swing, .revert, .runHook,
       .closeTap, .prove, .fence, .release, .tagDisks, .archive, .retire, .releaseLease, .removeAgent,
       .abandonFinalize, .revertWithGroup, .holdAfterFence:
