@@ -85,7 +85,7 @@ import Testing
     return diff(plan, observation, options: options)
   }
 
-  private static func world(_ name: String) throws -> (MigrationPlan, Observation, now: WallTime) {
+  static func world(_ name: String) throws -> (MigrationPlan, Observation, now: WallTime) {
     let bytes = [UInt8](try Data(contentsOf: directory.appending(path: "\(name)/plan.yaml")))
     let (plan, diagnostics) = PlanReader.read(bytes: bytes, file: "plan.yaml")
     let read = try #require(plan, "\(diagnostics)")
