@@ -9,6 +9,13 @@ import Testing
 
 @Suite("Leases and fencing numbers")
 struct LeaseBookTests {
+  @Test("where two ends don't meet, the port to open and the host to open it on are named") func firewallHint() {
+    let opener = LinkConfiguration(listens: false, address: "192.0.2.7", port: 5001, lanes: 2).firewallHint
+    #expect(opener.contains("the other host (192.0.2.7)") && opener.contains("--add-port=5001/tcp"))
+    let listener = LinkConfiguration(listens: true, address: "0.0.0.0", port: 5001, lanes: 2).firewallHint
+    #expect(listener.contains("the listener is this host") && listener.contains("ufw allow 5001/tcp"))
+  }
+
   @Test("a port scan fills no log: so many lines a minute, then their number") func scansAreCounted() {
     var dropped = DroppedConnections()
     func at(_ seconds: Double) -> MonotonicTime { MonotonicTime(nanoseconds: 0).adding(seconds: seconds) }

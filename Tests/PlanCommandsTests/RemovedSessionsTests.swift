@@ -1,5 +1,8 @@
 import AgentProtocol
 import BlockModel
+import MigrationModel
+import Planning
+import Rendering
 import Testing
 
 @testable import PlanCommands
@@ -60,5 +63,53 @@ import Testing
   @Test func anAgentWithoutSessionsCostsNothing() {
     let removed = removed([])
     #expect(removed.unfinished.isEmpty && removed.consequences.isEmpty && !removed.hasDead)
+  }
+
+  // MARK: What doctor has to say of the same
+
+  private func doctor(_ sessions: [SessionObservation], _ change: (inout AgentObservation) -> Void = { _ in })
+    -> [String]
+  {
+    var agent = AgentObservation(
+      hello: AgentHello(
+        agentVersion: "1", protocolVersion: 2, fingerprint: KeyFingerprint("SHA256:00"), bootID: "b", processID: 1,
+        startedAt: WallTime(secondsSince1970: 0), capabilities: []),
+      observedAt: WallTime(secondsSince1970: 0), sessions: sessions, tombstones: [], leases: [])
+    change(&agent)
+    var host = HostObservation(state: HostState(agentDigest: "d", agentRunning: true, tombstones: []))
+    host.agent = agent
+    let observation = Observation(
+      plan: PlanID("plan"), observedAt: WallTime(secondsSince1970: 0), shippedAgentDigest: "d", clouds: [:],
+      hosts: [HostName("db"): host])
+    return DoctorCommand.agentChecks(observation).map { "\($0.what) \($0.result): \($0.detail)" }
+  }
+
+  @Test func doctorNamesAPeerThatIsNotLetIn() {
+    #expect(doctor([session("erp")]).isEmpty)
+    let refused = session("erp") { session in
+      session.connected = false
+      session.lastError = AgentFault(.failed, "no connection with the other agent: it refused this agent's key")
+    }
+    #expect(
+      doctor([refused]) == ["connection failed: erp: no connection with the other agent: it refused this agent's key"])
+    let fenced = session("erp") { session in
+      session.connected = false
+      session.stage = .fenced
+    }
+    #expect(doctor([fenced]).isEmpty, "past the fence it has nothing more to say to its peer")
+  }
+
+  @Test func doctorNamesSessionsThatDoNotRunAndKeysHalfReplaced() {
+    let dead = session("crm") { session in
+      session.couldNotStart = true
+      session.lastError = AgentFault(.deviceFailed, "no such device")
+    }
+    let said = doctor([dead]) { agent in
+      agent.unreadable = ["a file is damaged"]
+      agent.hello.nextFingerprint = KeyFingerprint("SHA256:11")
+    }
+    #expect(said.count == 3 && said[0] == "session failed: a file is damaged")
+    #expect(said[1] == "session failed: crm can't be brought up: no such device")
+    #expect(said[2].hasPrefix("key warning: "))
   }
 }

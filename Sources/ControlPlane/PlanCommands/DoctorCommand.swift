@@ -1,5 +1,6 @@
 package import ArgumentParser
 import ARMClient
+import AgentProtocol
 import BlockModel
 import Diagnostics
 import Foundation
@@ -40,6 +41,7 @@ package struct DoctorCommand: AsyncParsableCommand {
       for (name, report) in world.credentials.sorted(by: { $0.key < $1.key }) {
         checks.append(Self.credentialCheck(name, await report()))
       }
+      checks += Self.agentChecks(observation)
       checks += Self.cloudChecks(opened.plan, observation)
       let changes = diff(opened.plan, observation, options: opened.planning())
       checks += Self.migrationChecks(changes)
@@ -69,6 +71,41 @@ package struct DoctorCommand: AsyncParsableCommand {
     Check(
       "integration \(integration)", "credential", report.failure == nil ? .ok : .failed,
       report.failure.map { "\($0.code): \($0.message)" } ?? report.text, advice: report.failure?.advice ?? "")
+  }
+
+  /// What running agents say that is wrong with their sessions, and that nothing in the plan shows.
+  static func agentChecks(_ observation: Observation) -> [Check] {
+    observation.hosts.sorted { $0.key < $1.key }.flatMap { name, host -> [Check] in
+      guard let agent = host.agent else { return [] }
+      let subject = "host \(name)"
+      var checks = (agent.unreadable ?? []).map {
+        Check(
+          subject, "session", .failed, $0,
+          advice: "restore that file from a backup; cmcplan agent remove \(name) --force gives the session up")
+      }
+      for session in agent.sessions {
+        let why = session.lastError?.message ?? "no reason known"
+        if session.couldNotStart == true {
+          checks.append(
+            Check(
+              subject, "session", .failed, "\(session.migration) can't be brought up: \(why)",
+              advice: "mend what it names, then start the agent anew: cmcplan agent upgrade \(name)"))
+        } else if session.role == .source, !session.connected, session.needsLink {
+          checks.append(
+            Check(
+              subject, "connection", .failed, "\(session.migration): \(why)",
+              advice:
+                "check address, port and firewalls between both hosts, and that both agents run (cmcplan agent list)"))
+        }
+      }
+      if agent.hello.nextFingerprint != nil {
+        checks.append(
+          Check(
+            subject, "key", .warning, "the agent's key is being replaced, and the run that did it has ended",
+            advice: "cmcplan agent rotate-key \(name) goes on with it"))
+      }
+      return checks
+    }
   }
 
   static func cloudChecks(_ plan: MigrationPlan, _ observation: Observation) -> [Check] {
@@ -101,6 +138,16 @@ package struct DoctorCommand: AsyncParsableCommand {
           subject, "preflight", isUnseen ? .unknown : diagnostic.severity == .error ? .failed : .warning,
           "\(diagnostic.code): \(diagnostic.message)", advice: diagnostic.advice)
       }
+    }
+  }
+}
+
+extension SessionObservation {
+  /// Whether the two halves still have something to say to each other.
+  fileprivate var needsLink: Bool {
+    switch stage {
+    case .prepared, .synchronizing, .tracking, .swinging, .standIn, .tapClosed, .proving, .proven: true
+    case .fenced, .released, .cancelled: false
     }
   }
 }

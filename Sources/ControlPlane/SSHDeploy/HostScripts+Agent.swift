@@ -218,9 +218,12 @@ extension HostScripts {
   /// A tap always is: it is somebody's disk, whatever was asked for.
   static let refuseUsed = #"""
     here=$(cd "$1" 2>/dev/null && pwd -P) || here=$1
-    for exe in $(find /proc -mindepth 2 -maxdepth 2 -name exe -lname '*cmcagent*' 2>/dev/null); do
-      pid=${exe#/proc/}
-      pid=${pid%/exe}
+    # One process looks through all command lines; those of other roots cost nothing more.
+    lines=$(find /proc -mindepth 2 -maxdepth 2 -name exe -lname '*cmcagent*' 2>/dev/null | sed 's,exe$,cmdline,')
+    [ -z "$lines" ] || lines=$(grep -lsF -e "$1/tap/" -e "$here/tap/" $lines)
+    for line in $lines; do
+      pid=${line#/proc/}
+      pid=${pid%/cmdline}
       case $(tr '\0' ' ' 2>/dev/null <"/proc/$pid/cmdline") in
         *" holder --directory $1/tap/"* | *" holder --directory $here/tap/"*)
           echo "process $pid holds a tap" >&2

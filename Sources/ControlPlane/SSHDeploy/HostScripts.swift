@@ -36,7 +36,9 @@ enum HostScripts {
     for file in bin/.part-*; do
       [ -f "$file" ] && echo "part ${file#bin/.part-} $(($(wc -c <"$file")))"
     done
-    find /proc -mindepth 2 -maxdepth 2 -name exe -lname '*/bin/cmcagent-*' 2>/dev/null | while read -r exe; do
+    # Named in full, so that the agents of other roots on this machine cost nothing.
+    pattern=$(printf %s "$here" | sed 's/[][*?\\]/\\&/g')
+    find /proc -mindepth 2 -maxdepth 2 -name exe -lname "$pattern/bin/cmcagent-*" 2>/dev/null | while read -r exe; do
       path=$(readlink "$exe" 2>/dev/null) || continue
       case $path in
         "$here"/bin/cmcagent-*) ;;

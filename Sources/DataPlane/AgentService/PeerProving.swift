@@ -1,4 +1,4 @@
-internal import AgentProtocol
+package import AgentProtocol
 internal import BlockModel
 internal import LinuxPlatform
 internal import Seams
@@ -29,6 +29,16 @@ enum PeerProving {
         "\(configuration.session): the other agent's key \(peer) is not proven at \(link.address) port \(link.port): \(error)"
       )
     }
+  }
+}
+
+extension LinkConfiguration {
+  /// What to look at where the two ends of a link don't meet; `self` is one of them.
+  package var firewallHint: String {
+    let place = listens ? "this host" : "the other host (\(address))"
+    return "the listener is \(place): check that address, and let TCP port \(port) in there (firewall-cmd"
+      + " --permanent --add-port=\(port)/tcp && firewall-cmd --reload, or ufw allow \(port)/tcp; for an Azure machine a"
+      + " rule of its network security group, too)"
   }
 }
 

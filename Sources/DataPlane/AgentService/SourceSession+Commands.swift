@@ -84,7 +84,7 @@ extension SourceSession {
       guard MonotonicTime.now < until else {
         throw AgentFault(
           .failed,
-          "\(session): there is no connection with the other agent within \(Int(LinkLimits.handshakeSeconds)) s: \(trouble ?? "no reason known yet"); check address, port and firewalls on both hosts"
+          "\(session): there is no connection with the other agent within \(Int(LinkLimits.handshakeSeconds)) s: \(trouble ?? "no reason known yet"); \(configuration.link.firewallHint)"
         )
       }
       pauseThread(milliseconds: 20)
