@@ -13,6 +13,6 @@ struct Main: AsyncParsableCommand {
       ApplyCommand.self, StatusCommand.self, ReadyCommand.self, HistoryCommand.self, ReportCommand.self,
       SupportBundleCommand.self, ApproveCommand.self, ConfirmCommand.self, PauseCommand.self, ResumeCommand.self,
       RevertCommand.self, VerifyCommand.self, ObserveCommand.self, AgentCommand.self, DiscoverCommand.self,
-      DoctorCommand.self, DestroyCommand.self, EmulatorCommand.self, VersionCommand.self,
+      DoctorCommand.self, DestroyCommand.self, PruneCommand.self, EmulatorCommand.self, VersionCommand.self,
     ])
 }
