@@ -42,6 +42,60 @@ import Testing
     #expect(Self.why(verdict).contains("its migration is"))
   }
 
+  /// The disk was replaced, and the session, which has another one, goes on.
+  private static func orphan(
+    _ stage: SessionStage = .tracking, detaches: Bool = true, isBegun: Bool = false,
+    _ change: (inout MigrationPlan, inout Observation) -> Void = { _, _ in }
+  ) -> DiskDeletion? {
+    var plan = samplePlan(.synchronized)
+    var observation = liveObservation(plan, stage)
+    guard var old = observation.clouds["azure"]?.disks.first else { return nil }
+    var new = old
+    new.name += "-2"
+    new.resourceID += "-2"
+    old.tags[DiskTag.state] = DiskTag.orphaned
+    observation.clouds["azure"]?.disks = isBegun ? [old] : [old, new]
+    change(&plan, &observation)
+    return diskDeletions(plan, observation, detaches: detaches).first { $0.disk.isOrphaned }
+  }
+
+  @Test func anOrphanedDiskIsNobodysAnyMore() {
+    #expect(Self.orphan()?.verdict == .detachFirst(machine: "/vm"))
+    let why = Self.why(Self.orphan(detaches: false)?.verdict)
+    #expect(why.contains("--detach"))
+  }
+
+  @Test(arguments: [SessionStage.swinging, .standIn, .proven, .fenced, .released])
+  func fromASwingOnNoDiskIsDeleted(_ stage: SessionStage) {
+    let why = Self.why(Self.orphan(stage)?.verdict)
+    #expect(why.contains("in cMotion or beyond"))
+  }
+
+  @Test func oneWhoseSessionIsNotGivenUpYetStays() {
+    let why = Self.why(Self.orphan(isBegun: true)?.verdict)
+    #expect(why.contains("until its replacement is finished"))
+  }
+
+  @Test func oneWhoseHostsNobodySawStays() {
+    let unseen = Self.orphan { _, world in world.hosts[HostName("db-azure")] = HostObservation() }
+    let whyUnseen = Self.why(unseen?.verdict)
+    #expect(whyUnseen.contains("db-azure"))
+    let gone = Self.orphan { plan, _ in plan.migrations = [:] }
+    let whyGone = Self.why(gone?.verdict)
+    #expect(whyGone.contains("has a session of"))
+  }
+
+  @Test func pruneIsAboutWhatWasReplacedOrLeftTheDocument() throws {
+    let plan = samplePlan(.prepared)
+    var observation = bareObservation(plan)
+    observation.clouds["azure"]?.disks = [ourDisk(plan)]
+    #expect(diskDeletions(plan, observation, detaches: true).map { $0.isLeftOver(of: plan) } == [false])
+    var without = plan
+    without.migrations = [:]
+    #expect(diskDeletions(without, observation, detaches: true).map { $0.isLeftOver(of: without) } == [true])
+    #expect(try #require(Self.orphan()).isLeftOver(of: plan))
+  }
+
   @Test func aDiskThatThePlanTookAsItWasStays() {
     let verdict = Self.verdict { plan, disk, _ in
       disk.name = "mine"

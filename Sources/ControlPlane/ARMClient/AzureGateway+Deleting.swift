@@ -63,7 +63,8 @@ extension AzureGateway {
         code: code, message: "disk '\(id.name)' is not deleted: \(why)\(answer?.note ?? "")", advice: advice,
         disposition: .needsOperator)
     }
-    if OwnershipTag.value("cmcplan-state", in: tags) != Phase.prepared.rawValue {
+    let state = OwnershipTag.value("cmcplan-state", in: tags)
+    if state != Phase.prepared.rawValue, state != DiskTag.orphaned {
       throw stays(AzureFaultCode.foreignDisk, "its migration is finished, an application lives on it", "leave it alone")
     }
     if disk.managedBy != nil || disk.cloudDisk.state != .unattached {

@@ -97,6 +97,7 @@ package struct ApplyCommand: AsyncParsableCommand {
       try question.ask(console)
       isApprovedNow = try await question.askForOneWaySteps(console, opened)
     }
+    if changes.isActionable { keep(changes, first, options, world, journal, document, console) }
     let apply = ApplyRun(
       plan: document.plan, gateways: world.gateways,
       options: ApplyOptions(
@@ -126,6 +127,21 @@ package struct ApplyCommand: AsyncParsableCommand {
       if loop == nil || summary.stepsDone > 0 || !changes.isNoOp { console.write(text) }
     }
     return summary.exitCode
+  }
+
+  private func keep(
+    _ changes: ChangeSet, _ seen: Observation, _ options: PlanningOptions, _ world: World, _ journal: RunJournal,
+    _ document: PlanDocument, _ console: Console
+  ) {
+    do {
+      try journal.keep(
+        SavedChangeSet(
+          program: VersionCommand.version, savedAt: options.now, savedBy: world.who, only: options.only,
+          maxMoves: options.maxMoves, overwrite: options.overwrite, replace: options.replace, changes: changes,
+          observation: seen, surroundings: document.surroundings(of: changes)))
+    } catch {
+      console.complain("note: what this run decided on can't be kept for replay: \(error)\n")
+    }
   }
 
   /// What the run is about: a saved change set says it itself.

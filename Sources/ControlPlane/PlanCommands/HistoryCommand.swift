@@ -38,12 +38,16 @@ struct RunRecords {
   /// So much of a journal is read, in bytes: a run that watches for months writes without end.
   private static let journalLimitBytes = 64 << 20
 
+  static let journalFile = "journal.jsonl"
+
   private let directory: String
   /// The oldest first.
   let names: [String]
 
-  init(beside document: PlanDocument) {
-    directory = RunJournal.directory(beside: document)
+  init(beside document: PlanDocument) { self.init(directory: RunJournal.directory(beside: document)) }
+
+  init(directory: String) {
+    self.directory = directory
     names = ((try? FileManager.default.contentsOfDirectory(atPath: directory)) ?? []).sorted()
   }
 
@@ -51,17 +55,19 @@ struct RunRecords {
   func all(_ console: Console, limit: Int = 1000) -> [RunRecord] { names.suffix(limit).map { read($0, console) } }
 
   /// What can be read of a journal: a run that was killed may have left half a line at its end.
-  func read(_ run: String, _ console: Console) -> RunRecord {
+  func place(of run: String) -> String { "\(directory)/\(run)" }
+
+  func read(_ run: String, as name: String? = nil, _ console: Console) -> RunRecord {
     let decoder = JSONDecoder()
     let entries = Data(bytes(run, console) ?? []).split(separator: UInt8(ascii: "\n")).compactMap {
       try? decoder.decode(JournalEntry.self, from: Data($0))
     }
-    return RunRecord(name: run, entries: entries)
+    return RunRecord(name: name ?? run, entries: entries)
   }
 
   /// The journal's beginning, up to the limit; nil where it can't be read.
   func bytes(_ run: String, _ console: Console) -> [UInt8]? {
-    let path = "\(directory)/\(run)/journal.jsonl"
+    let path = "\(directory)/\(run)/\(Self.journalFile)"
     guard let journal = FileHandle(forReadingAtPath: path),
       let bytes = try? PlanFiles.read(journal, upTo: Self.journalLimitBytes + 1)
     else { return nil }

@@ -1,5 +1,6 @@
 import Foundation
 import LinuxPlatform
+import Planning
 import Reconciling
 import Seams
 import Synchronization
@@ -34,6 +35,18 @@ final class RunJournal: JournalSink {
         advice: "make the plan's directory writable, or free space there")
     }
   }
+
+  /// What the run decided on, with the observation that it rests on: `replay` decides it again. A record, so that one that
+  /// can't be kept stops nothing.
+  func keep(_ decided: SavedChangeSet) throws {
+    try FileManager.default.createDirectory(
+      atPath: place, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
+    let path = "\(place)/\(Self.decidedFile)"
+    _ = try SavedFile.write(decided, to: path)
+    try FileManager.default.setAttributes([.posixPermissions: 0o600], ofItemAtPath: path)
+  }
+
+  static let decidedFile = "decided.cmc"
 
   func append(_ line: String) async throws(StateStoreError) {
     do {

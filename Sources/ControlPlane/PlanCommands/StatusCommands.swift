@@ -1,5 +1,6 @@
 package import ArgumentParser
 import BlockModel
+import Diagnostics
 import Foundation
 import LinuxPlatform
 import MigrationModel
@@ -59,7 +60,11 @@ package struct StatusCommand: AsyncParsableCommand {
 package struct ReadyCommand: AsyncParsableCommand {
   package static let configuration = CommandConfiguration(
     commandName: "ready", abstract: "Say whether a migration could take its next move in its window: exit 0 or 1.",
-    discussion: "Ask it before the window opens, while what is missing can still be had. Nothing is changed.")
+    discussion: """
+      Ask it before the window opens, while what is missing can still be had. Nothing is changed. Hooks are not run: their \
+      placeholders are filled, the shell reads them, and their programs are looked for on the host. A migration of a group \
+      answers for all of it.
+      """)
   enum Format: String, ExpressibleByArgument, CaseIterable { case text, json }
 
   @OptionGroup var plan: PlanFileOptions
@@ -72,14 +77,24 @@ package struct ReadyCommand: AsyncParsableCommand {
     try await reportingFailures { console in
       let opened = try OpenedPlan.open(plan, console)
       let name = try opened.document.migration(migration)
-      guard let wanted = opened.plan.migrations[name] else { return }
-      let observation = await opened.observe(only: [name])
-      let checks = readiness(of: wanted, in: opened.plan, observation, options: opened.planning())
-      switch format {
-      case .text: console.write(renderReadiness(checks, of: name, style: console.style))
-      case .json: console.write(renderReadinessJSON(checks, of: name))
+      // One of a group that is not ready keeps all of it.
+      let names = opened.plan.group(of: name)?.migrations.sorted() ?? [name]
+      let observation = await opened.observe(only: Set(names))
+      let hooks = HookReadiness(plan: opened.plan, hosts: opened.world.gateways.hosts)
+      var isReady = true
+      for name in names {
+        guard let wanted = opened.plan.migrations[name] else { continue }
+        var checks = readiness(of: wanted, in: opened.plan, observation, options: opened.planning())
+        if wanted.cutover.phase.value >= .finalized { checks += await hooks.checks(of: wanted, observation) }
+        switch format {
+        case .text:
+          if names.count > 1 { console.say("\(name)") }
+          console.write(renderReadiness(checks, of: name, style: console.style) + (name == names.last ? "" : "\n"))
+        case .json: console.write(renderReadinessJSON(checks, of: name))
+        }
+        isReady = isReady && checks.allSatisfy(\.isReady)
       }
-      if !checks.allSatisfy(\.isReady) { throw ExitCode(1) }
+      if !isReady { throw ExitCode(1) }
     }
   }
 }

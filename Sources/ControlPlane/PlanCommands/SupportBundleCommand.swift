@@ -40,7 +40,14 @@ package struct SupportBundleCommand: AsyncParsableCommand {
         let records = RunRecords(beside: document)
         for name in records.names.suffix(max(0, runs)) {
           guard let bytes = records.bytes(name, console) else { continue }
-          bundle.add("runs/\(name)/journal.jsonl", bytes)
+          bundle.add("runs/\(name)/\(RunRecords.journalFile)", bytes)
+          // Whole or not at all: half of it could not be read.
+          let decided = "\(records.place(of: name))/\(RunJournal.decidedFile)"
+          if let bytes = try? PlanFiles.contents(
+            of: decided, what: "what the run decided", limitBytes: SupportBundle.fileLimitBytes)
+          {
+            bundle.add("runs/\(name)/\(RunJournal.decidedFile)", bytes)
+          }
         }
       } else {
         absent.append("the world: the plan can't be read, so nothing was contacted")
@@ -177,12 +184,16 @@ package struct SupportBundleCommand: AsyncParsableCommand {
       plan.txt, plan.json, status.txt   what cmcplan made of it
       observation.json                  what it rests on
       plan/                             the plan's files
-      runs/                             journals of runs on that machine
+      runs/                             journals of runs on that machine, and what they decided on
       hosts/                            the ends of agents' logs and of their sessions' journals
 
     The same plan again, without contacting anything:
 
       cmcplan plan\(inputs) --observation observation.json
+
+    A run again, step by step, and what it decided decided again:
+
+      cmcplan replay\(inputs) runs/RUN
 
     Not in it:
 

@@ -15,6 +15,15 @@ package struct DiskDeletion: Sendable, Equatable {
   package var verdict: Verdict
 }
 
+extension DiskDeletion {
+  /// What `prune` is about: disks that another one took the place of, and those of what left the document.
+  package func isLeftOver(of plan: MigrationPlan) -> Bool {
+    if disk.isOrphaned { return true }
+    guard let key = disk.volume(in: plan) else { return false }
+    return plan.migrations[key.migration]?.volume(key.volume) == nil
+  }
+}
+
 /// The disks of a plan, in the order of integrations and names. A disk is deleted only where we surely made it and it
 /// surely holds nothing that anybody needs: no migration is further than prepared with it, no agent that could be seen has
 /// a session over it, every host that may have one was seen. `detaches`: also those that a machine still has.
@@ -38,6 +47,10 @@ private func verdict(
   guard wasMade(disk, migrationName, volumeName, plan) else {
     return .keep(why: "cmcplan can't tell that it made it; delete it by hand if nobody needs it")
   }
+  if disk.isOrphaned {
+    if let why = orphanIsNeeded(migration, migrationName, volumeName, plan, observation) { return .keep(why: why) }
+    return releaseVerdict(disk, detaches: detaches)
+  }
   guard disk.tags[DiskTag.state] == Phase.prepared.rawValue else {
     return .keep(why: "its migration is \(disk.tags[DiskTag.state] ?? "of an unknown phase")")
   }
@@ -52,6 +65,10 @@ private func verdict(
       why: "the agent on \(host) has a session of \(migrationName); cmcplan agent remove \(host) --force ends it")
   }
   if let why = unseen(migration, sessions, plan, observation) { return .keep(why: why) }
+  return releaseVerdict(disk, detaches: detaches)
+}
+
+private func releaseVerdict(_ disk: CloudDisk, detaches: Bool) -> DiskDeletion.Verdict {
   guard let machine = disk.attachedTo else {
     return disk.state == .unattached ? .delete : .keep(why: "somebody reads or writes it")
   }
@@ -59,15 +76,46 @@ private func verdict(
     ? .detachFirst(machine: machine) : .keep(why: "it is attached to \(machine); --detach detaches it first")
 }
 
+/// Why an orphaned disk may still be somebody's: the session that it was taken from goes after it was tagged. Nil where it
+/// is nobody's: another disk took its place.
+private func orphanIsNeeded(
+  _ migration: Migration?, _ name: MigrationName, _ volumeName: VolumeName, _ plan: MigrationPlan,
+  _ observation: Observation
+) -> String? {
+  let key = plan.renames.name(of: Move.Name(migration: name, volume: volumeName))
+  guard let migration = plan.migrations[key.migration] ?? migration, let volume = key.volume.flatMap(migration.volume)
+  else {
+    return unseen(nil, [SessionID(plan: plan.metadata.id, migration: name)], plan, observation)
+  }
+  let facts = MigrationFacts(migration, in: plan, observation)
+  if facts.isReplacementBegun(of: volume) { return "a session has it until its replacement is finished; apply again" }
+  if !facts.mayReplace || facts.taggedPhase != nil || facts.tombstone != nil {
+    return "its migration is in cMotion or beyond, where no disk is deleted; delete it in Azure once nobody needs it"
+  }
+  return facts.unseenHosts.first.map { "host \($0.0), whose agent may have a session over it, could not be seen" }
+}
+
 /// Whether the disk is one that we would make for this volume: not one that the plan took as it was.
 private func wasMade(
   _ disk: CloudDisk, _ migrationName: MigrationName, _ volumeName: VolumeName, _ plan: MigrationPlan
 ) -> Bool {
-  if disk.name == diskName(plan: plan.metadata.id, migration: migrationName, volume: volumeName) { return true }
+  let made = diskName(plan: plan.metadata.id, migration: migrationName, volume: volumeName)
+  if disk.name == made || disk.isReplacement(of: made) { return true }
   guard let migration = plan.migrations[migrationName], let volume = migration.volume(volumeName),
     case .disk(let wanted) = volume.destination, wanted.existingID == nil
   else { return false }
+  if let name = wanted.name, disk.isReplacement(of: name) { return true }
   return expectedDiskID(for: volume, in: migration, of: plan)?.lowercased() == disk.resourceID.lowercased()
+}
+
+extension CloudDisk {
+  /// Whether it has a name that `replacementName` gives.
+  fileprivate func isReplacement(of base: String) -> Bool {
+    let (own, base) = (name.lowercased(), base.lowercased() + "-")
+    guard own.hasPrefix(base) else { return false }
+    let number = own.dropFirst(base.count)
+    return !number.isEmpty && number.allSatisfy { $0.isASCII && $0.isNumber }
+  }
 }
 
 /// Why a session may be there that nobody saw; nil where none can be.
@@ -81,6 +129,9 @@ private func unseen(
     }
     if state.agentDigest != nil, seen.agent == nil {
       return "the agent on \(host), which may have a session over it, does not answer"
+    }
+    if seen.agent?.sessions.contains(where: { sessions.contains($0.session) }) ?? false {
+      return "the agent on \(host) has a session of its migration"
     }
     let stones = (seen.agent?.tombstones ?? []) + state.tombstones
     if stones.contains(where: { sessions.contains($0.session) || sessions.contains($0.heldSession) }) {
