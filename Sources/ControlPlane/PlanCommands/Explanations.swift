@@ -16,7 +16,11 @@ enum Explanations {
   private static let commands: [CodeExplanation] = [
     .init(
       "CMC3260", "an agent is removed only where nothing needs it, and somebody agreed",
-      "Sessions that are given up can't be taken up again.", "cmcplan agent remove erp-db --force")
+      "Sessions that are given up can't be taken up again.", "cmcplan agent remove erp-db --force"),
+    .init(
+      "CMC3261", "an agent's key is replaced while every peer that has to know the new one can be told",
+      "A peer that knows only the former key would refuse the link, and a stand-in without its link goes back.",
+      "cmcplan agent list\ncmcplan agent rotate-key erp-db"),
   ]
 
   /// Nil where nothing says this code. It may be written in lower case.
