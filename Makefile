@@ -28,6 +28,15 @@ static: setup ## Build cmcagent as one fully static, stripped binary
 	@strip -o $(PRODUCT)/cmcagent.new "$$($(SWIFT_BUILD) -c release --scratch-path .build-static --show-bin-path)/cmcagent"
 	@mv $(PRODUCT)/cmcagent.new $(PRODUCT)/cmcagent
 
+man: build ## Write the manual's pages into .build-product/man, and completions for bash, zsh and fish beside them
+	@$(SWIFT_BUILD) --product generate-manual
+	@rm -rf $(PRODUCT)/man $(PRODUCT)/completions && mkdir -p $(PRODUCT)/man $(PRODUCT)/completions
+	@"$$($(SWIFT_BUILD) --show-bin-path)/generate-manual" $(PRODUCT)/cmcplan --multi-page --output-directory $(PRODUCT)/man
+	@# As `man cmcplan apply` looks for it.
+	@cd $(PRODUCT)/man && for page in *.*.1; do name=$${page%.1}; mv "$$page" "$${name//./-}.1"; done
+	@for shell in bash zsh fish; do $(PRODUCT)/cmcplan --generate-completion-script $$shell >$(PRODUCT)/completions/cmcplan.$$shell; done
+	@echo "wrote $$(ls $(PRODUCT)/man | wc -l) pages: man -l $(PRODUCT)/man/cmcplan.1"
+
 demo: build ## Move a live database between two agents on this machine, with proofs
 	@examples/quickstart/demo.sh
 
@@ -73,4 +82,4 @@ lint: ## Check the format of the sources
 clean: ## Remove what was built
 	@rm -rf .build .build-static .build-fuzz $(PRODUCT)
 
-.PHONY: help setup build static demo test test-full test-az test-vm bench soak sim crash-matrix soak-sim fuzz fmt lint clean
+.PHONY: help setup build static man demo test test-full test-az test-vm bench soak sim crash-matrix soak-sim fuzz fmt lint clean
