@@ -56,6 +56,7 @@ bench: build ## Speed beside nbdcopy, nbdkit, qemu-nbd, PyYAML and ansible, as r
 	@Tests/Benchmarks/bench.py
 	@Tests/Benchmarks/bench-plans.py
 	@Tests/Benchmarks/bench-hosts.py
+	@Tests/Benchmarks/bench-apply.py
 
 soak: build ## Ten minutes of kill -9 of either agent under random writes: SOAK_SECONDS=… SOAK_SEED=…
 	@SOAK_SECONDS=$${SOAK_SECONDS:-600} Tests/EndToEndTests/scripts/test-soak

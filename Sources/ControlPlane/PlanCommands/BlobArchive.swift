@@ -45,31 +45,33 @@ struct BlobArchive: PlanArchive {
   func keepRuns() async throws(GatewayError) { try await keepRuns(nil) }
   func keepRun(_ run: String) async throws(GatewayError) { try await keepRuns(run) }
 
-  /// Copies each run's journal that the archive does not have as long already: journals only grow.
+  /// Copies of each run the files that the archive does not have as long already: they only grow.
   private func keepRuns(_ only: String?) async throws(GatewayError) {
-    let here = try await journals(only)
+    let here = try await files(only)
     guard !here.isEmpty else { return }
     let prefix = "\(base)/runs/"
     var kept: [String: Int] = [:]
     for item in try await store.list(only.map { "\(prefix)\($0)/" } ?? prefix) { kept[item.name] = item.sizeBytes }
-    for (run, sizeBytes) in here where sizeBytes > kept["\(prefix)\(run)/journal.jsonl"] ?? 0 {
+    for (file, sizeBytes) in here where sizeBytes > kept["\(prefix)\(file)"] ?? 0 {
       let runs = runs
-      let bytes = try await blocking { () throws(StateStoreError) in try Self.open(runs).read("\(run)/journal.jsonl") }
-      if let bytes { _ = try await keep(bytes, at: "runs/\(run)/journal.jsonl") }
+      let bytes = try await blocking { () throws(StateStoreError) in try Self.open(runs).read(file) }
+      if let bytes { _ = try await keep(bytes, at: "runs/\(file)") }
     }
   }
 
   /// Names and sizes, the newest last.
-  private func journals(_ only: String?) async throws(GatewayError) -> [(run: String, sizeBytes: UInt64)] {
+  private func files(_ only: String?) async throws(GatewayError) -> [(file: String, sizeBytes: UInt64)] {
     let runs = runs
     return try await blocking { () throws(StateStoreError) in
       let store = try Self.open(runs)
-      var found: [(run: String, sizeBytes: UInt64)] = []
+      var found: [(file: String, sizeBytes: UInt64)] = []
       let names: [String]
       if let only { names = [only] } else { names = try store.list("") }
       for run in names.suffix(ArchiveFiles.runLimit) {
-        let part = try store.readPart("\(run)/journal.jsonl", from: 0, limitBytes: 0)
-        if let size = part?.sizeBytes, size > 0 { found.append((run, size)) }
+        for name in ArchiveFiles.runFiles {
+          let part = try store.readPart("\(run)/\(name)", from: 0, limitBytes: 0)
+          if let size = part?.sizeBytes, size > 0 { found.append(("\(run)/\(name)", size)) }
+        }
       }
       return found
     }

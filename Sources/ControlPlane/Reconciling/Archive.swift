@@ -55,6 +55,8 @@ package struct ArchiveManifest: Codable, Sendable, Equatable {
 package struct ArchiveFiles: Sendable {
   /// How often a file is written until it reads back alike: another run may write the same one.
   package static let writeAttempts = 3
+  /// What is kept of a run: its journal, and what it decided with what it saw, which `replay` decides again.
+  package static let runFiles = ["journal.jsonl", "decided.cmc"]
   /// The most journals of runs that are kept in one go, the newest first.
   package static let runLimit = 10_000
 
@@ -94,8 +96,8 @@ package struct ArchiveFiles: Sendable {
       disposition: .needsOperator)
   }
 
-  /// Copies `RUN/journal.jsonl` of each run that the archive does not have as long already: journals only grow, and a
-  /// run that goes on elsewhere copies its own.
+  /// Copies of each run the files that the archive does not have as long already: they only grow, and a run that goes on
+  /// elsewhere copies its own.
   package func keepRuns(from runs: any StateStore) throws(GatewayError) {
     let names: [String]
     do throws(StateStoreError) {
@@ -107,17 +109,20 @@ package struct ArchiveFiles: Sendable {
   }
 
   package func keepRun(_ run: String, from runs: any StateStore) throws(GatewayError) {
-    let path = "runs/\(run)/journal.jsonl"
-    let kept = try sizeBytes(at: path)
-    let journal: [UInt8]?
+    for file in Self.runFiles { try keepFile("\(run)/\(file)", from: runs) }
+  }
+
+  private func keepFile(_ file: String, from runs: any StateStore) throws(GatewayError) {
+    let kept = try sizeBytes(at: "runs/\(file)")
+    let bytes: [UInt8]?
     do throws(StateStoreError) {
-      let here = try runs.readPart("\(run)/journal.jsonl", from: 0, limitBytes: 0)?.sizeBytes ?? 0
+      let here = try runs.readPart(file, from: 0, limitBytes: 0)?.sizeBytes ?? 0
       guard here > kept else { return }
-      journal = try runs.read("\(run)/journal.jsonl")
+      bytes = try runs.read(file)
     } catch {
-      throw Self.unreadable("the journal of run \(run)", error)
+      throw Self.unreadable("the record \(file) of a run", error)
     }
-    if let journal { _ = try keep(journal, at: path) }
+    if let bytes { _ = try keep(bytes, at: "runs/\(file)") }
   }
 
   /// 0 where nothing is kept.

@@ -17,9 +17,9 @@ extension Reconciler {
     for name in mates.others + (itself ? [migration] : []) where hasGoneAhead(name) && !takenBack.contains(name) {
       takenBack.insert(name)
       var running: [Int] = []
-      for index in nodes.indices where nodes[index].action.migration == name {
+      for index in board.steps(of: name) {
         switch states[index] {
-        case .pending where !isCleanUp(nodes[index].action): states[index] = .skipped
+        case .pending where !isCleanUp(nodes[index].action): board.set(index, .skipped)
         case .awaiting, .backingOff: park(index, reason, &effects)
         case .running: running.append(index)
         default: break
@@ -31,8 +31,7 @@ extension Reconciler {
 
   /// Whether a step of this round moved its I/O, stopped its application, or is about to.
   private func hasGoneAhead(_ migration: MigrationName) -> Bool {
-    nodes.indices.contains { index in
-      guard nodes[index].action.migration == migration else { return false }
+    board.steps(of: migration).contains { index in
       switch nodes[index].action {
       case .swing, .closeTap, .prove: break
       case .runHook(_, let point) where MigrationFacts.hooksBeforeFence.contains(point): break
@@ -47,10 +46,9 @@ extension Reconciler {
 
   /// A step that nobody planned; the lease is given back only after it.
   mutating func append(_ action: Action, for migration: MigrationName, after: [Int] = []) {
-    nodes.append(ActionGraph.Node(action: action, requires: [], after: after, migrations: [migration]))
-    states.append(.pending)
-    for index in nodes.indices {
-      if case .releaseLease(migration) = nodes[index].action { nodes[index].after.append(nodes.count - 1) }
+    let added = board.append(action, for: migration, after: after)
+    for index in board.steps(of: migration) {
+      if case .releaseLease = nodes[index].action { board.put(index, after: added) }
     }
   }
 

@@ -11,13 +11,17 @@ extension Reconciler {
     let action = nodes[index].action
     switch action {
     case .acquireLease(let migration):
-      leases[migration] = HeldLease(renewAt: now.adding(seconds: limits.leaseRenewalSeconds))
+      let lease = HeldLease(renewAt: now.adding(seconds: limits.leaseRenewalSeconds))
+      leases[migration] = lease
+      timers.set(.renewal(migration), at: lease.renewAt)
     case .releaseLease(let migration): leases[migration] = nil
     default: break
     }
     if Milestone(of: action, limits: limits) != nil, let migration = action.migration {
-      states[index] = .awaiting(since: now, attempt: attempt)
+      board.set(index, .awaiting(since: now, attempt: attempt))
+      if let limit = limitTime(of: index, since: now) { timers.set(.limit(step: index), at: limit) }
       polls[migration] = Poll(nextAt: now)
+      timers.set(.poll(migration), at: now)
       if interrupted { park(index, "interrupted", &effects) }
       if takenBack.contains(migration) { park(index, "its group goes back", &effects) }
       return
@@ -26,7 +30,7 @@ extension Reconciler {
   }
 
   private mutating func finish(_ index: Int, seconds: Double, _ effects: inout [ReconcileEffect]) {
-    states[index] = .done
+    board.set(index, .done)
     let action = nodes[index].action
     switch action {
     case .acquireLease, .releaseLease: break
@@ -57,7 +61,9 @@ extension Reconciler {
     }
     let doubled = limits.firstBackoffSeconds * Double(1 << min(attempt - 1, 16))
     let wait = max(afterSeconds, min(doubled, limits.backoffCapSeconds))
-    states[index] = .backingOff(attempt: attempt, until: now.adding(seconds: wait))
+    let until = now.adding(seconds: wait)
+    board.set(index, .backingOff(attempt: attempt, until: until))
+    timers.set(.retry(step: index), at: until)
     let action = nodes[index].action
     effects += [
       .record(
@@ -78,7 +84,7 @@ extension Reconciler {
     _ index: Int, _ error: GatewayError, _ now: MonotonicTime, _ effects: inout [ReconcileEffect]
   ) {
     let action = nodes[index].action
-    states[index] = .failed(error)
+    board.set(index, .failed(error))
     effects += [
       .record(JournalEntry(.stepFailed, action, code: error.code, message: error.message)),
       .report(.stepFailed(action, error)),
@@ -127,7 +133,7 @@ extension Reconciler {
   }
 
   mutating func park(_ index: Int, _ why: String, _ effects: inout [ReconcileEffect]) {
-    states[index] = .parked(why: why)
+    board.set(index, .parked(why: why))
     effects.append(.record(JournalEntry(.stepParked, nodes[index].action, message: why)))
   }
 
@@ -143,6 +149,9 @@ extension Reconciler {
       default: break
       }
     }
+    for index in states.indices where states[index] == .pending && !isCleanUp(nodes[index].action) {
+      board.set(index, .parked(why: "interrupted"))
+    }
   }
 
   // MARK: Polls
@@ -156,10 +165,7 @@ extension Reconciler {
   }
 
   private func awaitingNodes(of migration: MigrationName) -> [Int] {
-    nodes.indices.filter { index in
-      guard case .awaiting = states[index] else { return false }
-      return nodes[index].action.migration == migration
-    }
+    board.steps(of: migration).filter { if case .awaiting = states[$0] { true } else { false } }
   }
 
   mutating func polled(
@@ -173,6 +179,7 @@ extension Reconciler {
     let error = pair.source?.lastError ?? pair.destination?.lastError
     poll.errorSince = error == nil ? nil : poll.errorSince ?? now
     polls[migration] = poll
+    timers.set(.poll(migration), at: poll.nextAt)
     let waiting = awaitingNodes(of: migration)
     if !waiting.isEmpty {
       effects.append(.report(.replication(migration, source: pair.source, destination: pair.destination)))
@@ -226,7 +233,7 @@ extension Reconciler {
     polls[migration]?.timesAtStart[index, default: 0] += 1
     guard polls[migration]?.timesAtStart[index] ?? 0 > 1 else { return }
     polls[migration]?.timesAtStart[index] = nil
-    states[index] = .running(attempt: attempt, since: since)
+    board.set(index, .running(attempt: attempt, since: since))
     stepFailed(index, forgotten(action, migration, source, attempt: attempt), now, &effects)
   }
 
@@ -259,6 +266,7 @@ extension Reconciler {
     poll.failures += 1
     poll.nextAt = now.adding(seconds: limits.pollSeconds * Double(1 << min(poll.failures, 5)))
     polls[migration] = poll
+    timers.set(.poll(migration), at: poll.nextAt)
     guard poll.failures >= limits.pollFailures || error.disposition == .terminal else { return }
     for index in awaitingNodes(of: migration) {
       // Whatever it says of itself: this was about seeing, not about the step.
@@ -280,12 +288,14 @@ extension Reconciler {
     if isTransient, lease.failures <= limits.leaseRenewalFailures {
       lease.renewAt = now.adding(seconds: limits.pollSeconds * 5)
       leases[migration] = lease
+      timers.set(.renewal(migration), at: lease.renewAt)
       return
     }
     lease.isLost = true
     leases[migration] = lease
-    for index in nodes.indices where nodes[index].action.migration == migration {
+    for index in board.steps(of: migration) {
       switch states[index] {
+      case .pending: board.set(index, .skipped)
       case .awaiting, .backingOff:
         fail(
           index,

@@ -85,8 +85,8 @@ package struct Reconciler: Sendable {
 
   private static let earlyTickSeconds = 0.001
 
-  package internal(set) var nodes: [ActionGraph.Node]
-  package internal(set) var states: [NodeState]
+  var board: StepBoard
+  var timers = RunTimers()
   package internal(set) var stepsDone = 0
   let groups: [MigrationName: ActionGraph.Mates]
   /// Taken back because another one of their group can't follow.
@@ -104,13 +104,15 @@ package struct Reconciler: Sendable {
   package init(
     _ graph: ActionGraph, parallelism: Int, waitUntil: MonotonicTime?, limits: ReconcileLimits = ReconcileLimits()
   ) {
-    nodes = graph.nodes
+    board = StepBoard(graph.nodes)
     groups = graph.groups
-    states = Array(repeating: .pending, count: graph.nodes.count)
     self.parallelism = max(1, parallelism)
     self.waitUntil = waitUntil
     self.limits = limits
   }
+
+  var nodes: [ActionGraph.Node] { board.nodes }
+  var states: [NodeState] { board.states }
 
   package mutating func handle(_ event: ReconcileEvent, at now: MonotonicTime) -> [ReconcileEffect] {
     guard !finished else { return [] }
@@ -124,13 +126,14 @@ package struct Reconciler: Sendable {
     case .renewed(let migration):
       leases[migration]?.isRenewing = false
       leases[migration]?.failures = 0
+      if let lease = leases[migration] { timers.set(.renewal(migration), at: lease.renewAt) }
     case .renewalFailed(let migration, let error): renewalFailed(migration, error, now, &effects)
     case .tick:
       // A sleep may end a little early; a tick of a wake that an earlier one replaced is nothing.
       if let at = wakeAt, at <= now.adding(seconds: Self.earlyTickSeconds) { wakeAt = nil }
     case .interrupted: interrupt(&effects)
     case .abandoned:
-      for index in states.indices where !states[index].isSettled { states[index] = .parked(why: "stopped at once") }
+      for index in states.indices where !states[index].isSettled { board.set(index, .parked(why: "stopped at once")) }
     }
     advance(now, &effects)
     return effects
@@ -139,10 +142,9 @@ package struct Reconciler: Sendable {
   // MARK: Moving on
 
   private mutating func advance(_ now: MonotonicTime, _ effects: inout [ReconcileEffect]) {
-    settle(now, &effects)
+    lookAtWhatIsDue(now, &effects)
     startReady(now, &effects)
-    watch(now, &effects)
-    if states.allSatisfy(\.isSettled) {
+    if board.openCount == 0 {
       finished = true
       effects.append(.finish)
       return
@@ -150,71 +152,102 @@ package struct Reconciler: Sendable {
     wake(now, &effects)
   }
 
-  /// What can't be done any more is skipped; what has waited long enough is parked or failed.
-  private mutating func settle(_ now: MonotonicTime, _ effects: inout [ReconcileEffect]) {
-    for index in nodes.indices {
-      switch states[index] {
-      case .pending:
-        let blocked = nodes[index].requires.contains { isSettledBadly(states[$0]) }
-        if blocked {
-          states[index] = .skipped
-        } else if interrupted, !isCleanUp(nodes[index].action) {
-          states[index] = .parked(why: "interrupted")
-        } else if case .releaseLease(let migration) = nodes[index].action, isReady(index), leases[migration] == nil {
-          states[index] = .skipped
-        } else if let migration = nodes[index].action.migration, leases[migration]?.isLost == true {
-          states[index] = .skipped
-        }
-      case .awaiting(let since, _): settleAwaiting(index, since: since, now, &effects)
-      default: break
+  /// What has waited long enough is parked, failed or tried again; what is waited for is polled; leases are renewed.
+  private mutating func lookAtWhatIsDue(_ now: MonotonicTime, _ effects: inout [ReconcileEffect]) {
+    while let entry = timers.first, entry.at <= now || isStale(entry) {
+      timers.removeFirst()
+      guard !isStale(entry) else { continue }
+      switch entry.reason {
+      case .limit(let step): settleAwaiting(step, now, &effects)
+      case .retry(let step): board.letStart(step)
+      case .poll(let migration):
+        polls[migration]?.isRunning = true
+        effects.append(.poll(migration))
+      case .renewal(let migration):
+        let next = now.adding(seconds: limits.leaseRenewalSeconds)
+        leases[migration]?.isRenewing = true
+        leases[migration]?.renewAt = next
+        effects.append(.renewLease(migration))
       }
     }
   }
 
-  private func isSettledBadly(_ state: NodeState) -> Bool { state.isSettled && state != .done }
-
-  private mutating func settleAwaiting(
-    _ index: Int, since: MonotonicTime, _ now: MonotonicTime, _ effects: inout [ReconcileEffect]
-  ) {
-    let action = nodes[index].action
-    guard let milestone = Milestone(of: action, limits: limits) else { return }
-    if milestone.isOptional {
-      if let waitUntil, waitUntil <= now { park(index, "replication goes on", &effects) }
-    } else if now.seconds(since: since) >= limitSeconds(action, milestone) {
-      fail(
-        index,
-        GatewayError(
-          code: ApplyCode.timedOut,
-          message:
-            "\(action.kind) of \(action.subject) did not get where it should within \(Int(limitSeconds(action, milestone))) s",
-          advice: "see cmcplan status; apply again goes on from there", disposition: .needsOperator), now, &effects)
+  /// What it was set for went another way, or another entry stands for it.
+  private func isStale(_ entry: RunTimers.Entry) -> Bool {
+    switch entry.reason {
+    case .limit(let step):
+      guard case .awaiting(let since, _) = states[step] else { return true }
+      return limitTime(of: step, since: since) != entry.at
+    case .retry(let step):
+      guard case .backingOff(_, let until) = states[step] else { return true }
+      return until != entry.at
+    case .poll(let migration):
+      guard let poll = polls[migration], !poll.isRunning, poll.nextAt == entry.at else { return true }
+      return !isAwaited(migration)
+    case .renewal(let migration):
+      guard let lease = leases[migration] else { return true }
+      return lease.isRenewing || lease.isLost || lease.renewAt != entry.at
     }
   }
 
-  private func isReady(_ index: Int) -> Bool {
-    nodes[index].requires.allSatisfy { states[$0] == .done } && nodes[index].after.allSatisfy { states[$0].isSettled }
+  private func isAwaited(_ migration: MigrationName) -> Bool {
+    board.steps(of: migration).contains { if case .awaiting = states[$0] { true } else { false } }
+  }
+
+  /// When a step that waits since then has waited long enough; nil: never.
+  func limitTime(of index: Int, since: MonotonicTime) -> MonotonicTime? {
+    let action = nodes[index].action
+    guard let milestone = Milestone(of: action, limits: limits) else { return nil }
+    return milestone.isOptional ? waitUntil : since.adding(seconds: limitSeconds(action, milestone))
+  }
+
+  func isSettledBadly(_ state: NodeState) -> Bool { state.isSettled && state != .done }
+
+  private mutating func settleAwaiting(_ index: Int, _ now: MonotonicTime, _ effects: inout [ReconcileEffect]) {
+    let action = nodes[index].action
+    guard let milestone = Milestone(of: action, limits: limits) else { return }
+    guard !milestone.isOptional else { return park(index, "replication goes on", &effects) }
+    fail(
+      index,
+      GatewayError(
+        code: ApplyCode.timedOut,
+        message:
+          "\(action.kind) of \(action.subject) did not get where it should within \(Int(limitSeconds(action, milestone))) s",
+        advice: "see cmcplan status; apply again goes on from there", disposition: .needsOperator), now, &effects)
   }
 
   private mutating func startReady(_ now: MonotonicTime, _ effects: inout [ReconcileEffect]) {
-    var busy = states.count { if case .running = $0 { true } else { false } }
-    for index in nodes.indices where busy < parallelism {
-      let attempt: Int
-      switch states[index] {
-      case .pending where isReady(index): attempt = 1
-      case .backingOff(let last, let until) where until <= now: attempt = last + 1
-      default: continue
+    var hasSkipped: Bool
+    repeat {
+      hasSkipped = false
+      for index in board.startable.items where board.runningCount < parallelism {
+        let attempt: Int
+        switch states[index] {
+        case .pending: attempt = 1
+        case .backingOff(let last, _): attempt = last + 1
+        default: continue
+        }
+        guard !isPointless(nodes[index].action), let action = trimmed(nodes[index]) else {
+          board.set(index, .skipped)
+          hasSkipped = true
+          continue
+        }
+        board.set(index, .running(attempt: attempt, since: now))
+        effects += [
+          .record(JournalEntry(.stepStarted, action, attempt: attempt)),
+          .report(.stepStarted(action, attempt: attempt)),
+          .perform(node: index, action),
+        ]
       }
-      guard let action = trimmed(nodes[index]) else {
-        states[index] = .skipped
-        continue
-      }
-      states[index] = .running(attempt: attempt, since: now)
-      busy += 1
-      effects += [
-        .record(JournalEntry(.stepStarted, action, attempt: attempt)), .report(.stepStarted(action, attempt: attempt)),
-        .perform(node: index, action),
-      ]
-    }
+      // What only waited for the end of a skipped step may start as well.
+    } while hasSkipped
+  }
+
+  /// No lease is given back that isn't held, and nothing begins under one that was lost.
+  private func isPointless(_ action: Action) -> Bool {
+    guard let migration = action.migration else { return false }
+    if case .releaseLease = action, leases[migration] == nil { return true }
+    return leases[migration]?.isLost == true
   }
 
   /// A shared attachment leaves out the volumes of migrations that failed on the way to it; a check for which everybody
@@ -225,10 +258,7 @@ package struct Reconciler: Sendable {
     }
     guard case .attachDisks(let integration, let machine, let volumes) = node.action else { return node.action }
     let kept = volumes.filter { key in
-      !nodes.indices.contains { index in
-        guard nodes[index].migrations.contains(key.migration), isSettledBadly(states[index]) else { return false }
-        return node.after.contains(index)
-      }
+      !node.after.contains { isSettledBadly(states[$0]) && nodes[$0].migrations.contains(key.migration) }
     }
     return kept.isEmpty ? nil : .attachDisks(integration: integration, machine: machine, volumes: kept)
   }
@@ -241,42 +271,9 @@ package struct Reconciler: Sendable {
     }
   }
 
-  /// Polls what is waited for, renews leases.
-  private mutating func watch(_ now: MonotonicTime, _ effects: inout [ReconcileEffect]) {
-    for index in nodes.indices {
-      guard case .awaiting = states[index], let migration = nodes[index].action.migration else { continue }
-      var poll = polls[migration] ?? Poll(nextAt: now)
-      if !poll.isRunning, poll.nextAt <= now {
-        poll.isRunning = true
-        effects.append(.poll(migration))
-      }
-      polls[migration] = poll
-    }
-    for (migration, lease) in leases.sorted(by: { $0.key < $1.key })
-    where !lease.isRenewing && !lease.isLost && lease.renewAt <= now {
-      leases[migration]?.isRenewing = true
-      leases[migration]?.renewAt = now.adding(seconds: limits.leaseRenewalSeconds)
-      effects.append(.renewLease(migration))
-    }
-  }
-
   private mutating func wake(_ now: MonotonicTime, _ effects: inout [ReconcileEffect]) {
-    var times: [MonotonicTime] = []
-    for index in nodes.indices {
-      switch states[index] {
-      case .backingOff(_, let until): times.append(until)
-      case .awaiting(let since, _):
-        if let milestone = Milestone(of: nodes[index].action, limits: limits) {
-          if !milestone.isOptional { times.append(since.adding(seconds: limitSeconds(nodes[index].action, milestone))) }
-          if milestone.isOptional, let waitUntil { times.append(waitUntil) }
-        }
-      default: break
-      }
-    }
-    times += polls.values.filter { !$0.isRunning && $0.nextAt > now }.map(\.nextAt)
-    times += leases.values.filter { !$0.isLost }.map(\.renewAt)
     // A backing-off step whose time has come but that found no free slot is started by whatever frees one.
-    guard let next = times.filter({ $0 > now }).min() else { return }
+    guard let next = timers.first?.at else { return }
     if let wakeAt, wakeAt <= next, wakeAt > now { return }
     wakeAt = next
     effects.append(.wake(afterSeconds: next.seconds(since: now)))
