@@ -88,7 +88,7 @@ def main():
     directory = os.path.realpath(tempfile.mkdtemp(prefix="cmcb."))
     try:
         write_plan(directory)
-        first, _ = apply(directory, "--wait", "20m")
+        first, _ = apply(directory, "--wait", "20m", "--parallelism", "64")
         seconds = []
         for _ in range(RUNS):
             took, text = apply(directory)
