@@ -1,5 +1,7 @@
 import ArgumentParser
+import BlockModel
 import Foundation
+import Planning
 import Testing
 
 @testable import PlanCommands
@@ -31,6 +33,26 @@ import Testing
       ("-1GiB", nil), ("GiB", nil), ("9999999PiB", nil), ("infGiB", nil),
     ] as [(String, UInt64?)])
   func sizes(_ text: String, _ bytes: UInt64?) { #expect(sizeBytes(text) == bytes) }
+
+  @Test("A change set that is too large to be kept is not written, and says so")
+  func changeSetsHaveALimit() throws {
+    let place = try scratch()
+    defer { try? FileManager.default.removeItem(at: place) }
+    let now = WallTime(secondsSince1970: 1e9)
+    let changes = ChangeSet(
+      plan: PlanID("6f1c0c9e"), planName: "p", observedAt: now, migrations: [], unmanaged: [], diagnostics: [])
+    let content = SavedChangeSet(
+      program: "1", savedAt: now, savedBy: "ann@ops", only: nil, maxMoves: nil, overwrite: [], changes: changes,
+      observation: Observation(
+        plan: PlanID("6f1c0c9e"), observedAt: now, shippedAgentDigest: nil, clouds: [:], hosts: [:]),
+      surroundings: [:])
+    let path = place.appendingPathComponent("set.cmc").path
+    let failure = #expect(throws: CommandFailure.self) { try SavedFile.write(content, to: path, limitBytes: 100) }
+    #expect(failure?.message.hasSuffix("bytes, more than 100") == true && failure?.advice.contains("--only") == true)
+    #expect(!FileManager.default.fileExists(atPath: path))
+    _ = try SavedFile.write(content, to: path)
+    #expect(try SavedFile.read(path).content == content)
+  }
 
   @Test("What has no size and no end is read no further either")
   func endless() throws {

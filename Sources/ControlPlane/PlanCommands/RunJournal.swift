@@ -42,11 +42,13 @@ final class RunJournal: JournalSink {
     try FileManager.default.createDirectory(
       atPath: place, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
     let path = "\(place)/\(Self.decidedFile)"
-    _ = try SavedFile.write(decided, to: path)
+    _ = try SavedFile.write(decided, to: path, limitBytes: Self.decidedLimitBytes)
     try FileManager.default.setAttributes([.posixPermissions: 0o600], ofItemAtPath: path)
   }
 
   static let decidedFile = "decided.cmc"
+  /// Of every run beside the plan and in the archive, which takes no larger files and must not be stopped by one.
+  static let decidedLimitBytes = 32 << 20
 
   func append(_ line: String) async throws(StateStoreError) {
     do {

@@ -5,7 +5,7 @@ import Planning
 /// A saved change set as a file: one JSON object a line. The first says what it is, its version, and the digest of the
 /// second line's bytes, by which the content is addressed and a torn or edited file is found out.
 struct SavedFile {
-  /// The largest file that is read, in bytes.
+  /// The largest file that is read, and so the largest that is written, in bytes.
   static let sizeLimitBytes = 1 << 30
   private static let kind = "SavedChangeSet"
 
@@ -20,7 +20,9 @@ struct SavedFile {
   /// "SHA256:…" of the content.
   let digest: String
 
-  static func write(_ content: SavedChangeSet, to path: String) throws -> SavedFile {
+  static func write(
+    _ content: SavedChangeSet, to path: String, limitBytes: Int = sizeLimitBytes
+  ) throws -> SavedFile {
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
     let body = String(decoding: try encoder.encode(content), as: UTF8.self)
@@ -28,6 +30,11 @@ struct SavedFile {
     let head = Head(
       kind: kind, formatVersion: SavedChangeSet.currentVersion, digest: digest, noChanges: content.noChanges)
     let text = String(decoding: try encoder.encode(head), as: UTF8.self) + "\n" + body + "\n"
+    guard text.utf8.count <= limitBytes else {
+      throw CommandFailure(
+        "the change set takes \(text.utf8.count) bytes, more than \(limitBytes)",
+        advice: "take fewer migrations at once, with --only or --shard")
+    }
     do {
       try Data(text.utf8).write(to: URL(fileURLWithPath: path), options: .atomic)
     } catch {
