@@ -67,9 +67,9 @@ sim: ## Replay one seed of the simulation: make sim SEED=7
 crash-matrix: ## Kill each part before, in and after each kind of step, apply again, and print what came of it
 	@CRASH_MATRIX=all SWIFT_DETERMINISTIC_HASHING=1 $(SWIFT_TEST) --filter CrashMatrix
 
-soak-sim: ## Simulate replication in 100,000 seeds, at low priority: SIM_SEEDS=… SIM_FIRST=…
+soak-sim: ## Run 100,000 seeds of two simulations, at low priority: SIM_SEEDS=… SIM_FIRST=… SIM=JointSimulation
 	@SWIFT_DETERMINISTIC_HASHING=1 SIM_SEEDS=$${SIM_SEEDS:-100000} SIM_LEAST=$${SIM_SEEDS:-100000} \
-	  nice -n 19 $(SWIFT_TEST) --filter ReplicationSimulation
+	  nice -n 19 $(SWIFT_TEST) --filter "$${SIM:-ReplicationSimulation|JointSimulation}"
 
 fuzz: setup ## Feed a reader with odd bytes until it breaks: make fuzz [TARGET=plan|link|frame] [SECONDS=600]
 	@Tests/Fuzz/run $(or $(SECONDS),0) $(or $(TARGET),plan)

@@ -23,14 +23,19 @@ import Testing
     let start = ContinuousClock.now
     guard let chosen = environment["SIM_SEED"].flatMap(UInt64.init) else {
       let limit = Double(environment["SIM_SECONDS"] ?? "") ?? 10
+      let first = UInt64(environment["SIM_FIRST"] ?? "") ?? 1
+      let most = UInt64(environment["SIM_SEEDS"] ?? "") ?? 1_000_000
+      let least = min(most, UInt64(environment["SIM_LEAST"] ?? "") ?? Self.leastSeeds)
       let workers = UInt64(max(1, ProcessInfo.processInfo.activeProcessorCount))
       // Each worker takes every n-th seed, so that which seeds ran depends on time alone, never on a seed's outcome.
       let total = await withTaskGroup(of: Batch.self) { group in
         for worker in 0..<workers {
           group.addTask {
             var batch = Batch()
-            var seed = 1 + worker
-            while seed <= Self.leastSeeds || ContinuousClock.now - start < .seconds(limit), batch.run(seed) {
+            var seed = first + worker
+            while seed < first + most,
+              seed < first + least || ContinuousClock.now - start < .seconds(limit), batch.run(seed)
+            {
               seed += workers
               // So that tests with a time limit get their turn.
               await Task.yield()
@@ -63,6 +68,7 @@ private struct Batch: Sendable {
     if isTraced { scenario.printTrace() }
     #expect(problems == [], "seed \(seed); repeat it with: make sim SEED=\(seed)")
     report.add(scenario.report)
+    report.longestRecoverySeconds = max(report.longestRecoverySeconds, scenario.recoverySeconds)
     seeds += 1
     applies += scenario.applies
     return problems.isEmpty
@@ -75,10 +81,9 @@ private struct Batch: Sendable {
   }
 
   func tell() {
-    let faults = report.faults.sorted { $0.key < $1.key }.map { "\($0.value) \($0.key)" }.joined(separator: ", ")
     print(
       "simulated \(seeds) migrations in \(applies) applies: \(report.events) events, \(report.requests) requests, "
-        + faults)
+        + String(format: "longest recovery %.0f s, ", report.longestRecoverySeconds) + report.toldFaults)
   }
 }
 
@@ -88,6 +93,8 @@ private struct JointScenario {
   let bench: Bench
   let target: Phase
   var applies = 0
+  /// From the start of the last apply that faults could meet until all was carried out.
+  var recoverySeconds = 0.0
 
   init(seed: UInt64) {
     random = SeededRandom(seed: seed &* 104_729)
@@ -121,10 +128,11 @@ private struct JointScenario {
   }
 
   mutating func run() -> [String] {
+    var disturbed = bench.loop.monotonicNow()
     while applies < JointSimulation.applyLimit {
       // Troubles end at some time, or nothing would.
       let isCalm = applies > 15
-      if isCalm { calm() }
+      if isCalm { calm() } else { disturbed = bench.loop.monotonicNow() }
       applies += 1
       let run = bench.run(plan, holder: "run \(applies)", faults: isCalm ? FaultPlan() : randomFaults())
       guard bench.loop.run({ await run.run() }) != nil else { return ["everything waits for nothing"] }
@@ -132,7 +140,10 @@ private struct JointScenario {
       guard violations.isEmpty else { return violations }
       bench.loop.skip(seconds: Double(random.within(0...200)))
       bench.help(plan)
-      if isCalm || random.chance(0.2), bench.changes(plan)?.isNoOp == true { return endState() }
+      if isCalm || random.chance(0.2), bench.changes(plan)?.isNoOp == true {
+        recoverySeconds = bench.loop.monotonicNow().seconds(since: disturbed)
+        return endState()
+      }
     }
     let changes = bench.changes(plan)
     return [

@@ -53,11 +53,10 @@ private struct Batch: Sendable {
       }
       return total
     }
-    let faults = total.report.faults.sorted { $0.key < $1.key }.map { "\($0.value) \($0.key)" }.joined(separator: ", ")
     print(
       "simulated \(total.seeds) seeds: \(total.report.events) events, \(total.report.requests) requests, "
         + "\(total.report.swings) swings, \(total.report.links) links, \(total.report.packedFrames) packed frames, "
-        + faults)
+        + String(format: "longest recovery %.1f s, ", total.report.longestRecoverySeconds) + total.report.toldFaults)
     #expect(total.report.packedFrames > 0 || total.seeds < 10, "nothing ever went packed")
   }
 }

@@ -82,7 +82,7 @@ extension SourceSession {
   ) {
     switch work {
     case .local(let request, let volume, let operation, let range, let durable):
-      if case .worker = poster, volumes[volume].isInline, operation != .flush {
+      if case .worker = poster, volumes[volume].isInline, operation != .flush, range.length < Self.handedOverBytes {
         events.append(.localDone(id: request.id, carryOut(request, volume, operation, range, durable)))
       } else {
         submit(local) { [self] in

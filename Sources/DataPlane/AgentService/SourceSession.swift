@@ -82,6 +82,9 @@ final class SourceSession: AgentSession, LinkOwner {
   static let smallBytes = 64 << 10
   static let copyingThreadsCached = 3
   static let copyingThreads = 8
+  /// An application's request of so many bytes is carried out on a thread of its own even where the page cache answers:
+  /// the next one is received meanwhile, which is worth more than a change of threads.
+  static let handedOverBytes: UInt64 = 256 << 10
   let commandAnswers = Monitor([UInt64: CommandAnswer]())
   let probes = Monitor([UInt64: Bool]())
   let taps: TapService

@@ -11,6 +11,8 @@ package struct SimulationReport: Sendable {
   package var swings = 0
   /// By kind.
   package var faults: [String: Int] = [:]
+  /// Seconds of virtual time from the last fault by chance until all was carried out again.
+  package var longestRecoverySeconds = 0.0
   package init() {}
 
   package mutating func add(_ other: SimulationReport) {
@@ -20,6 +22,12 @@ package struct SimulationReport: Sendable {
     packedFrames += other.packedFrames
     swings += other.swings
     faults.merge(other.faults, uniquingKeysWith: +)
+    longestRecoverySeconds = max(longestRecoverySeconds, other.longestRecoverySeconds)
+  }
+
+  /// By kind, in the order of their names.
+  package var toldFaults: String {
+    faults.sorted { $0.key < $1.key }.map { "\($0.value) \($0.key)" }.joined(separator: ", ")
   }
 }
 
@@ -258,11 +266,13 @@ extension SimulatedWorld {
   }
 
   mutating func calm() throws(SimulationFailure) {
+    let lastFault = clock
     try settleDown()
     if source?.stage == .prepared { tellSource(.command(.synchronize, id: 0)) }
     try until("the end of initial synchronization") {
       $0.source?.stage == .tracking || $0.source?.stage == .standIn || $0.source?.stage == .swinging
     }
+    report.longestRecoverySeconds = clock.seconds(since: lastFault)
     try command(.swing, until: .standIn)
     try command(.revert, until: .tracking)
     try rotAndRepair()
