@@ -52,8 +52,9 @@ test-vm: build ## The whole way on real kernels: two emulated machines, LVM, a m
 test-az: build ## The emulator under Microsoft's own clients, the az CLI among them (installs 730 MB from PyPI)
 	@Tests/EndToEndTests/scripts/test-azure-clients az
 
-bench: build ## Speed beside nbdcopy, nbdkit, qemu-nbd, PyYAML and ansible, as ratios of one run
+bench: build ## Speed beside nbdcopy, nbdkit, QEMU, PyYAML and ansible, as ratios of one run
 	@Tests/Benchmarks/bench.py
+	@Tests/Benchmarks/bench-swing.py
 	@Tests/Benchmarks/bench-plans.py
 	@Tests/Benchmarks/bench-hosts.py
 	@Tests/Benchmarks/bench-apply.py

@@ -1,11 +1,22 @@
 import CLinux
 import Glibc
 package import Seams
+internal import Synchronization
 
 /// A connected Unix socket whose calls wait in the kernel: one system call for a read that has to wait, where
 /// `SocketChannel` takes three. For the I/O path on one host; there is no idle timeout, `shutDown` wakes both directions.
 package final class LocalChannel: ByteChannel {
   private let socket: SocketChannel
+  /// How often the next read looks before it sleeps. Who waits for each answer before the next request is back within
+  /// microseconds, and to sleep and be woken costs it more than that; who doesn't come back is not looked for again
+  /// until `sleepsBetweenTrials` reads have slept.
+  private let looks = Atomic<Int32>(0)
+  private let sleeps = Atomic<Int>(0)
+  /// Some 20 microseconds of looking.
+  private static let mostLooks: Int32 = 100
+  private static let sleepsBetweenTrials = 64
+  /// On a single processor the other end can't run meanwhile.
+  private static let mayLook = sysconf(Int32(_SC_NPROCESSORS_ONLN)) > 1
 
   /// Takes over a connected channel: nobody may use `socket` any more.
   package init(_ socket: SocketChannel) throws(SystemError) {
@@ -19,9 +30,24 @@ package final class LocalChannel: ByteChannel {
 
   package func read(into buffer: UnsafeMutableRawBufferPointer) throws(ChannelError) -> Int {
     precondition(!buffer.isEmpty)
-    let count = cmc_receive(socket.descriptor.number, buffer.baseAddress, buffer.count)
+    let count = receive(buffer)
     if count > 0 { return count }
     throw failure(count)
+  }
+
+  private func receive(_ buffer: UnsafeMutableRawBufferPointer) -> Int {
+    let most = looks.load(ordering: .relaxed)
+    if most > 0 {
+      let count = cmc_receive_soon(socket.descriptor.number, buffer.baseAddress, buffer.count, most)
+      guard count == -Int(EAGAIN) else {
+        if most < Self.mostLooks { looks.store(Self.mostLooks, ordering: .relaxed) }
+        return count
+      }
+      looks.store(most / 2, ordering: .relaxed)
+    } else if Self.mayLook, sleeps.wrappingAdd(1, ordering: .relaxed).newValue % Self.sleepsBetweenTrials == 0 {
+      looks.store(Self.mostLooks, ordering: .relaxed)
+    }
+    return cmc_receive(socket.descriptor.number, buffer.baseAddress, buffer.count)
   }
 
   package func write(_ buffer: UnsafeRawBufferPointer) throws(ChannelError) {

@@ -375,6 +375,15 @@ static inline long cmc_peer_credentials(int descriptor, int32_t *pid, uint32_t *
   return 0;
 }
 static inline long cmc_receive(int descriptor, void *buffer, size_t count) { CMC_RETRY(recv(descriptor, buffer, count, 0)); }
+/* -EAGAIN where nothing came within `looks` tries. */
+static inline long cmc_receive_soon(int descriptor, void *buffer, size_t count, int looks) {
+  while (looks-- > 0) {
+    ssize_t got = recv(descriptor, buffer, count, MSG_DONTWAIT);
+    if (got >= 0) return got;
+    if (errno != EAGAIN && errno != EINTR) return -errno;
+  }
+  return -EAGAIN;
+}
 static inline long cmc_send(int descriptor, const void *buffer, size_t count) {
   CMC_RETRY(send(descriptor, buffer, count, MSG_NOSIGNAL));
 }

@@ -6,7 +6,8 @@ package import Replication
 ///
 /// Capacity is what was moved in the last `windowSeconds` while something was on its way (`BusyMeter`), so production's own
 /// load is taken off it and no probe is needed: whatever is granted goes out in bursts, and a burst goes as fast as there
-/// is room. The rate allowed is `share × capacity`, and never above `networkLimitBytesPerSecond`.
+/// is room. A short burst goes faster than that where a pause has filled a shaper's bucket or a disk's cache: bursts are of
+/// two sizes on purpose, and what the larger takes more than the smaller is what counts (`BurstSums`). The rate allowed is `share × capacity`, and never above `networkLimitBytesPerSecond`.
 package struct RateGovernor: Sendable {
   /// Least that a share ever yields: a floor too low would mean days, not politeness.
   package static let floorBytesPerSecond = 4.0 * 1024 * 1024
@@ -21,6 +22,8 @@ package struct RateGovernor: Sendable {
   package static let burstUnits = 2.0
   /// What is granted to find a capacity of which nothing is known yet; repaid.
   package static let firstUnits = 4.0
+  /// The line through bursts is believed so far from what they took as a whole.
+  package static let mostCorrection = 2.0
 
   /// Grants are multiples of one transfer, because a copier with any budget left sends a whole one.
   private let unitBytes: Double
@@ -38,7 +41,15 @@ package struct RateGovernor: Sendable {
   }
   package private(set) var limit = Limit.share
   private var seen = PaceObservation()
-  private var samples: [(at: MonotonicTime, bytes: Double, seconds: Double)] = []
+  private struct Sample: Sendable {
+    var at: MonotonicTime
+    var bytes: Double
+    var seconds: Double
+    var bursts: BurstSums
+  }
+  private var samples: [Sample] = []
+  private var grants = 0
+  private var ticksUntilGrant = 0
   private var known: (at: MonotonicTime, bytesPerSecond: Double)?
 
   package init(limits: RateLimits, transferBytes: Int, now: MonotonicTime) {
@@ -70,8 +81,12 @@ package struct RateGovernor: Sendable {
     let most = max(rate * Self.savedSeconds, 2 * Self.burstUnits * unitBytes)
     carried = min(carried, max(0, most - Double(max(0, pace.budgetBytes ?? 0))))
     let whole = (carried / unitBytes).rounded(.down) * unitBytes
-    guard whole >= Self.burstUnits * unitBytes else { return .grant(bytes: 0) }
+    ticksUntilGrant -= 1
+    guard ticksUntilGrant <= 0, whole >= Self.burstUnits * unitBytes else { return .grant(bytes: 0) }
     carried -= whole
+    // After one tick or two, in an order that falls in step with nothing (Thue and Morse's).
+    grants += 1
+    ticksUntilGrant = 1 + grants.nonzeroBitCount % 2
     return .grant(bytes: UInt64(whole))
   }
 
@@ -114,14 +129,24 @@ package struct RateGovernor: Sendable {
   private mutating func sample(_ pace: PaceObservation, _ now: MonotonicTime) {
     let bytes = Double(pace.busyBytes &- min(seen.busyBytes, pace.busyBytes))
     let seconds = max(0, pace.busySeconds - seen.busySeconds)
+    let bursts = pace.bursts - seen.bursts
     seen = pace
     samples.removeAll { now.seconds(since: $0.at) > Self.windowSeconds }
-    if bytes > 0, seconds > 0 { samples.append((now, bytes, seconds)) }
-    let busy = samples.reduce(0) { $0 + $1.seconds }
-    if busy > 0 {
-      known = (now, samples.reduce(0) { $0 + $1.bytes } / busy)
+    if bytes > 0 { samples.append(Sample(at: now, bytes: bytes, seconds: seconds, bursts: bursts)) }
+    if let found = sampledBytesPerSecond {
+      known = (now, found)
     } else if let found = known, now.seconds(since: found.at) > Self.memorySeconds {
       known = nil
     }
+  }
+
+  private var sampledBytesPerSecond: Double? {
+    let busySeconds = samples.reduce(0) { $0 + $1.seconds }
+    let plain = busySeconds > 0 ? samples.reduce(0) { $0 + $1.bytes } / busySeconds : nil
+    let bursts = samples.reduce(BurstSums()) { $0 + $1.bursts }
+    // What never pauses has no bursts, and needs no correction.
+    guard bursts.seconds > busySeconds / 2, let found = bursts.bytesPerSecond else { return plain }
+    guard let plain else { return found }
+    return min(max(found, plain / Self.mostCorrection), plain * Self.mostCorrection)
   }
 }

@@ -92,7 +92,8 @@ final class SourceSession: AgentSession, LinkOwner {
   let commands = Monitor(())
   let saving = Monitor(())
   static let commandSeconds = 30.0
-  static let tickSeconds = 0.1
+  /// Also how fine a rate is portioned out: a share of any five seconds shows two ticks' worth.
+  static let tickSeconds = 0.075
 
   init(
     entry: SessionEntry, resources: SessionResources, volumes: [Volume], machine: SourceMachine, fence: any SourceFence

@@ -4,7 +4,7 @@ import Synchronization
 
 /// One client, from greeting to goodbye, on the thread that calls `run`.
 ///
-/// `@unchecked Sendable`: `receive`, `received` and `consumed` are touched by the thread in `run` only, `send` only by
+/// `@unchecked Sendable`: `receive`, `received`, `consumed` and `sendsLongPayloads` are touched by the thread in `run` only, `send` only by
 /// whoever set `isWriting` in the outbox; `structuredReplies` is set before the first request is begun (which takes the
 /// outbox's lock) and never again; all else is immutable, atomic or behind a lock.
 final class NBDConnection: @unchecked Sendable {
@@ -40,6 +40,9 @@ final class NBDConnection: @unchecked Sendable {
   private let receive: UnsafeMutableRawBufferPointer
   private var received = 0
   private var consumed = 0
+  /// The last request came with a long payload: of such a client only the next header is read ahead, so that payloads go
+  /// where they belong without a copy.
+  private var sendsLongPayloads = false
   private let isRetired = Atomic<Bool>(false)
   private let chosen = Mutex<String?>(nil)
   private(set) var structuredReplies = false
@@ -181,6 +184,7 @@ final class NBDConnection: @unchecked Sendable {
       let transaction = begin(header)
       if payloadBytes > 0 {
         transaction.payload = takePayload(payloadBytes)
+        sendsLongPayloads = request.kind == .write && payloadBytes >= NBDLimits.longPayloadBytes
         if request.kind == .write {
           do throws(ChannelError) {
             try receivePayload(transaction.payload.bytes)
@@ -295,7 +299,8 @@ final class NBDConnection: @unchecked Sendable {
       consumed = 0
     }
     stopDeferring()
-    received += try channel.read(into: UnsafeMutableRawBufferPointer(rebasing: receive[received...]))
+    let end = sendsLongPayloads ? max(NBDWire.requestBytes, received + 1) : receive.count
+    received += try channel.read(into: UnsafeMutableRawBufferPointer(rebasing: receive[received..<end]))
     outbox.withLock { $0.isDeferring = true }
   }
 
@@ -310,6 +315,7 @@ final class NBDConnection: @unchecked Sendable {
   }
 
   private func skip(_ byteCount: Int) throws(ChannelError) {
+    sendsLongPayloads = false
     var remaining = byteCount
     while remaining > 0 {
       if consumed == received { try receiveMore() }

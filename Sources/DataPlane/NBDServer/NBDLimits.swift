@@ -18,6 +18,8 @@ package struct NBDLimits: Sendable {
   static let maxExtentsPerReply = 1 << 14
   /// Bytes that a connection reads ahead.
   static let receiveBufferBytes = 256 << 10
+  /// A payload of so many bytes is worth a system call of its own.
+  static let longPayloadBytes = 64 << 10
   /// Bytes of small replies that go out with one system call.
   static let sendBufferBytes = 128 << 10
   /// A read's payload up to this many bytes is copied next to other replies; a longer one gets a writev of its own.

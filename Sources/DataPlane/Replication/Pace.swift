@@ -9,7 +9,65 @@ package struct PaceObservation: Sendable, Equatable {
   package var budgetBytes: Int64?
   /// Something is on its way now.
   package var isBusy = false
+  package var bursts = BurstSums()
   package init() {}
+}
+
+/// Sums over finished bursts, for a straight line through their sizes and durations (least squares): its slope is what a
+/// byte takes, free of what every burst takes or is given however long it is: the way there and back, a shaper's bucket
+/// or a disk's cache that the pause before has filled.
+package struct BurstSums: Sendable, Equatable {
+  /// Fewer say nothing.
+  package static let fewest = 5.0
+  /// Sizes that are more alike say nothing: their variance by the square of their mean.
+  package static let leastSpread = 0.04
+
+  private var count = 0.0
+  private var bytes = 0.0
+  package private(set) var seconds = 0.0
+  private var bytesSquared = 0.0
+  private var product = 0.0
+
+  package init() {}
+
+  package mutating func add(bytes: Double, seconds: Double) {
+    count += 1
+    self.bytes += bytes
+    self.seconds += seconds
+    bytesSquared += bytes * bytes
+    product += bytes * seconds
+  }
+
+  package static func + (one: Self, other: Self) -> Self {
+    var sum = one
+    sum.count += other.count
+    sum.bytes += other.bytes
+    sum.seconds += other.seconds
+    sum.bytesSquared += other.bytesSquared
+    sum.product += other.product
+    return sum
+  }
+
+  /// What came since `earlier`.
+  package static func - (all: Self, earlier: Self) -> Self {
+    var rest = all
+    rest.count -= earlier.count
+    rest.bytes -= earlier.bytes
+    rest.seconds -= earlier.seconds
+    rest.bytesSquared -= earlier.bytesSquared
+    rest.product -= earlier.product
+    return rest
+  }
+
+  /// Nil where the bursts are too few or too much alike.
+  package var bytesPerSecond: Double? {
+    guard count >= Self.fewest else { return nil }
+    let mean = bytes / count
+    let variance = bytesSquared / count - mean * mean
+    guard variance > Self.leastSpread * mean * mean else { return nil }
+    let secondsPerByte = (product / count - mean * seconds / count) / variance
+    return secondsPerByte > 0 ? 1 / secondsPerByte : nil
+  }
 }
 
 /// How fast things go while any of them is on its way, whatever the pauses between. Of what goes in bursts.
@@ -18,6 +76,19 @@ package struct BusyMeter: Sendable {
   package private(set) var seconds = 0.0
   /// Seconds to the other end and back: of every burst so much is waiting, and says nothing of how much goes through.
   package var delaySeconds = 0.0
+  package private(set) var bursts = BurstSums()
+
+  private struct Burst: Sendable {
+    var start: MonotonicTime
+    var bytes: UInt64 = 0
+    /// All of it said something of the speed.
+    var isWhole = true
+    /// What began after everything before it had gone through, and before its answer was back.
+    var idleSeconds = 0.0
+    /// Begun behind so many whose answers are not here.
+    var follower: (at: MonotonicTime, older: Int)?
+  }
+  private var burst: Burst?
   private var onTheirWay = 0
   /// Up to here it is counted.
   private var mark = MonotonicTime(nanoseconds: 0)
@@ -27,7 +98,12 @@ package struct BusyMeter: Sendable {
   package var isBusy: Bool { onTheirWay > 0 }
 
   package mutating func begin(at now: MonotonicTime) {
-    if onTheirWay == 0 { mark = now.adding(seconds: delaySeconds) }
+    if onTheirWay == 0 {
+      mark = now.adding(seconds: delaySeconds)
+      burst = Burst(start: now)
+    } else if burst?.follower == nil {
+      burst?.follower = (now, onTheirWay)
+    }
     onTheirWay += 1
   }
 
@@ -36,14 +112,38 @@ package struct BusyMeter: Sendable {
     guard onTheirWay > 0 else { return }
     onTheirWay -= 1
     if moved > 0 { bytes += moved }
+    finishBurst(moved, at: now)
     // Several may arrive at once, having shared the way: only the whole burst has a speed.
     guard now > mark else { return }
     if moved > 0 { seconds += now.seconds(since: mark) }
     mark = now
   }
 
+  private mutating func finishBurst(_ moved: UInt64, at now: MonotonicTime) {
+    guard var current = burst else { return }
+    current.bytes += moved
+    if moved == 0 { current.isWhole = false }
+    if let next = current.follower {
+      current.follower?.older -= 1
+      if next.older == 1 {
+        // All older answers are here, sooner than one way there and back after it began: nothing was going through then.
+        current.idleSeconds += max(0, delaySeconds - now.seconds(since: next.at))
+        current.follower = nil
+      }
+    }
+    burst = current
+    guard onTheirWay == 0 else { return }
+    burst = nil
+    guard current.isWhole else { return }
+    bursts.add(
+      bytes: Double(current.bytes), seconds: max(0, now.seconds(since: current.start) - current.idleSeconds))
+  }
+
   /// Whatever was on its way is given up.
-  package mutating func reset() { onTheirWay = 0 }
+  package mutating func reset() {
+    onTheirWay = 0
+    burst = nil
+  }
 }
 
 /// What the copier waited for, in seconds, and what packing saved. Of the machine's own knowledge: how long a read or a

@@ -28,6 +28,7 @@ extension SourceMachine {
     pace.busySeconds = meter.seconds
     pace.budgetBytes = budget
     pace.isBusy = meter.isBusy
+    pace.bursts = meter.bursts
     return pace
   }
 
