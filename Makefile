@@ -46,8 +46,10 @@ test: build ## Lint, unit tests and simulation, then the end-to-end scripts with
 test-full: build ## The same, with a kill at every kind of step
 	@.ci/test full
 
-test-vm: build ## The whole way on real kernels: two emulated machines, LVM, a mounted file system in use (minutes)
+test-vm: build ## The whole way on emulated machines: LVM volumes and plain disks with a file system in use (half an hour)
 	@Tests/EndToEndTests/vm/test-vm full
+	@Tests/EndToEndTests/vm/test-vm-nbd
+	@Tests/EndToEndTests/vm/test-vm-power
 
 test-az: build ## The emulator under Microsoft's own clients, the az CLI among them (installs 730 MB from PyPI)
 	@Tests/EndToEndTests/scripts/test-azure-clients az

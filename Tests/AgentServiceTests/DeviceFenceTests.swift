@@ -14,18 +14,19 @@ private struct PaperDevices: HostView {
   func status(_ path: String) -> PathStatus? { nil }
 }
 
-/// Answers `lvs` with one line, and keeps what else was run.
+/// Answers `lvs` with one line and `vgs` with two disks, and keeps what else was run.
 private final class PaperTools: ChildProcesses {
   let answer: String
   let commands = Mutex<[[String]]>([])
   init(_ answer: String) { self.answer = answer }
   func run(_ command: ChildCommand) throws(ChildError) -> ChildResult {
     commands.withLock { $0.append(command.arguments) }
-    let output = command.arguments.first == "lvs" ? Array(answer.utf8) : []
+    let text = ["lvs": answer, "vgs": "  /dev/sda2\n  /dev/sdb\n"][command.arguments.first ?? ""] ?? ""
+    let output = Array(text.utf8)
     return ChildResult(ending: .exited(0), output: output, errorOutput: [], outputTruncated: false)
   }
   var changes: [String] {
-    commands.withLock { $0.filter { $0.first != "lvs" }.map { $0.dropFirst().joined(separator: " ") } }
+    commands.withLock { $0.filter { $0.first == "lvchange" }.map { $0.dropFirst().joined(separator: " ") } }
   }
 }
 
@@ -71,6 +72,9 @@ struct DeviceFenceTests {
       writable.changes == [
         "--permission r vg/data", "--setactivationskip y vg/data", "--addtag cmcplan-fenced vg/data",
       ])
+    #expect(
+      writable.commands.withLock { $0.last } == ["sync", "/dev/sda2", "/dev/sdb"],
+      "what LVM wrote lies in the disks' caches until they are flushed")
     let fenced = PaperTools("  vg data -ri-a----- other,cmcplan-fenced\n")
     #expect(try fence(files, fenced).isRaised("/dev/vg/data", status))
     try fence(files, fenced).raise("/dev/vg/data", status, session: SessionID("p/m"))

@@ -13,6 +13,13 @@ import Testing
       timeoutSeconds: timeoutSeconds, outputLimitBytes: limit)
   }
 
+  /// Whether this process has CAP_SYS_RESOURCE, the 24th right.
+  private static var mayProtectItself: Bool {
+    let status = (try? Files.readText("/proc/self/status")) ?? ""
+    let rights = status.split(separator: "\n").first { $0.hasPrefix("CapEff:") }?.split(separator: "\t").last
+    return rights.flatMap { UInt64($0, radix: 16) }.map { $0 & 1 << 24 != 0 } ?? false
+  }
+
   private func run(_ command: ChildCommand) throws -> ChildResult { try PosixChildProcesses().run(command) }
 
   @Test func outputErrorsAndStatusComeBack() throws {
@@ -34,6 +41,27 @@ import Testing
     let command = ChildCommand(
       executable: "/usr/bin/env", arguments: [], environment: ["ONE": "1", "TWO": "a b"], timeoutSeconds: 60)
     #expect(try run(command).output == Array("ONE=1\nTWO=a b\n".utf8))
+  }
+
+  @Test(
+    "What protects a process beneath the page cache is not its children's",
+    .enabled(if: Self.mayProtectItself, "needs the right to CAP_SYS_RESOURCE"))
+  func protectionIsNotInherited() throws {
+    let found = Monitor<Result<ChildResult, any Error>?>(nil)
+    // A thread of its own: the mark is a thread's, and what it starts inherits it.
+    let thread = try PlatformThread.start(name: "protected") {
+      found.change { found in
+        found = Result {
+          try ProcessSetup.becomeIOFlusher()
+          try ProcessSetup.setOutOfMemoryScore(-50)
+          defer { try? ProcessSetup.setOutOfMemoryScore(0) }
+          return try run(shell("cat /proc/self/oom_score_adj; set -- $(cat /proc/$$/stat); echo $(($9 & 0x80000))"))
+        }
+      }
+    }
+    thread.join()
+    let result = try #require(found.withLock { $0 }).get()
+    #expect(String(decoding: result.output, as: UTF8.self) == "0\n0\n")
   }
 
   @Test func aTimeoutKillsTheWholeGroup() throws {

@@ -9,9 +9,9 @@ package enum ProcessSetup {
   package static func ignoreBrokenPipes() { _ = ignoring }
 
   /// Memory allocation by this thread's process never waits for I/O that the process itself must do (PR_SET_IO_FLUSHER,
-  /// Linux 5.6, needs CAP_SYS_RESOURCE).
+  /// Linux 5.6, needs CAP_SYS_RESOURCE). Threads that it starts inherit it, children don't.
   package static func becomeIOFlusher() throws(SystemError) {
-    _ = try check(cmc_become_io_flusher(), "be marked as doing I/O for the page cache (PR_SET_IO_FLUSHER)")
+    _ = try check(cmc_set_io_flusher(1), "be marked as doing I/O for the page cache (PR_SET_IO_FLUSHER)")
   }
 
   /// Keeps all memory, now and later, out of swap.
@@ -22,7 +22,7 @@ package enum ProcessSetup {
     _ = try check(cmc_lock_touched_memory(), "lock memory (mlockall)")
   }
 
-  /// -1000 (never killed for lack of memory) ... 1000 (first to go).
+  /// -1000 (never killed for lack of memory) ... 1000 (first to go). Children don't inherit what is below 0.
   package static func setOutOfMemoryScore(_ score: Int) throws(SystemError) {
     try Files.writeKernelFile("/proc/self/oom_score_adj", "\(score)")
   }

@@ -410,6 +410,22 @@ struct cmc_spawn_request {
   int death_signal; // sent when the thread that spawned ends; 0 for none
 };
 
+#ifndef PR_SET_IO_FLUSHER
+#define PR_SET_IO_FLUSHER 57
+#endif
+static inline long cmc_set_io_flusher(int is_one) { CMC_RETRY(prctl(PR_SET_IO_FLUSHER, is_one, 0, 0, 0)); }
+
+/// What a process that serves the page cache has for itself is nothing for its children: an application that a hook starts
+/// would never be killed for lack of memory, nor wait for its own writes. A failure leaves the child as it was.
+static inline void cmc_give_up_protection(void) {
+  (void)cmc_set_io_flusher(0);
+  int score = open("/proc/self/oom_score_adj", O_RDWR | O_CLOEXEC);
+  if (score < 0) return;
+  char sign = 0;
+  if (read(score, &sign, 1) == 1 && sign == '-' && write(score, "0", 1) < 0) errno = 0;
+  close(score);
+}
+
 /// Between vfork and exec: only async-signal-safe calls. Reports errno through the pipe and never returns.
 __attribute__((noreturn)) static inline void cmc_become(const struct cmc_spawn_request *request, int report,
                                                         pid_t parent, const sigset_t *mask) {
@@ -433,6 +449,7 @@ __attribute__((noreturn)) static inline void cmc_become(const struct cmc_spawn_r
   syscall(SYS_close_range, 3u, ~0u, 4u /* CLOSE_RANGE_CLOEXEC */);
 #endif
   if (request->working_directory && chdir(request->working_directory) < 0) goto failed;
+  cmc_give_up_protection();
   sigprocmask(SIG_SETMASK, mask, NULL);
   execve(request->executable, request->arguments, request->environment);
 failed:
@@ -502,10 +519,6 @@ static inline long cmc_default_handler(int signal_number) { return cmc_install_h
 static inline long cmc_ignore_signal(int signal_number) { return cmc_install_handler(signal_number, SIG_IGN); }
 
 // ---- the process itself ----------------------------------------------------------------------------------------
-#ifndef PR_SET_IO_FLUSHER
-#define PR_SET_IO_FLUSHER 57
-#endif
-static inline long cmc_become_io_flusher(void) { CMC_RETRY(prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0)); }
 /// Ends the process without running anything else of it.
 static inline void cmc_end_now(int status) { _exit(status); }
 static inline long cmc_lock_memory(void) { CMC_RETRY(mlockall(MCL_CURRENT | MCL_FUTURE)); }

@@ -105,6 +105,7 @@ package struct DeviceFence: Sendable {
       if volume.isWritable { _ = try run(["lvchange", "--permission", "r", volume.name]) }
       _ = try run(["lvchange", "--setactivationskip", "y", volume.name])
       _ = try run(["lvchange", "--addtag", Self.tag, volume.name])
+      try flushMetadata(of: volume)
     case .rule(let match):
       do throws(SystemError) {
         try Files.replace(rulePath(match), with: Array(Self.rule(for: match, session: session).utf8), mode: 0o644)
@@ -153,6 +154,7 @@ package struct DeviceFence: Sendable {
   // MARK: LVM
 
   private struct LogicalVolume {
+    var group: String
     /// "group/volume".
     var name: String
     var isWritable: Bool
@@ -171,8 +173,18 @@ package struct DeviceFence: Sendable {
     let permission = fields[2].dropFirst().first
     let tags = fields.count > 3 ? fields[3].split(separator: ",").map(String.init) : []
     return LogicalVolume(
-      name: "\(fields[0])/\(fields[1])", isWritable: permission == "w" || permission == "R",
+      group: String(fields[0]), name: "\(fields[0])/\(fields[1])", isWritable: permission == "w" || permission == "R",
       isTagged: tags.contains(Self.tag), isActive: fields[2].dropFirst(4).first == "a")
+  }
+
+  /// LVM writes its metadata past the page cache and leaves it in the disks' own caches, where a power cut would take the
+  /// fence back.
+  private func flushMetadata(of volume: LogicalVolume) throws(AgentFault) {
+    let disks = try run(["vgs", "--noheadings", "-o", "pv_name", volume.group]).split { $0 == " " || $0 == "\n" }
+    guard !disks.isEmpty else {
+      throw AgentFault(.failed, "vgs names no physical volume of \(volume.group), so its fence can't be made durable")
+    }
+    _ = try run(["sync"] + disks.map(String.init))
   }
 
   /// By way of env(1), which looks the tool up; there is no shell.

@@ -16,7 +16,8 @@ sys.path.insert(0, str(HERE.parent / "scripts"))
 from processes import Lines, end_in_order  # noqa: E402
 
 AGENT_ROOT = "/var/lib/cmcplan"
-BOOT_SECONDS = 240
+# Beyond what `vmlab start` waits itself.
+BOOT_SECONDS = 180 + int(os.environ.get("VMLAB_BOOT_SECONDS", 120))
 CALL_SECONDS = 120
 BUILD_SECONDS = 1800
 
@@ -65,7 +66,7 @@ class Guest:
         control = self.lab.directory / f"{self.name}.ssh"
         return [
             "ssh", "-i", str(self.lab.image / "id"), "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null",
-            "-o", "LogLevel=ERROR", "-o", "ConnectTimeout=30", "-o", "ControlMaster=auto", "-o", f"ControlPath={control}",
+            "-o", "LogLevel=ERROR", "-o", "ConnectTimeout=90", "-o", "ControlMaster=auto", "-o", f"ControlPath={control}",
             "-o", "ControlPersist=600", "-o", "ServerAliveInterval=15", "-p", str(self.port), "root@127.0.0.1", *words]
 
     def run(self, script, timeout=CALL_SECONDS, check=True):
@@ -94,9 +95,10 @@ class Guest:
     def attach(self, lun):
         socket = self.lab.directory / f"{self.name}.{lun}.sock"
         socket.unlink(missing_ok=True)
-        server = subprocess.Popen(
-            ["nbdkit", "-f", "-U", str(socket), "--filter=cache", "file", str(self.disks[lun]), "cache=writeback"],
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        with open(f"{socket}.log", "a") as log:
+            server = subprocess.Popen(
+                ["nbdkit", "-f", "-U", str(socket), "--filter=cache", "file", str(self.disks[lun]), "cache=writeback"],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         self.servers.append(server)
         for _ in range(100):
             if socket.exists():
@@ -176,6 +178,10 @@ class Lab:
             raise Failure(f"vmlab {verb} {' '.join(words)}: {done.stdout}{done.stderr}")
 
     def remove(self):
+        self.remove_guests()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def remove_guests(self):
         for guest in self.guests:
             guest.hang_up()
             for server in guest.servers:
@@ -189,4 +195,4 @@ class Lab:
                     pass
             subprocess.run(
                 guest.ssh_command("-O", "exit"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=30)
-        shutil.rmtree(self.directory, ignore_errors=True)
+        self.guests = []
