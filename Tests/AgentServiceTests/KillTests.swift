@@ -35,12 +35,13 @@ final class SpawnedAgent: CallTarget {
     }
   }
 
-  func start() throws {
+  func start(environment: [String: String] = [:]) throws {
     var options = RunningChild.Options()
     options.errorOutput = .log(path: "\(root.path)/log")
     options.diesWithParent = true
     let started = try RunningChild.start(
-      executable: program, arguments: ["run", "--root", root.path, "--foreground"], environment: [:], options)
+      executable: program, arguments: ["run", "--root", root.path, "--foreground"],
+      environment: environment, options)
     child.withLock { $0 = started }
     let deadline = MonotonicTime.now.adding(seconds: 30)
     while true {

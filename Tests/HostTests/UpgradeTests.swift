@@ -178,6 +178,44 @@ final class InterceptedChildren: ChildProcesses {
     #expect(try FileManager.default.contentsOfDirectory(atPath: directory + "/units") == ["cmcagent.service"])
   }
 
+  /// Before local file systems are mounted there is only the root's; an agent elsewhere can't be that early.
+  @Test(arguments: ["/", "/var"]) func theUnitIsAsEarlyAsTheAgentsFileSystem(mount: String) throws {
+    let script = "df() { printf 'Filesystem\\n/dev/sda1 9 1 8 12%% \(mount)\\n'; }\n" + HostScripts.probe
+    let result = try PosixChildProcesses().run(
+      ChildCommand(
+        executable: "/bin/sh", arguments: ["-c", script, "cmcplan-deploy", "/var/lib/cmcplan"],
+        environment: LocalTransport.environment, timeoutSeconds: 20))
+    let found = HostProbe(String(decoding: result.output, as: UTF8.self))
+    #expect(found.freeBytes == 8 << 10)
+    #expect(found.isOnRootFileSystem == (mount == "/"))
+    let lines = Set(HostScripts.unit(isEarly: found.isOnRootFileSystem).split(separator: "\n").map(String.init))
+    let early: Set = ["DefaultDependencies=no", "Before=local-fs-pre.target", "Wants=local-fs-pre.target"]
+    #expect(mount == "/" ? lines.isSuperset(of: early) : lines.isDisjoint(with: early))
+    #expect(lines.contains { $0.hasPrefix("After=local-fs.target") } == (mount != "/"))
+    #expect(lines.isSuperset(of: ["Type=notify", "KillMode=process", "RequiresMountsFor=/var/lib/cmcplan"]))
+  }
+
+  @Test func whatSELinuxDeniedIsToldInWords() {
+    let log = """
+      cmcagent: can't listen
+      [ 12.0] audit: type=1400 audit(1.2:8): avc:  denied  { read } for  pid=9 comm="cmcagent" scontext=a:b:init_t:s0 \
+      tcontext=a:b:etc_t:s0 tclass=file permissive=0
+      type=AVC msg=audit(1.3:9): avc:  denied  { name_bind } for  pid=9 comm="cmcagent" src=4996 \
+      scontext=system_u:system_r:init_t:s0 tcontext=system_u:object_r:port_t:s0 tclass=tcp_socket permissive=0
+      """
+    let denial = SELinuxDenial(in: log)
+    #expect(denial?.advice.hasPrefix("SELinux denied name_bind on a tcp_socket of type port_t to init_t.") == true)
+    #expect(denial?.advice.contains("audit2allow -M cmcagent") == true)
+    #expect(SELinuxDenial(in: "avc: it was denied") == nil)
+    let result = ChildResult(
+      ending: .exited(1), output: [], errorOutput: Array("Job failed.\n\(log)".utf8), outputTruncated: false)
+    let error = ScriptFailure(result, what: "start the agent's service", limitSeconds: 20, advice: "look").error(
+      Host(name: HostName("db"), address: nil, reach: .local(root: "/r"), azureVirtualMachine: nil, position: nil),
+      root: "/r")
+    #expect(error.advice == denial?.advice)
+    #expect(error.disposition == .needsOperator)
+  }
+
   /// What a host says that enforces SELinux and denies the agent's start, as far as a script can play it: the label can't
   /// be set, and the program may not be run (exit 126 of the shell).
   @Test(arguments: [true, false]) func aDenialBySELinuxIsNamedWithWhereToLook(isLabelled: Bool) throws {

@@ -161,6 +161,23 @@ import Testing
     #expect(!changes(plan, live).codes.contains(PlanningCode.lunsNotNamed))
   }
 
+  @Test func aHostWhoseClockIsOffIsSaidAndHoldsNothing() {
+    let plan = samplePlan(.synchronized)
+    var observation = bareObservation(plan)
+    let steps = changes(plan, observation).migrations[0].changes
+    observation.hosts[HostName("db-azure")]?.state?.clockAheadSeconds = 3601
+    observation.hosts[HostName("db")]?.state?.clockAheadSeconds = -420
+    let found = changes(plan, observation)
+    let said = found.allDiagnostics.filter { $0.code == PlanningCode.clockOff }
+    #expect(said.map(\.severity) == [.warning, .warning])
+    #expect(
+      said.map(\.message).sorted() == [
+        "erp: the clock of db is 7 min behind this machine's",
+        "erp: the clock of db-azure is 60 min ahead of this machine's",
+      ])
+    #expect(found.migrations[0].changes == steps)
+  }
+
   @Test func aFaultOfOneMachineOrDiskHoldsOnlyThoseWhoNeedIt() {
     let plan = samplePlan(.synchronized)
     func refused(_ fault: ObservationFault) -> Bool {

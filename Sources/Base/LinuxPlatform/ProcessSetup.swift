@@ -56,5 +56,13 @@ package enum ProcessSetup {
   /// Whether the processor has AES instructions, so that AES-GCM is the fastest cipher.
   package static var hasAESInstructions: Bool { cmc_cpu_has_aes() != 0 }
 
+  /// Tells systemd, where it started this process and waits for the word (`Type=notify`), that it is ready.
+  package static func tellReady() throws(SystemError) {
+    guard let path = environment("NOTIFY_SOCKET"), !path.isEmpty else { return }
+    let operation = "tell the service manager at \(path)"
+    try UnixSocket.checkPath(path, operation)
+    _ = try check(cmc_send_datagram(path, "READY=1"), operation)
+  }
+
   package static func environment(_ name: String) -> String? { getenv(name).map { String(cString: $0) } }
 }

@@ -280,6 +280,23 @@ static inline long cmc_connect_unix(int descriptor, const char *path) {
   socklen_t length = cmc_unix_address(path, &address);
   return connect(descriptor, (struct sockaddr *)&address, length) < 0 ? -errno : 0;
 }
+/// Sends one datagram to the Unix socket at `path`; one that begins with '@' is in the abstract name space.
+static inline long cmc_send_datagram(const char *path, const char *text) {
+  struct sockaddr_un address;
+  socklen_t length = cmc_unix_address(path, &address);
+  if (path[0] == '@') {
+    address.sun_path[0] = 0;
+    length = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(path));
+  }
+  int descriptor = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  if (descriptor < 0) return -errno;
+  ssize_t sent;
+  do sent = sendto(descriptor, text, strlen(text), MSG_NOSIGNAL, (struct sockaddr *)&address, length);
+  while (sent < 0 && errno == EINTR);
+  long result = sent < 0 ? -errno : 0;
+  close(descriptor);
+  return result;
+}
 /// `family` is AF_INET or AF_INET6, `bytes` the address in network order (4 or 16 bytes).
 static inline socklen_t cmc_internet_address(int family, const void *bytes, uint16_t port, uint32_t scope,
                                              struct sockaddr_storage *address) {

@@ -9,7 +9,7 @@ import SSHDeploy
 enum HostChecks {
   /// A clock that is further off than this makes windows and approvals mean different times; in seconds.
   static let clockWarningSeconds = 5.0
-  static let clockFailureSeconds = 300.0
+  static let clockFailureSeconds = HostState.clockToleranceSeconds
   /// The agent twice (an upgrade keeps the former one), a copy on its way, and what sessions write.
   static let neededBytes: UInt64 = 128 << 20
 

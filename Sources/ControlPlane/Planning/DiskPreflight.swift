@@ -93,6 +93,19 @@ func noteUnnamedLUNs(_ facts: MigrationFacts) -> [Diagnostic] {
   ]
 }
 
+/// Hosts whose clock is not everybody's. Nothing that is copied goes by it; people and windows do.
+func noteClocks(_ facts: MigrationFacts) -> [Diagnostic] {
+  let hosts = [(facts.migration.source, facts.source), (facts.migration.destination, facts.destination)]
+  return hosts.compactMap { host, seen in
+    guard let ahead = seen?.state?.clockAheadSeconds else { return nil }
+    return Diagnostic(
+      .warning, code: PlanningCode.clockOff, at: facts.plan.hosts[host]?.position,
+      "\(facts.migration.name): the clock of \(host) is \(ahead.magnitude / 60) min "
+        + "\(ahead > 0 ? "ahead of" : "behind") this machine's",
+      advice: "set it by NTP (chrony, systemd-timesyncd): windows, approvals and reported times go by it")
+  }
+}
+
 /// A disk that a session uses and the machine lost.
 func noteDetached(_ facts: MigrationFacts) -> [Diagnostic] {
   guard let session = facts.destinationSession, let machine = facts.machine, facts.isCloudSeen,

@@ -153,7 +153,7 @@ extension MigrationDiff {
   }
 
   mutating func noteTroubles() {
-    result.diagnostics += noteDetached(facts) + noteUnnamedLUNs(facts)
+    result.diagnostics += noteDetached(facts) + noteUnnamedLUNs(facts) + noteClocks(facts)
     var seen: [String] = []
     for (role, session) in [(Role.source, facts.sourceSession), (.destination, facts.destinationSession)] {
       guard let error = session?.lastError, !seen.contains(error.message) else { continue }

@@ -11,6 +11,9 @@ package struct HostState: Sendable, Equatable, Codable {
   package var tombstones: [Tombstone]
   /// Whether its udev gives Azure's disks names by their LUN; nil where it needn't, or nobody looked.
   package var namesLUNs: Bool?
+  /// How far its clock is from the observer's; nil where that is no more than `clockToleranceSeconds`, or nobody looked.
+  package var clockAheadSeconds: Int?
+  package static let clockToleranceSeconds = 300.0
   package init(agentDigest: String?, agentRunning: Bool, tombstones: [Tombstone]) {
     self.agentDigest = agentDigest
     self.agentRunning = agentRunning

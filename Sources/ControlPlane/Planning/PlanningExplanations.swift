@@ -191,5 +191,9 @@ package enum PlanningExplanations {
       Code.lunsNotNamed, "the destination's udev names Azure disks by their LUN",
       "Two disks that are attached at once couldn't be told apart.",
       "apt-get install azure-vm-utils && udevadm trigger"),
+    .init(
+      Code.clockOff, "a host's clock is within five minutes of this machine's",
+      "Data is safe, but windows, approvals and the times of a report go by it.",
+      "timedatectl set-ntp true   # or chrony"),
   ]
 }

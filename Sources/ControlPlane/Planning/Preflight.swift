@@ -58,6 +58,7 @@ package enum PlanningCode {
   package static let diskImpossible = "CMC2074"
   package static let diskDetached = "CMC2075"
   package static let lunsNotNamed = "CMC2076"
+  package static let clockOff = "CMC2077"
 }
 
 /// What can be told of devices and disks before anything is made or moved. Pure; every fault found.

@@ -43,7 +43,8 @@ extension HostDeployer {
       // Another version runs, or this one does not answer: the new one takes over its sessions from its state.
       if service.kind == .systemd, !service.isCurrent {
         try await run(
-          HostScripts.writeUnit, [], on: transport, host, input: Array(HostScripts.unit.utf8),
+          HostScripts.writeUnit, [], on: transport, host,
+          input: Array(HostScripts.unit(isEarly: found.isOnRootFileSystem).utf8),
           what: "write the agent's unit")
       }
       try await restart(found.running, transport, host, service)
@@ -76,7 +77,8 @@ extension HostDeployer {
     case .supervisor: Service(kind: .supervised)
     case .serviceOrSupervisor:
       found.hasSystemd
-        ? Service(kind: .systemd, isCurrent: found.unit == HostScripts.unit) : Service(kind: .supervised)
+        ? Service(kind: .systemd, isCurrent: found.unit == HostScripts.unit(isEarly: found.isOnRootFileSystem))
+        : Service(kind: .supervised)
     }
   }
 
@@ -119,7 +121,7 @@ extension HostDeployer {
     case .systemd:
       try await run(
         HostScripts.startService, [], on: transport, host, what: "start the agent's service",
-        limitSeconds: Self.scriptLimitSeconds * 2,
+        limitSeconds: Self.scriptLimitSeconds * 3,
         advice: "systemctl status cmcagent and journalctl -u cmcagent on the host say why; then apply again")
     }
   }
@@ -150,7 +152,8 @@ extension HostDeployer {
         throw GatewayError(
           code: DeployCode.unanswered,
           message: "host \(host.name): the agent was started but does not answer: \(failure.message)",
-          advice: log.isEmpty ? failure.advice : "agent.log ends with: \(log.trimmed)",
+          advice: SELinuxDenial(in: log)?.advice
+            ?? (log.isEmpty ? failure.advice : "agent.log ends with: \(log.trimmed)"),
           disposition: failure.disposition)
       }
       let isFinal = failure.disposition == .needsOperator || failure.disposition == .terminal

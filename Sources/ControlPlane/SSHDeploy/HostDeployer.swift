@@ -58,10 +58,12 @@ package final class HostDeployer: HostGateway {
 
   package func state(of host: Host) async throws(GatewayError) -> HostState {
     let found = try await probe(transport(to: host), host)
+    let ahead = found.clockAhead(of: time.wallNow().secondsSince1970)
     var state = HostState(
       agentDigest: found.agentDigest, agentRunning: found.isServed, tombstones: found.tombstones)
     // A local host's disks get their names from whoever attaches them.
     if case .ssh = host.reach { state.namesLUNs = found.namesLUNs }
+    if let ahead, ahead.magnitude > HostState.clockToleranceSeconds { state.clockAheadSeconds = Int(saturating: ahead) }
     return state
   }
 

@@ -45,8 +45,7 @@ extension HostDeployer {
     facts.machine = found.machine
     facts.kernel = found.kernel
     facts.distribution = found.distribution
-    // The host tells whole seconds.
-    facts.clockAheadSeconds = found.time.map { $0 + 0.5 - now }
+    facts.clockAheadSeconds = found.clockAhead(of: now)
     facts.freeBytes = found.freeBytes
     facts.hasSystemd = found.hasSystemd
     facts.enforcesSELinux = found.enforcesSELinux

@@ -23,6 +23,8 @@ struct HostProbe: Sendable {
   var userID: Int?
   var hasSystemd = false
   var enforcesSELinux = false
+  /// The agent's files are on the root file system, so that it can start before others are mounted.
+  var isOnRootFileSystem = false
   var hasGzip = false
   /// Something there gives Azure's disks names by their LUN.
   var namesLUNs = false
@@ -40,6 +42,9 @@ struct HostProbe: Sendable {
 
   /// Whether something of an agent before `digest` is kept that only an unfinished upgrade needs.
   func keepsFormer(of digest: String) -> Bool { keepsFormerUnit || kept.contains { $0 != digest } }
+
+  /// In seconds; the host tells whole ones.
+  func clockAhead(of now: Double) -> Double? { time.map { $0 + 0.5 - now } }
 
   init(_ output: String) {
     for line in output.split(separator: "\n") {
@@ -84,6 +89,7 @@ struct HostProbe: Sendable {
     case "time": time = Double(rest)
     case "systemd": hasSystemd = true
     case "selinux": enforcesSELinux = true
+    case "rooted": isOnRootFileSystem = true
     case "gzip": hasGzip = true
     case "luns": namesLUNs = true
     case "tap": taps.append(rest)

@@ -5,60 +5,62 @@ extension HostScripts {
   /// $3: gzip or plain, what comes; $4: digest of that; $5: where it goes on, in bytes; $6: its whole length. A copy that
   /// is cut off stays as `bin/.part-DIGEST`, and the next one goes on from there. What is installed already stays, for
   /// an upgrade that fails; `prune` removes it. Prints `unlabelled` where SELinux may refuse what can't be labelled.
-  static let install = #"""
-    set -e
-    root=$1 digest=$2 encoding=$3 part=bin/.part-$4 offset=$5 length=$6
-    umask 077
-    mkdir -p "$root"
-    chmod 700 "$root"
-    cd "$root"
-    mkdir -p bin
-    have=0
-    [ -f "$part" ] && have=$(($(wc -c <"$part")))
-    if [ "$have" -ne "$offset" ]; then
-      echo "another copy is under way" >&2
-      exit 5
-    fi
-    cat >>"$part" || { rm -f "$part"; exit 7; }
-    have=$(($(wc -c <"$part")))
-    if [ "$have" -ne "$length" ]; then
-      [ "$have" -lt "$length" ] || rm -f "$part"
-      echo "$have of $length bytes arrived" >&2
-      exit 6
-    fi
-    new=bin/.cmcagent-$digest.$$
-    trap 'rm -f "$new"' EXIT
-    if [ "$encoding" = gzip ]; then
-      gzip -dc <"$part" >"$new" || { rm -f "$part"; exit 7; }
-    else
-      cat <"$part" >"$new" || { rm -f "$part"; exit 7; }
-    fi
-    rm -f "$part"
-    found=$(sha256sum <"$new")
-    if [ "${found%% *}" != "$digest" ]; then
-      echo "the copy has digest ${found%% *}, not $digest" >&2
-      exit 3
-    fi
-    chmod 700 "$new"
-    # So that systemd may run it where SELinux is enforced. Where it isn't, or isn't there, a label changes nothing: no
-    # chcon, or a file system without labels, is no reason to stop.
-    unlabelled=
-    if [ -e /sys/fs/selinux/enforce ]; then
-      chcon -t bin_t "$new" 2>/dev/null || [ "$(cat /sys/fs/selinux/enforce)" != 1 ] || unlabelled=unlabelled
-    fi
-    code=0
-    "$new" version >/dev/null 2>&1 </dev/null || code=$?
-    if [ $code -eq 126 ]; then
-      echo "programs in $PWD/bin may not be run (noexec, or SELinux${unlabelled:+; chcon -t bin_t failed there})" >&2
-      exit 8
-    fi
-    sync "$new"
-    mv -f "$new" "bin/cmcagent-$digest"
-    ln -sfn "cmcagent-$digest" bin/.cmcagent.$$
-    mv -fT bin/.cmcagent.$$ bin/cmcagent
-    sync bin
-    [ -z "$unlabelled" ] || echo unlabelled
-    """#
+  static let install =
+    denials + #"""
+      set -e
+      root=$1 digest=$2 encoding=$3 part=bin/.part-$4 offset=$5 length=$6
+      umask 077
+      mkdir -p "$root"
+      chmod 700 "$root"
+      cd "$root"
+      mkdir -p bin
+      have=0
+      [ -f "$part" ] && have=$(($(wc -c <"$part")))
+      if [ "$have" -ne "$offset" ]; then
+        echo "another copy is under way" >&2
+        exit 5
+      fi
+      cat >>"$part" || { rm -f "$part"; exit 7; }
+      have=$(($(wc -c <"$part")))
+      if [ "$have" -ne "$length" ]; then
+        [ "$have" -lt "$length" ] || rm -f "$part"
+        echo "$have of $length bytes arrived" >&2
+        exit 6
+      fi
+      new=bin/.cmcagent-$digest.$$
+      trap 'rm -f "$new"' EXIT
+      if [ "$encoding" = gzip ]; then
+        gzip -dc <"$part" >"$new" || { rm -f "$part"; exit 7; }
+      else
+        cat <"$part" >"$new" || { rm -f "$part"; exit 7; }
+      fi
+      rm -f "$part"
+      found=$(sha256sum <"$new")
+      if [ "${found%% *}" != "$digest" ]; then
+        echo "the copy has digest ${found%% *}, not $digest" >&2
+        exit 3
+      fi
+      chmod 700 "$new"
+      # So that systemd may run it where SELinux is enforced. Where it isn't, or isn't there, a label changes nothing: no
+      # chcon, or a file system without labels, is no reason to stop.
+      unlabelled=
+      if [ -e /sys/fs/selinux/enforce ]; then
+        chcon -t bin_t "$new" 2>/dev/null || [ "$(cat /sys/fs/selinux/enforce)" != 1 ] || unlabelled=unlabelled
+      fi
+      code=0
+      "$new" version >/dev/null 2>&1 </dev/null || code=$?
+      if [ $code -eq 126 ]; then
+        denials >&2
+        echo "programs in $PWD/bin may not be run (noexec, or SELinux${unlabelled:+; chcon -t bin_t failed there})" >&2
+        exit 8
+      fi
+      sync "$new"
+      mv -f "$new" "bin/cmcagent-$digest"
+      ln -sfn "cmcagent-$digest" bin/.cmcagent.$$
+      mv -fT bin/.cmcagent.$$ bin/cmcagent
+      sync bin
+      [ -z "$unlabelled" ] || echo unlabelled
+      """#
 
   /// Makes the installed agent $2 the one that is run.
   static let select = #"""
@@ -145,42 +147,66 @@ extension HostScripts {
     """#
 
   /// Starts the agent as a systemd service, by the unit that is there.
-  static let startService = #"""
-    set -e
-    systemctl is-enabled -q cmcagent.service 2>/dev/null || systemctl enable -q cmcagent.service
-    systemctl reset-failed cmcagent.service 2>/dev/null || :
-    systemctl start cmcagent.service
-    """#
+  static let startService =
+    denials + #"""
+      set -e
+      systemctl is-enabled -q cmcagent.service 2>/dev/null || systemctl enable -q cmcagent.service
+      systemctl reset-failed cmcagent.service 2>/dev/null || :
+      code=0
+      systemctl start cmcagent.service || code=$?
+      [ $code -eq 0 ] || denials >&2
+      exit $code
+      """#
 
-  /// The unit. The tap's holders live in its control group and must outlive the agent: KillMode=process. Hooks mount file
+  /// The unit, for an agent whose files are on the root file system (`isEarly`) or on another.
+  ///
+  /// An early one starts before local file systems are mounted, and is ready once its taps are back, so that after a start
+  /// of the host no write goes past them; and it ends after they were unmounted, because what they still write then goes
+  /// through it. One on another file system can't be earlier than that: its sessions compare both copies instead.
+  ///
+  /// The tap's holders live in its control group and must outlive the agent: KillMode=process. Hooks mount file
   /// systems, use sudo and start services in the host's own name spaces, so nothing here may give the agent others, or
   /// keep it from gaining privileges; what is left is its files, its core dumps and its memory.
-  static let unit = """
-    [Unit]
-    Description=cmcplan agent: live block migration
-    After=local-fs.target network.target
-    StartLimitIntervalSec=60
-    StartLimitBurst=5
+  static func unit(isEarly: Bool) -> String {
+    let order =
+      isEarly
+      ? """
+      DefaultDependencies=no
+      After=systemd-remount-fs.service systemd-modules-load.service systemd-udevd.service
+      Wants=local-fs-pre.target
+      Before=local-fs-pre.target
+      Conflicts=shutdown.target
+      Before=shutdown.target
+      """ : "After=local-fs.target network.target"
+    return """
+      [Unit]
+      Description=cmcplan agent: live block migration
+      \(order)
+      RequiresMountsFor=\(SSHTransport.rootOfRoot)
+      StartLimitIntervalSec=60
+      StartLimitBurst=5
 
-    [Service]
-    Type=simple
-    ExecStart=\(SSHTransport.rootOfRoot)/bin/cmcagent run --root \(SSHTransport.rootOfRoot) --foreground
-    Restart=on-failure
-    RestartSec=1
-    KillMode=process
-    TimeoutStopSec=60
-    UMask=0077
-    LimitCORE=0
-    LimitMEMLOCK=infinity
-    LimitNOFILE=65536
-    OOMScoreAdjust=-900
-    TasksMax=infinity
-    LockPersonality=yes
+      [Service]
+      Type=notify
+      TimeoutStartSec=90
+      ExecStart=\(SSHTransport.rootOfRoot)/bin/cmcagent run --root \(SSHTransport.rootOfRoot) --foreground
+      Restart=on-failure
+      RestartSec=1
+      KillMode=process
+      TimeoutStopSec=60
+      UMask=0077
+      LimitCORE=0
+      LimitMEMLOCK=infinity
+      LimitNOFILE=65536
+      OOMScoreAdjust=-900
+      TasksMax=infinity
+      LockPersonality=yes
 
-    [Install]
-    WantedBy=multi-user.target
+      [Install]
+      WantedBy=multi-user.target
 
-    """
+      """
+  }
 
   /// From now on an agent that ends is not started again by what supervises it.
   static let unsupervise = #"""

@@ -23,6 +23,7 @@ enum HostScripts {
     while [ ! -d "$near" ]; do near=${near%/*}; [ -n "$near" ] || near=/; done
     set -- $(df -Pk "$near" 2>/dev/null | tail -n 1)
     [ -n "${4:-}" ] && echo "space $4"
+    [ "${6:-}" = / ] && echo rooted
     [ -e /etc/systemd/system/cmcagent.service ] &&
       echo "unit $(base64 </etc/systemd/system/cmcagent.service | tr -d '\n')"
     # A root that was removed under a running agent: the process is all there is to find.
@@ -57,12 +58,22 @@ enum HostScripts {
     exit 0
     """#
 
-  /// Prints the last lines of the agent's log, for an error's text.
-  static let logTail = #"""
-    tail -n 5 "$1/agent.log" 2>/dev/null && exit 0
-    journalctl -u cmcagent -n 5 --no-pager -o cat 2>/dev/null
-    exit 0
+  /// `denials` prints what SELinux denied the agent last; nothing where it enforces nothing.
+  static let denials = #"""
+    denials() {
+      [ "$(cat /sys/fs/selinux/enforce 2>/dev/null)" = 1 ] || return 0
+      { dmesg; tail -n 2000 /var/log/audit/audit.log; } 2>/dev/null | grep 'avc:.*denied.*cmcagent' | tail -n 2
+    }
+
     """#
+
+  /// Prints the last lines of the agent's log, for an error's text, and what SELinux denied it.
+  static let logTail =
+    denials + #"""
+      tail -n 5 "$1/agent.log" 2>/dev/null || journalctl -u cmcagent -n 5 --no-pager -o cat 2>/dev/null
+      denials
+      exit 0
+      """#
 
   /// Prints the last $2 bytes of the agent's log; nothing where there is none.
   static let logEnd = #"""

@@ -80,6 +80,7 @@ struct ScriptFailure {
     if has("No space left on device", "Disk quota exceeded") {
       return ("free space there, then apply again", .needsOperator)
     }
+    if let denial = SELinuxDenial(in: said) { return (denial.advice, .needsOperator) }
     if has("may not be run") {
       return (
         "mount its file system with exec; where SELinux is enforced, `ausearch -m avc -ts recent` says what it denied",

@@ -73,20 +73,52 @@ package final class Agent: AgentCalls {
   package func start() {
     let (entries, faults) = catalogue.sessions()
     for fault in faults { log(fault) }
-    var started: [any AgentSession] = []
-    for entry in entries {
-      let id = entry.configuration.session
-      do throws(AgentFault) {
-        try refuseRescued(entry.configuration)
-        let session = try factory.make(entry, isNew: false)
-        sessions.change { $0.running[id] = session }
-        started.append(session)
-      } catch {
-        log("session \(id) can't be started: \(error)")
-        sessions.change { $0.failed[id] = error }
-      }
-    }
+    let started = entries.compactMap { remake($0) }
     for session in started { session.start() }
+  }
+
+  /// Nil where it can't be, which is kept as the reason; logged where it is another one than before.
+  private func remake(_ entry: SessionEntry) -> (any AgentSession)? {
+    let id = entry.configuration.session
+    do throws(AgentFault) {
+      try refuseRescued(entry.configuration)
+      let session = try factory.make(entry, isNew: false)
+      sessions.change { sessions in
+        sessions.running[id] = session
+        sessions.failed[id] = nil
+      }
+      return session
+    } catch {
+      let known = sessions.change { $0.failed.updateValue(error, forKey: id) }
+      if known != error { log("session \(id) can't be started: \(error)") }
+      return nil
+    }
+  }
+
+  /// Those that didn't start because a device of theirs isn't there.
+  var lateSessions: [SessionID] {
+    sessions.withLock { $0.failed.filter { $0.value.code == .notFound }.keys.sorted() }
+  }
+  var runningSessions: [any AgentSession] { sessions.withLock { Array($0.running.values) } }
+  var isParked: Bool { sessions.withLock { $0.isParked } }
+
+  /// Answers whether the agent was parked meanwhile.
+  func waitForParking(seconds: Double) -> Bool {
+    sessions.wait(until: .now.adding(seconds: seconds)) { $0.isParked ? true : nil } == true
+  }
+
+  /// Tries a session again that didn't start, unless a call made or removed it, or does now.
+  func startLate(_ id: SessionID) {
+    let isOurs = sessions.change { sessions in
+      !sessions.isParked && sessions.failed[id] != nil && sessions.busy.insert(id).inserted
+    }
+    guard isOurs else { return }
+    defer { release(id) }
+    guard let entry = catalogue.sessions().entries.first(where: { $0.configuration.session == id }),
+      let session = remake(entry)
+    else { return }
+    log("session \(id) has its devices now, and goes on")
+    session.start()
   }
 
   /// What a person took over with `cmcagent rescue` is left alone: a session that starts would undo it.

@@ -74,6 +74,8 @@ package final class AgentInstance: Sendable {
         factory: SessionMaker(resources: resources, fence: fence),
         inspector: { inspector.reports(on: $0) }, log: log)
       agent.start()
+      let agent = agent
+      try PlatformThread.start(name: "late-sessions") { agent.startLateSessions() }
       control = try ControlServer(path: root.socket, table: CallTable(agent), log: log)
     } catch let fault as AgentFault {
       throw fault

@@ -70,10 +70,25 @@ package enum AgentProgram {
       throw AgentFault(.failed, error.description)
     }
     log("cmcagent \(AgentInstance.version) runs in \(root.path), key \(instance.fingerprint)")
+    try sayWhenReady(agent, log)
     agent.waitForShutdown()
     log("cmcagent ends")
     instance.leave()
     return 0
+  }
+
+  /// systemd mounts local file systems only once it was told (`HostScripts.unit`), so that no write goes past a tap.
+  private static func sayWhenReady(_ agent: Agent, _ log: @escaping @Sendable (String) -> Void) throws(AgentFault) {
+    do throws(SystemError) {
+      try PlatformThread.start(name: "ready") {
+        if !agent.awaitStart(until: .now.adding(seconds: Agent.patienceSeconds)) {
+          log("note: not every device and tap of this agent's sessions is back; the host's start doesn't wait longer")
+        }
+        do throws(SystemError) { try ProcessSetup.tellReady() } catch { log("note: \(error)") }
+      }
+    } catch {
+      throw AgentFault(.failed, error.description)
+    }
   }
 
   /// Under the page cache (DESIGN section 8.12): what the kernel lets us have; a host that gives less is no reason not to run.

@@ -6,6 +6,8 @@ package protocol AgentSession: AnyObject, Sendable {
   var session: SessionID { get }
   /// Brings up what the catalogue says should be up: the tap first, so that holders reconnect, then the link.
   func start()
+  /// Whether `start` has not yet put a tap back that should be in its place: until then writes may go past it.
+  var isBringingTapBack: Bool { get }
   func observation() -> SessionObservation
   /// Carries a command out, or starts it where it takes long. The same again finds its work done.
   func perform(_ command: SessionCommand) throws(AgentFault)

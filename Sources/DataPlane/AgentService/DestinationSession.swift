@@ -41,6 +41,8 @@ final class DestinationSession: AgentSession, LinkOwner, EntryKeeper {
     case worker
   }
 
+  /// Only the source has taps.
+  var isBringingTapBack: Bool { false }
   let session: SessionID
   let resources: SessionResources
   let volumes: [Volume]

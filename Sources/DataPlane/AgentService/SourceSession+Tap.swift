@@ -52,6 +52,7 @@ extension SourceSession {
 
   /// After a restart, before anything else: holders and clients wait for the socket.
   func reopenTap() {
+    state.withLock { $0.isBringingTapBack = true }
     do throws(AgentFault) {
       try ask(.openTap)
       try serveTap()
@@ -60,6 +61,7 @@ extension SourceSession {
       resources.log("the tap of session \(session) can't be opened again: \(error)")
     }
     submit(local) { [self] in
+      defer { state.withLock { $0.isBringingTapBack = false } }
       // A command that came first may have closed it.
       commands.withLock { _ in
         guard state.withLock({ $0.entry.tapIsOpen }) else { return }

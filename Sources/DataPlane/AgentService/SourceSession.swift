@@ -32,6 +32,7 @@ final class SourceSession: AgentSession, LinkOwner {
     /// Why the last link ended or could not be had.
     var linkTrouble: String?
     var isStarting = false
+    var isBringingTapBack = false
     var isParked = false
   }
 
@@ -129,6 +130,7 @@ final class SourceSession: AgentSession, LinkOwner {
   }
 
   var configuration: SessionConfiguration { state.withLock { $0.entry.configuration } }
+  var isBringingTapBack: Bool { state.withLock { $0.isBringingTapBack } }
   var peerKeys: Set<KeyFingerprint> { configuration.peerKeys }
   var linkLossTimeoutSeconds: Double { configuration.linkLossTimeoutSeconds }
 

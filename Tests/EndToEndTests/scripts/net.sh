@@ -193,7 +193,8 @@ host_start() {
   echo "${children%% *}" >"$host/init.pid"
   echo "$unshare" >"$host/unshare.pid"
   for _ in $(seq 300); do
-    if host_run "$1" pgrep -x sshd >/dev/null 2>&1; then
+    # Until it is in its own root, what is seen is this machine's, with the other hosts' sshd.
+    if host_run "$1" sh -c '[ -e /run/boot_id ] && pgrep -x sshd' >/dev/null 2>&1; then
       host_run "$1" sh -c '[ ! -d /run/systemd/system ] || ! systemctl is-enabled cmcagent || systemctl start cmcagent'
       return 0
     fi
