@@ -54,7 +54,7 @@ test-vm: build ## The whole way on emulated machines: LVM volumes and plain disk
 test-az: build ## The emulator under Microsoft's own clients, the az CLI among them (installs 730 MB from PyPI)
 	@Tests/EndToEndTests/scripts/test-azure-clients az
 
-bench: build ## Speed beside nbdcopy, nbdkit, QEMU, PyYAML and ansible, as ratios of one run
+bench: build ## Speed beside nbdcopy, nbdkit, QEMU, PyYAML, Terraform and ansible, as ratios of one run
 	@Tests/Benchmarks/bench.py
 	@Tests/Benchmarks/bench-swing.py
 	@Tests/Benchmarks/bench-plans.py
@@ -66,6 +66,9 @@ soak: build ## Ten minutes of kill -9 of either agent under random writes: SOAK_
 
 sim: ## Replay one seed of the simulation: make sim SEED=7
 	@SWIFT_DETERMINISTIC_HASHING=1 SIM_SEED=$(SEED) $(SWIFT_TEST) --filter 'ReplicationSimulation|ReconcilerSimulation|JointSimulation'
+
+sim-scale: ## Simulate a whole estate, moved while things break: SIM_HOSTS=10000 SIM_SEED=…
+	@SIM_HOSTS=$${SIM_HOSTS:-10000} SWIFT_DETERMINISTIC_HASHING=1 $(SWIFT_TEST) --filter EstateSimulation
 
 crash-matrix: ## Kill each part before, in and after each kind of step, apply again, and print what came of it
 	@CRASH_MATRIX=all SWIFT_DETERMINISTIC_HASHING=1 $(SWIFT_TEST) --filter CrashMatrix
@@ -86,4 +89,4 @@ lint: ## Check the format of the sources
 clean: ## Remove what was built
 	@rm -rf .build .build-static .build-fuzz $(PRODUCT)
 
-.PHONY: help setup build static man demo test test-full test-az test-vm bench soak sim crash-matrix soak-sim fuzz fmt lint clean
+.PHONY: help setup build static man demo test test-full test-az test-vm bench soak sim sim-scale crash-matrix soak-sim fuzz fmt lint clean

@@ -28,6 +28,12 @@ struct FakeSession {
     verificationEnds = now + Self.verificationSeconds
   }
 
+  /// When to look at it again.
+  var endTimes: [Double] {
+    let lost = losesVerification ? verificationEnds.map { ($0 - Self.verificationSeconds).nextUp } : nil
+    return [ends, verificationEnds, lost].compactMap { $0 }
+  }
+
   private mutating func settleVerification(at now: Double) {
     if losesVerification, let ends = verificationEnds, now > ends - Self.verificationSeconds { seen.verification = nil }
     guard let ends = verificationEnds, ends <= now, var report = seen.verification else { return }

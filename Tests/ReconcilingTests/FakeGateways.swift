@@ -25,8 +25,10 @@ final class FakeWorld: Sendable {
 
   var violations: [String] { state.withLock(\.violations) }
 
+  /// `party`: who is asked, where that is told apart.
   func call<Value>(
-    _ run: RunIdentity, _ body: @Sendable (inout WorldState, Double) throws(GatewayError) -> Value
+    _ run: RunIdentity, of party: HostName? = nil,
+    _ body: @Sendable (inout WorldState, Double) throws(GatewayError) -> Value
   ) async throws(GatewayError) -> Value {
     let lost = GatewayError(
       code: "CMC4999", message: "connection lost", advice: "", disposition: .retry(afterSeconds: 1))
@@ -37,8 +39,15 @@ final class FakeWorld: Sendable {
     let dies = run.countCall()
     // A run that dies with a call may still have made it.
     if dies, loop.random.chance(0.5) { throw dead }
-    if loop.random.chance(run.faults.failureChance) { throw lost }
     let now = loop.wallNow().secondsSince1970
+    if loop.random.chance(run.faults.failureChance) {
+      state.withLock { $0.breakdowns.note("call failed", party, at: now) }
+      throw lost
+    }
+    if run.faults.breakChance > 0, loop.random.chance(run.faults.breakChance) {
+      let kind = loop.random.pick(Breakdowns.Kind.allCases) ?? .agentKilled
+      state.withLock { $0.suffer(kind, party, at: now) }
+    }
     let isRepeated = loop.random.chance(run.faults.repeatChance)
     let result = state.withLock { state in
       state.settle(at: now)
@@ -50,8 +59,13 @@ final class FakeWorld: Sendable {
       strike(run)
       throw run.isDead ? dead : lost
     }
-    if loop.random.chance(run.faults.lostAnswerChance) { throw lost }
-    return try result.get()
+    if loop.random.chance(run.faults.lostAnswerChance) {
+      state.withLock { $0.breakdowns.note("answer lost", party, at: now) }
+      throw lost
+    }
+    let answer = try result.get()
+    state.withLock { $0.breakdowns.answered(party, isRepeated: isRepeated, at: now) }
+    return answer
   }
 }
 
@@ -72,8 +86,8 @@ struct FakeAgentGateway: AgentGateway {
   func close() async {}
 
   func call<Call: AgentCall>(_ call: Call) async throws(GatewayError) -> Call.Answer {
-    try await world.call(run) { (state, now) throws(GatewayError) in
-      guard state.agents[host]?.isRunning == true, !state.unreachable.contains(host) else {
+    try await world.call(run, of: host) { (state, now) throws(GatewayError) in
+      guard state.agents[host]?.isRunning == true, !state.isAway(host, at: now) else {
         throw GatewayError(
           code: "CMC4100", message: "no agent answers on \(host)", advice: "", disposition: .retry(afterSeconds: 1))
       }
@@ -109,8 +123,10 @@ struct FakeAgentGateway: AgentGateway {
         throw AgentFault(.unknownSession, "\(call.session) isn't known here")
       }
       try session.verify(call, at: now)
-      agent.sessions[FakeAgent.Key(session: call.session, role: .source)] = session
+      let key = FakeAgent.Key(session: call.session, role: .source)
+      agent.sessions[key] = session
       state.agents[host] = agent
+      state.expectEnd(of: key, on: host)
       return session.seen
     case let call as ReleaseLeaseCall:
       if agent.leases[call.session]?.fencingNumber == call.fencingNumber { agent.leases[call.session] = nil }
@@ -174,15 +190,15 @@ struct FakeHosts: HostGateway {
   }
 
   func state(of host: Host) async throws(GatewayError) -> HostState {
-    try await world.call(run) { (state, _) throws(GatewayError) in
-      guard let agent = state.agents[host.name], !state.unreachable.contains(host.name) else { throw unreachable(host) }
+    try await world.call(run, of: host.name) { (state, now) throws(GatewayError) in
+      guard let agent = state.agents[host.name], !state.isAway(host.name, at: now) else { throw unreachable(host) }
       return HostState(agentDigest: agent.digest, agentRunning: agent.isRunning, tombstones: agent.tombstones)
     }
   }
   func shippedAgentDigest() async throws(GatewayError) -> String { world.shippedDigest }
   func deploy(to host: Host) async throws(GatewayError) -> Bool {
-    try await world.call(run) { [digest = world.shippedDigest] (state, _) throws(GatewayError) in
-      guard !state.unreachable.contains(host.name) else { throw unreachable(host) }
+    try await world.call(run, of: host.name) { [digest = world.shippedDigest] (state, now) throws(GatewayError) in
+      guard !state.isAway(host.name, at: now) else { throw unreachable(host) }
       if state.isTraced { state.trace.append("deployed \(host.name)") }
       let isNew = state.agents[host.name]?.digest != digest || state.agents[host.name]?.isRunning != true
       state.agents[host.name]?.digest = digest
@@ -201,8 +217,8 @@ struct FakeHosts: HostGateway {
     }
   }
   func agent(on host: Host) async throws(GatewayError) -> any AgentGateway {
-    try await world.call(run) { (state, _) throws(GatewayError) in
-      guard state.agents[host.name]?.isRunning == true, !state.unreachable.contains(host.name) else {
+    try await world.call(run, of: host.name) { (state, now) throws(GatewayError) in
+      guard state.agents[host.name]?.isRunning == true, !state.isAway(host.name, at: now) else {
         throw unreachable(host)
       }
     }
@@ -212,8 +228,8 @@ struct FakeHosts: HostGateway {
   func run(
     _ command: String, on host: Host, timeoutSeconds: Double
   ) async throws(GatewayError) -> HostCommandOutcome {
-    try await world.call(run) { (state, now) throws(GatewayError) in
-      guard !state.unreachable.contains(host.name) else { throw unreachable(host) }
+    try await world.call(run, of: host.name) { (state, now) throws(GatewayError) in
+      guard !state.isAway(host.name, at: now) else { throw unreachable(host) }
       return state.runCheck(command, at: now)
     }
   }

@@ -16,6 +16,8 @@ struct FaultPlan: Sendable {
   var repeatChance = 0.0
   /// The run dies at this call, counted from its start; nil: never.
   var crashAtCall: Int?
+  /// Of something breaking with a call: an agent, a host, a link, Azure.
+  var breakChance = 0.0
   /// Kills something at a step of its choice.
   var striker: Striker?
 }
@@ -41,11 +43,19 @@ final class RunIdentity: Sendable {
 /// Azure, hosts and agents in memory, and what must never happen there.
 struct WorldState {
   static let sourceBytes: UInt64 = 5 << 30
+  private struct Ending {
+    var host: HostName
+    var key: FakeAgent.Key
+  }
   /// As it was edited last.
   var plan: MigrationPlan
   var agents: [HostName: FakeAgent] = [:]
+  /// Halves of sessions by when something of them ends.
+  private var endings = TimeHeap<Ending>()
   var disks: [String: CloudDisk] = [:]
   var machines: [String: CloudMachine] = [:]
+  /// By resource id.
+  private var machineReferences: [String: String] = [:]
   var diskCreations: [String: Int] = [:]
   var attachCalls = 0
   var violations: [String] = []
@@ -55,6 +65,8 @@ struct WorldState {
   /// How often a hook fails before it succeeds.
   var failingHooks: [String: Int] = [:]
   var unreachable: Set<HostName> = []
+  /// What broke, and comes back by itself.
+  var breakdowns = Breakdowns()
   /// So many lists of disks don't show yet what was made.
   var listsBehind = 0
   /// So many calls find no Azure.
@@ -100,6 +112,7 @@ struct WorldState {
         agents[migration.source]?.devices[volume.device] = report
       }
       guard let reference = plan.hosts[migration.destination]?.azureVirtualMachine else { continue }
+      machineReferences["/vm/\(reference)"] = reference
       machines[reference] = CloudMachine(
         resourceID: "/vm/\(reference)", name: reference, location: "westeurope", size: "Standard_D4s_v5", zone: nil,
         attachments: [])
@@ -128,9 +141,15 @@ struct WorldState {
 
   mutating func settle(at now: Double) {
     if joint != nil { return settleJoint(at: now) }
-    for host in agents.keys {
-      for key in agents[host]?.sessions.keys.map({ $0 }) ?? [] { agents[host]?.sessions[key]?.settle(at: now) }
+    while let first = endings.first, first.at <= now {
+      _ = endings.popFirst()
+      agents[first.item.host]?.sessions[first.item.key]?.settle(at: now)
     }
+  }
+
+  /// Whoever begins what ends by itself says so: a world of thousands of hosts isn't looked through at each call.
+  mutating func expectEnd(of key: FakeAgent.Key, on host: HostName) {
+    for time in agents[host]?.sessions[key]?.endTimes ?? [] { endings.insert(Ending(host: host, key: key), at: time) }
   }
 
   mutating func configure(_ call: ConfigureSessionCall, on host: HostName) throws(AgentFault) -> SessionObservation {
@@ -195,6 +214,7 @@ struct WorldState {
       agents[host]?.sessions[key] = nil
     } else {
       agents[host]?.sessions[key] = session
+      expectEnd(of: key, on: host)
     }
     return session.seen
   }
@@ -251,11 +271,12 @@ struct WorldState {
     case .fence: try fence(&session, at: now)
     case .release:
       if stage == .released { return }
-      let source = agents.values.compactMap { $0.sessions[FakeAgent.Key(session: session.seen.session, role: .source)] }
-      if source.first?.seen.stage != .fenced { violate("release before the fence") }
+      let host = plan.migrations[plannedName(session.seen)]?.source
+      let source = host.flatMap { agents[$0]?.sessions[FakeAgent.Key(session: session.seen.session, role: .source)] }
+      if source?.seen.stage != .fenced { violate("release before the fence") }
       session.seen.stage = .released
       // As the agent's: it is released by the committed generation, and hooks behind the fence are told apart by that.
-      session.seen.generation = source.first?.seen.generation ?? session.seen.generation
+      session.seen.generation = source?.seen.generation ?? session.seen.generation
     case .retire:
       guard session.seen.role == .destination || stage == .fenced else { throw wrong() }
       expectHooks([.mount, .startApplication, .healthCheck], session, "retire")
@@ -370,15 +391,17 @@ struct WorldState {
       provisioningState: "Succeeded")
     let volume = "\(request.tags[DiskTag.migration] ?? "")/\(request.tags[DiskTag.volume] ?? "")"
     diskCreations[volume, default: 0] += 1
-    // But for those that it took the place of.
-    let orphans = disks.values.count { $0.isOrphaned && $0.taggedVolume(in: plan)?.description == volume }
-    if diskCreations[volume, default: 0] > 1 + orphans { violate("a second disk for \(volume)") }
+    if diskCreations[volume, default: 0] > 1 {
+      // But for those that it took the place of.
+      let orphans = disks.values.count { $0.isOrphaned && $0.taggedVolume(in: plan)?.description == volume }
+      if diskCreations[volume, default: 0] > 1 + orphans { violate("a second disk for \(volume)") }
+    }
     disks[id] = disk
     return disk
   }
 
   mutating func attach(_ ids: [String], to machineID: String) throws(GatewayError) -> [CloudAttachment] {
-    guard let reference = machines.first(where: { $0.value.resourceID == machineID })?.key else {
+    guard let reference = machineReferences[machineID] else {
       throw GatewayError(code: "CMC3001", message: "no VM", advice: "", disposition: .needsOperator)
     }
     let free = ids.filter { id in !(machines[reference]?.attachments.contains { $0.diskID == id } ?? false) }

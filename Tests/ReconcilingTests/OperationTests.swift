@@ -28,6 +28,7 @@ import Testing
         else { continue }
         body(&session)
         state.agents[HostName(host)]?.sessions[key] = session
+        state.expectEnd(of: key, on: HostName(host))
       }
     }
   }

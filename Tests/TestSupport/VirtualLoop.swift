@@ -5,17 +5,31 @@ import Synchronization
 /// Runs tasks on the calling thread, one job at a time, in an order that a seed decides, on a clock that jumps to the
 /// next sleeper when nothing else can run. The same seed runs the same way.
 package final class VirtualLoop: TaskExecutor, TimeSource {
-  private struct Sleeper {
-    var id: UInt64
-    var at: Double
-    var continuation: CheckedContinuation<Void, Never>
-  }
   private struct State {
+    /// Those before `head` were taken.
     var jobs: [UnownedJob] = []
-    var sleepers: [Sleeper] = []
+    var head = 0
+    /// One that was cancelled stays until its time, without a continuation.
+    var sleepers = TimeHeap<UInt64>()
+    var continuations: [UInt64: CheckedContinuation<Void, Never>] = [:]
     var cancelled: Set<UInt64> = []
     var now = 0.0
     var nextID: UInt64 = 0
+
+    /// One of the first few, those before it keep their order.
+    mutating func takeJob(_ choice: (Int) -> Int) -> UnownedJob? {
+      let count = jobs.count - head
+      guard count > 0 else { return nil }
+      let place = head + choice(min(count, 4))
+      let job = jobs[place]
+      for index in stride(from: place, to: head, by: -1) { jobs[index] = jobs[index - 1] }
+      head += 1
+      if head == jobs.count || head > 4096 {
+        jobs.removeFirst(head)
+        head = 0
+      }
+      return job
+    }
   }
   private let state = Mutex(State())
   package let random: SeededRandom
@@ -43,20 +57,19 @@ package final class VirtualLoop: TaskExecutor, TimeSource {
       await withCheckedContinuation { continuation in
         let isLate = state.withLock { state in
           if state.cancelled.remove(id) != nil { return true }
-          state.sleepers.append(Sleeper(id: id, at: state.now + max(0, seconds), continuation: continuation))
+          state.continuations[id] = continuation
+          state.sleepers.insert(id, at: state.now + max(0, seconds))
           return false
         }
         if isLate { continuation.resume() }
       }
     } onCancel: {
-      let sleeper = state.withLock { state -> Sleeper? in
-        guard let index = state.sleepers.firstIndex(where: { $0.id == id }) else {
-          state.cancelled.insert(id)
-          return nil
-        }
-        return state.sleepers.remove(at: index)
+      let sleeper = state.withLock { state in
+        let sleeper = state.continuations.removeValue(forKey: id)
+        if sleeper == nil { state.cancelled.insert(id) }
+        return sleeper
       }
-      sleeper?.continuation.resume()
+      sleeper?.resume()
     }
   }
 
@@ -77,22 +90,18 @@ package final class VirtualLoop: TaskExecutor, TimeSource {
     }
   }
 
-  private func takeJob() -> UnownedJob? {
-    state.withLock { state in
-      state.jobs.isEmpty ? nil : state.jobs.remove(at: random.below(min(state.jobs.count, 4)))
-    }
-  }
+  private func takeJob() -> UnownedJob? { state.withLock { state in state.takeJob { random.below($0) } } }
 
   private func wakeNext() -> Bool {
-    let sleeper = state.withLock { state -> Sleeper? in
-      guard let index = state.sleepers.indices.min(by: { state.sleepers[$0].at < state.sleepers[$1].at }) else {
-        return nil
+    let sleeper = state.withLock { state -> CheckedContinuation<Void, Never>? in
+      while let sleeper = state.sleepers.popFirst() {
+        guard let continuation = state.continuations.removeValue(forKey: sleeper.item) else { continue }
+        state.now = max(state.now, sleeper.at)
+        return continuation
       }
-      let sleeper = state.sleepers.remove(at: index)
-      state.now = max(state.now, sleeper.at)
-      return sleeper
+      return nil
     }
-    sleeper?.continuation.resume()
+    sleeper?.resume()
     return sleeper != nil
   }
 }

@@ -238,10 +238,14 @@ private struct GraphBuilder {
   /// Agents go last of all, and after them the tags that say so: until then the next run looks at these hosts again.
   mutating func addRemovals(_ active: [MigrationChanges]) {
     var removals: [HostName: Int] = [:]
+    var usersOf: [HostName: [MigrationName]] = [:]
+    for name in active.map(\.migration) {
+      for host in hosts(of: name) { usersOf[host, default: []].append(name) }
+    }
     for entry in active {
       for change in entry.actionable {
         guard case .removeAgent(let host) = change.action else { continue }
-        let users = active.map(\.migration).filter { hosts(of: $0).contains(host) }
+        let users = usersOf[host] ?? []
         // Both halves of each must be gone: without this agent nobody could lease the other.
         removals[host] = add(
           .removeAgent(host), requires: users.flatMap { heads[$0] ?? [] }, after: users.compactMap { releases[$0] },

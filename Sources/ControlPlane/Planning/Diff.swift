@@ -63,21 +63,22 @@ package struct PlanningOptions: Sendable {
 package func diff(_ plan: MigrationPlan, _ observation: Observation, options: PlanningOptions) -> ChangeSet {
   var entries: [MigrationChanges] = []
   var facts: [MigrationName: MigrationFacts] = [:]
+  let own = OwnDisks(plan, observation)
   for migration in plan.sortedMigrations where options.only?.contains(migration.name) ?? true {
     var builder = MigrationDiff(
-      MigrationFacts(migration, in: plan, observation), shippedAgentDigest: observation.shippedAgentDigest,
+      MigrationFacts(migration, in: plan, observation, own), shippedAgentDigest: observation.shippedAgentDigest,
       options: options)
     entries.append(builder.build())
     if !plan.waves.isEmpty || !plan.groups.isEmpty { facts[migration.name] = builder.facts }
   }
-  WaveDiff(plan, observation, options, facts).hold(&entries)
+  WaveDiff(plan, observation, options, facts, own).hold(&entries)
   options.reviewed?.hold(&entries)
   for limits in [plan.guardrails, options.guardrails].compactMap({ $0 }) {
     GuardrailDiff(plan: plan, limits: limits, options: options, observation: observation).hold(&entries)
   }
   // What may not go for its own sake takes no place of what may.
   RunLimits(plan: plan, options: options, observation: observation).hold(&entries)
-  GroupDiff(plan, observation, options, facts).hold(&entries)
+  GroupDiff(plan, observation, options, facts, own).hold(&entries)
   addRemovals(to: &entries, plan, observation)
   options.reviewed?.hold(&entries)
   let unknown = (options.only ?? []).filter { plan.migrations[$0] == nil }.sorted()

@@ -9,9 +9,10 @@ package func drift(_ plan: MigrationPlan, _ observation: Observation, options: P
   var still = plan
   var options = options
   var told: Set<MigrationName> = []
+  let own = OwnDisks(plan, observation)
   for entry in diff(plan, observation, options: options).migrations {
     guard let migration = plan.migrations[entry.migration] else { continue }
-    let facts = MigrationFacts(migration, in: plan, observation)
+    let facts = MigrationFacts(migration, in: plan, observation, own)
     switch entry.reached {
     case .pastFence: continue
     // A half of it that is left over has lost the other: what it takes to have both copies in step again.

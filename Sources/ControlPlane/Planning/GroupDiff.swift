@@ -14,15 +14,17 @@ struct GroupDiff {
   private let options: PlanningOptions
   /// Of those that the change set is about; the others' are gathered where they are needed.
   private let facts: [MigrationName: MigrationFacts]
+  private let own: OwnDisks
 
   init(
     _ plan: MigrationPlan, _ observation: Observation, _ options: PlanningOptions,
-    _ facts: [MigrationName: MigrationFacts]
+    _ facts: [MigrationName: MigrationFacts], _ own: OwnDisks
   ) {
     self.plan = plan
     self.observation = observation
     self.options = options
     self.facts = facts
+    self.own = own
   }
 
   /// After whatever else holds a migration back: one that is held holds its group.
@@ -49,7 +51,7 @@ struct GroupDiff {
 
   private func member(_ name: MigrationName, _ entry: MigrationChanges?) -> GroupMember? {
     guard let migration = plan.migrations[name] else { return nil }
-    let facts = facts[name] ?? MigrationFacts(migration, in: plan, observation)
+    let facts = facts[name] ?? MigrationFacts(migration, in: plan, observation, own)
     if let entry { return GroupMember(facts, entry, options) }
     var builder = MigrationDiff(facts, shippedAgentDigest: observation.shippedAgentDigest, options: options)
     return GroupMember(facts, builder.build(), options)

@@ -107,7 +107,7 @@ extension MigrationFacts {
 
 extension CloudDisk {
   /// Resource ids compare without regard to case.
-  func isSame(as id: String) -> Bool { resourceID.lowercased() == id.lowercased() }
+  func isSame(as id: String) -> Bool { isSameResource(resourceID, id) }
 }
 
 // MARK: The way with `--replace`

@@ -12,13 +12,17 @@ package struct MigrationFacts: Sendable {
   package let destination: HostObservation?
   package internal(set) var sourceSession: SessionObservation?
   package internal(set) var destinationSession: SessionObservation?
+  /// Of disks, those of this migration, and perhaps others.
   package internal(set) var cloud: CloudObservation?
   /// Found disks by volume: ours by tag, or the one that the plan names.
   package internal(set) var disks: [VolumeName: CloudDisk]
   /// Where there is one under a former name and one under the volume's own.
   let rivalDisks: [VolumeName: [CloudDisk]]
 
-  package init(_ migration: Migration, in plan: MigrationPlan, _ observation: Observation) {
+  /// `own`: of the same plan and observation, for whoever looks at many migrations.
+  package init(
+    _ migration: Migration, in plan: MigrationPlan, _ observation: Observation, _ own: OwnDisks? = nil
+  ) {
     self.plan = plan
     self.migration = migration
     session = SessionID(plan: plan.metadata.id, migration: migration.name)
@@ -27,7 +31,9 @@ package struct MigrationFacts: Sendable {
     sourceSession = source?.session(session, .source)
     destinationSession = destination?.session(session, .destination)
     let integration = migration.integration(in: plan)
-    cloud = integration.flatMap { observation.clouds[$0.name] }
+    var cloud = integration.flatMap { observation.clouds[$0.name] }
+    if let integration, let own { cloud?.disks = own.disks(of: migration.name, in: integration.name) }
+    self.cloud = cloud
     var found: [VolumeName: CloudDisk] = [:]
     var rivals: [VolumeName: [CloudDisk]] = [:]
     for disk in cloud?.disks ?? [] {
@@ -82,7 +88,7 @@ package struct MigrationFacts: Sendable {
 
   /// Resource ids compare without regard to case.
   package func lun(of disk: CloudDisk) -> Int? {
-    machine?.attachments.first { $0.diskID.lowercased() == disk.resourceID.lowercased() }?.lun
+    machine?.attachments.first { isSameResource($0.diskID, disk.resourceID) }?.lun
   }
 
   /// The device of a volume's destination on its host; nil while it isn't known.

@@ -172,6 +172,8 @@ package struct HeldSessions: Sendable {
     var capabilities: [String] = []
   }
   private var hosts: [HostName: Known] = [:]
+  /// Of those sessions that have names of their own, by the plan's id: on which host, which ones.
+  private var renamed: [SessionID: [HostName: HeldNames]] = [:]
 
   package init() {}
 
@@ -190,6 +192,10 @@ package struct HeldSessions: Sendable {
     for session in observation.sessions {
       known.sessions[session.session] = .some(session.heldAs)
       if session.heldSession != session.session { known.taken[session.heldSession] = session.session }
+    }
+    for session in (hosts[host]?.sessions ?? [:]).keys { renamed[session]?[host] = nil }
+    for (session, names) in known.sessions {
+      if let names { renamed[session, default: [:]][host] = names }
     }
     hosts[host] = known
   }
@@ -221,7 +227,7 @@ package struct HeldSessions: Sendable {
 
   private func names(of planned: SessionID, on host: HostName) -> HeldNames? {
     if let known = hosts[host]?.sessions[planned] { return known }
-    return hosts.sorted { $0.key < $1.key }.lazy.compactMap { $0.value.sessions[planned] ?? nil }.first
+    return renamed[planned]?.min { $0.key < $1.key }?.value
   }
 }
 

@@ -15,15 +15,17 @@ struct WaveDiff {
   private let options: PlanningOptions
   /// Of those that the change set is about; the others' are gathered where they are needed.
   private let facts: [MigrationName: MigrationFacts]
+  private let own: OwnDisks
 
   init(
     _ plan: MigrationPlan, _ observation: Observation, _ options: PlanningOptions,
-    _ facts: [MigrationName: MigrationFacts]
+    _ facts: [MigrationName: MigrationFacts], _ own: OwnDisks
   ) {
     self.plan = plan
     self.observation = observation
     self.options = options
     self.facts = facts
+    self.own = own
   }
 
   func hold(_ entries: inout [MigrationChanges]) {
@@ -145,7 +147,7 @@ struct WaveDiff {
     var latest: (name: MigrationName, since: WallTime)?
     for name in wave.migrations {
       guard let migration = plan.migrations[name] else { continue }
-      let facts = facts[name] ?? MigrationFacts(migration, in: plan, observation)
+      let facts = facts[name] ?? MigrationFacts(migration, in: plan, observation, own)
       let entry = entry(name) ?? planned(facts)
       if let fault = Self.fault(entry, facts) {
         missing.what.append(fault.what)
@@ -286,5 +288,5 @@ func waveChecks(_ entry: MigrationChanges, in plan: MigrationPlan) -> [Readiness
 package func closedWave(
   before migration: MigrationName, in plan: MigrationPlan, _ observation: Observation, options: PlanningOptions
 ) -> Waiting? {
-  WaveDiff(plan, observation, options, [:]).closing(migration)
+  WaveDiff(plan, observation, options, [:], OwnDisks(plan, observation)).closing(migration)
 }

@@ -11,7 +11,8 @@ extension ActionPerformer {
   /// Only what concerns this migration, taken now.
   func facts(_ migration: Migration) async -> MigrationFacts {
     let run = ObserveRun(plan: plan, gateways: gateways, services: services, limits: limits)
-    let observation = await run.observe(with: pool, only: [migration.name], includingFinished: true)
+    let observation = await run.observe(
+      with: pool, only: [migration.name], includingFinished: true, known: knownDisks)
     return MigrationFacts(migration, in: plan, observation)
   }
 

@@ -28,6 +28,7 @@ actor KnownDisks {
       if disk.isOrphaned, let key = disk.taggedVolume(in: plan) { orphaned(disk, of: key) }
     }
   }
+  func made(_ disk: CloudDisk, of key: VolumeKey) { all[key] = disk.resourceID }
   func orphaned(_ disk: CloudDisk, of key: VolumeKey) {
     orphans[key, default: []].insert(disk.name.lowercased())
     if all[key]?.lowercased() == disk.resourceID.lowercased() { all[key] = nil }
@@ -281,6 +282,7 @@ struct ActionPerformer: Sendable {
         request.name = replacementName(request.name, taken: await knownDisks.orphanNames(of: key))
       }
       disk = try await cloud.ensureDisk(request)
+      await knownDisks.made(disk, of: key)
     } else {
       return
     }
@@ -380,20 +382,22 @@ struct ActionPerformer: Sendable {
   /// the tag is written, and after, when the other's is seen.
   private func removeUnusedAgents(_ migration: Migration) async throws(GatewayError) {
     let cloud = try cloud(of: migration)
-    let disks = try await cloud.disks(of: plan.metadata.id)
-    func isTagged(_ other: Migration) -> Bool {
-      !other.diskVolumes.isEmpty
-        && other.diskVolumes.allSatisfy { volume in
-          disks.contains {
-            $0.volume(in: plan) == VolumeKey(other.name, volume.name)
-              && $0.tags[DiskTag.state] == Phase.retired.rawValue
-          }
-        }
+    let hosts = Set([migration.source, migration.destination]).sorted()
+    let users = plan.migrations.values.filter { other in
+      other.name != migration.name && (hosts.contains(other.source) || hosts.contains(other.destination))
     }
-    for name in Set([migration.source, migration.destination]).sorted() {
-      let others = plan.sortedMigrations.filter {
-        $0.name != migration.name && ($0.source == name || $0.destination == name)
+    var tagged: Set<VolumeKey> = []
+    if !users.isEmpty {
+      for disk in try await cloud.disks(of: plan.metadata.id) where disk.tags[DiskTag.state] == Phase.retired.rawValue {
+        if let key = disk.volume(in: plan) { tagged.insert(key) }
       }
+    }
+    func isTagged(_ other: Migration) -> Bool {
+      let volumes = other.diskVolumes
+      return !volumes.isEmpty && volumes.allSatisfy { tagged.contains(VolumeKey(other.name, $0.name)) }
+    }
+    for name in hosts {
+      let others = users.filter { $0.source == name || $0.destination == name }
       if others.allSatisfy(isTagged) { try await remove(name) }
     }
   }

@@ -34,10 +34,12 @@ package struct ObserveRun: Sendable {
     return observation
   }
 
+  /// `known`: what this run knows of disks. Then only those of `only` are asked for, each by its id: a list of all of a
+  /// large plan takes hundreds of pages.
   func observe(
-    with pool: AgentPool, only: Set<MigrationName>? = nil, includingFinished: Bool = false
+    with pool: AgentPool, only: Set<MigrationName>? = nil, includingFinished: Bool = false, known: KnownDisks? = nil
   ) async -> Observation {
-    let migrations = plan.sortedMigrations.filter { only?.contains($0.name) ?? true }
+    let migrations = only.map { $0.sorted().compactMap { plan.migrations[$0] } } ?? plan.sortedMigrations
     var observation = Observation(
       plan: plan.metadata.id, observedAt: services.time.wallNow(), shippedAgentDigest: nil, clouds: [:], hosts: [:])
     // No digest to compare with is no fault: an agent that runs is then taken as it is.
@@ -46,104 +48,16 @@ package struct ObserveRun: Sendable {
     } catch {
       observation.shippedAgentDigest = nil
     }
-    observation.clouds = await observeClouds(migrations)
+    observation.clouds = await observeClouds(migrations, known)
+    let own = OwnDisks(plan, observation)
     let unfinished = migrations.filter { migration in
-      guard !includingFinished, let phase = MigrationFacts(migration, in: plan, observation).taggedPhase else {
+      guard !includingFinished, let phase = MigrationFacts(migration, in: plan, observation, own).taggedPhase else {
         return true
       }
       return phase < max(migration.cutover.phase.value, .finalized)
     }
     observation.hosts = await observeHosts(unfinished, observation.clouds, pool)
     return observation
-  }
-
-  // MARK: Clouds
-
-  private func observeClouds(_ migrations: [Migration]) async -> [String: CloudObservation] {
-    var wanted: [String: [Migration]] = [:]
-    for migration in migrations where !migration.diskVolumes.isEmpty {
-      guard let integration = migration.integration(in: plan) else { continue }
-      wanted[integration.name, default: []].append(migration)
-    }
-    return await withTaskGroup(of: (String, CloudObservation).self) { group in
-      for (name, users) in wanted {
-        group.addTask { (name, await observeCloud(name, users)) }
-      }
-      var found: [String: CloudObservation] = [:]
-      for await (name, cloud) in group { found[name] = cloud }
-      return found
-    }
-  }
-
-  private func observeCloud(_ name: String, _ migrations: [Migration]) async -> CloudObservation {
-    var cloud = CloudObservation()
-    guard let gateway = gateways.clouds[name] else {
-      cloud.faults.append(
-        ObservationFault(
-          part: "integration \(name)", code: ApplyCode.notInPlan, message: "no way to it was set up",
-          advice: "check the integration's credential"))
-      return cloud
-    }
-    do throws(GatewayError) {
-      cloud.disks = try await gateway.disks(of: plan.metadata.id).sorted { $0.name < $1.name }
-    } catch {
-      cloud.faults.append(fault("disks", error))
-    }
-    var answers = CloudObservation.Answers()
-    var users: [String: [MigrationName]] = [:]
-    for migration in migrations {
-      guard let reference = plan.hosts[migration.destination]?.azureVirtualMachine else { continue }
-      users[reference, default: []].append(migration.name)
-    }
-    for (reference, users) in users.sorted(by: { $0.key < $1.key }) {
-      do throws(GatewayError) {
-        let reading = try await gateway.machineReading(reference)
-        cloud.machines[reference] = reading.value
-        answers.machines[reference] = reading.answer
-      } catch {
-        cloud.faults.append(fault("virtual machine \(reference)", error, of: users))
-      }
-    }
-    // Only what the tags didn't find: named disks, and names that somebody else may have taken.
-    var known: Set<VolumeKey> = []
-    for disk in cloud.disks {
-      if let key = disk.volume(in: plan) { known.insert(key) }
-    }
-    var makesDisks = false
-    for migration in migrations {
-      for volume in migration.diskVolumes {
-        guard let id = expectedDiskID(for: volume, in: migration, of: plan),
-          !known.contains(VolumeKey(migration.name, volume.name)) || volume.namesAnother(id, than: cloud.disks)
-        else { continue }
-        do throws(GatewayError) {
-          let reading = try await gateway.diskReading(id)
-          cloud.namedDisks[id] = reading.value
-          answers.disks[id] = reading.answer
-        } catch {
-          cloud.faults.append(
-            fault("disk of \(migration.name)/\(volume.name)", error, of: [migration.name], volume.name))
-        }
-        if cloud.namedDisks[id]?.isOrphaned ?? true { makesDisks = true }
-      }
-    }
-    cloud.answers = answers
-    if makesDisks {
-      do throws(GatewayError) {
-        cloud.limits = try await gateway.limits()
-      } catch {
-        cloud.limitsFault = fault("what new disks may be", error)
-      }
-    }
-    return cloud
-  }
-
-  /// `migrations`: those whom alone it concerns.
-  private func fault(
-    _ part: String, _ error: GatewayError, of migrations: [MigrationName]? = nil, _ volume: VolumeName? = nil
-  ) -> ObservationFault {
-    ObservationFault(
-      part: part, code: error.code, message: error.message, advice: error.advice, migrations: migrations,
-      volume: volume, field: error.field)
   }
 
   // MARK: Hosts
@@ -162,8 +76,9 @@ package struct ObserveRun: Sendable {
     let seen = Observation(
       plan: plan.metadata.id, observedAt: WallTime(secondsSince1970: 0), shippedAgentDigest: nil, clouds: clouds,
       hosts: [:])
+    let own = OwnDisks(plan, seen)
     for migration in migrations {
-      let facts = MigrationFacts(migration, in: plan, seen)
+      let facts = MigrationFacts(migration, in: plan, seen, own)
       all[migration.source, default: HostQuestions()].devices.formUnion(migration.volumes.map(\.device))
       var destination = all[migration.destination] ?? HostQuestions()
       for volume in migration.volumes {
@@ -216,7 +131,7 @@ package struct ObserveRun: Sendable {
     do throws(GatewayError) {
       seen.state = SessionNames(plan).named(try await gateways.hosts.state(of: host), beside: nil)
     } catch {
-      seen.faults.append(fault("host", error))
+      seen.faults.append(ObservationFault("host", error))
       return seen
     }
     guard seen.state?.agentRunning == true else { return seen }
@@ -225,21 +140,21 @@ package struct ObserveRun: Sendable {
       seen.state = seen.state.map { SessionNames(plan).named($0, beside: agent) }
       seen.agent = agent
     } catch {
-      seen.faults.append(fault("agent", error))
+      seen.faults.append(ObservationFault("agent", error))
       return seen
     }
     for lun in questions.luns.sorted() {
       do throws(GatewayError) {
         seen.devicePaths[lun] = try await gateways.hosts.devicePath(ofLUN: lun, on: host)
       } catch {
-        seen.faults.append(fault("device of LUN \(lun)", error))
+        seen.faults.append(ObservationFault("device of LUN \(lun)", error))
       }
     }
     for wanted in questions.names.sorted() {
       do throws(GatewayError) {
         seen.resolved[wanted] = try await gateways.hosts.resolve(wanted, on: host)
       } catch {
-        seen.faults.append(fault("address of \(wanted)", error))
+        seen.faults.append(ObservationFault("address of \(wanted)", error))
       }
     }
     let paths = questions.devices.union(seen.devicePaths.values).sorted()
@@ -247,16 +162,8 @@ package struct ObserveRun: Sendable {
     do throws(GatewayError) {
       seen.devices = try await pool.call(InspectDevicesCall(paths: paths), on: name)
     } catch {
-      seen.faults.append(fault("devices", error))
+      seen.faults.append(ObservationFault("devices", error))
     }
     return seen
-  }
-}
-
-extension Volume {
-  /// Whether the plan takes an existing disk for it, and none of `disks` is that one.
-  fileprivate func namesAnother(_ id: String, than disks: [CloudDisk]) -> Bool {
-    guard case .disk(let wanted) = destination, wanted.existingID != nil else { return false }
-    return !disks.contains { $0.resourceID.lowercased() == id.lowercased() }
   }
 }

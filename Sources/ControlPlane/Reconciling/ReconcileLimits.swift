@@ -33,6 +33,8 @@ package struct ReconcileLimits: Sendable, Equatable {
   package var rounds = 12
   /// Hosts and integrations observed at once.
   package var observeParallelism = 64
+  /// Machines and disks that one integration is asked for at once: it hands out so many answers a minute anyway.
+  package var cloudParallelism = 16
   /// The largest file of a session that is archived, in bytes: receipts of very large volumes come near.
   package var evidenceBytes: UInt64 = 512 << 20
   /// How old a look at the earlier waves may be when a step of a later one starts.

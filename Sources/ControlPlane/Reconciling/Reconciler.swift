@@ -217,30 +217,25 @@ package struct Reconciler: Sendable {
   }
 
   private mutating func startReady(_ now: MonotonicTime, _ effects: inout [ReconcileEffect]) {
-    var hasSkipped: Bool
-    repeat {
-      hasSkipped = false
-      for index in board.startable.items where board.runningCount < parallelism {
-        let attempt: Int
-        switch states[index] {
-        case .pending: attempt = 1
-        case .backingOff(let last, _): attempt = last + 1
-        default: continue
-        }
-        guard !isPointless(nodes[index].action), let action = trimmed(nodes[index]) else {
-          board.set(index, .skipped)
-          hasSkipped = true
-          continue
-        }
-        board.set(index, .running(attempt: attempt, since: now))
-        effects += [
-          .record(JournalEntry(.stepStarted, action, attempt: attempt)),
-          .report(.stepStarted(action, attempt: attempt)),
-          .perform(node: index, action),
-        ]
+    // What only waited for the end of a skipped step may start as well.
+    while board.runningCount < parallelism, let index = board.startable.first {
+      let attempt: Int
+      switch states[index] {
+      case .pending: attempt = 1
+      case .backingOff(let last, _): attempt = last + 1
+      default: preconditionFailure("only a step that waits may start")
       }
-      // What only waited for the end of a skipped step may start as well.
-    } while hasSkipped
+      guard !isPointless(nodes[index].action), let action = trimmed(nodes[index]) else {
+        board.set(index, .skipped)
+        continue
+      }
+      board.set(index, .running(attempt: attempt, since: now))
+      effects += [
+        .record(JournalEntry(.stepStarted, action, attempt: attempt)),
+        .report(.stepStarted(action, attempt: attempt)),
+        .perform(node: index, action),
+      ]
+    }
   }
 
   /// No lease is given back that isn't held, and nothing begins under one that was lost.

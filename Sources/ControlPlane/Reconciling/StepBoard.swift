@@ -91,15 +91,18 @@ struct StepBoard: Sendable {
   }
 }
 
-/// A set of small numbers that is walked in their order.
+/// A set of small numbers, of which the smallest is taken first.
 struct OrderedIndexes: Sendable {
+  /// Descending, so that taking the smallest moves no other.
   private(set) var items: [Int] = []
+
+  var first: Int? { items.last }
 
   private func place(of index: Int) -> Int {
     var (low, high) = (0, items.count)
     while low < high {
       let middle = (low + high) / 2
-      if items[middle] < index { low = middle + 1 } else { high = middle }
+      if items[middle] > index { low = middle + 1 } else { high = middle }
     }
     return low
   }

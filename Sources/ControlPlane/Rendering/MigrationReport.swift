@@ -36,10 +36,11 @@ package func report(
     .heading(level: 1, "Migration plan \(plan.metadata.name)"),
     .paragraph("Plan \(plan.metadata.id), as of \(rendered(observation.observedAt))."),
   ]
+  let own = OwnDisks(plan, observation)
   var rows = [["migration", "from", "to", "is", "planned", "proof"]]
   for entry in changes.migrations {
     guard let migration = plan.migrations[entry.migration] else { continue }
-    let facts = MigrationFacts(migration, in: plan, observation)
+    let facts = MigrationFacts(migration, in: plan, observation, own)
     rows.append([
       entry.migration.text, migration.source.text, migration.destination.text, entry.reached.word,
       entry.target.rawValue, facts.receiptDigest == nil ? "none yet" : "receipt",
@@ -50,7 +51,7 @@ package func report(
   if !unseen.isEmpty { blocks += [.paragraph("Not seen, so not told of here:"), .list(unseen)] }
   for entry in changes.migrations {
     guard let migration = plan.migrations[entry.migration] else { continue }
-    let facts = MigrationFacts(migration, in: plan, observation)
+    let facts = MigrationFacts(migration, in: plan, observation, own)
     blocks.append(.heading(level: 2, "\(migration.name): \(entry.reached.word)"))
     blocks.append(.table(volumeRows(facts)))
     blocks.append(.list(remarks(facts, entry)))

@@ -12,9 +12,10 @@ package func renderPrometheus(_ plan: MigrationPlan, _ observation: Observation,
     "cmcplan_observed_timestamp_seconds", "When the world was looked at.", [("plan", plan.metadata.name)],
     observation.observedAt.secondsSince1970)
   let changes = diff(plan, observation, options: options)
+  let own = OwnDisks(plan, observation)
   for entry in changes.migrations {
     guard let migration = plan.migrations[entry.migration] else { continue }
-    let facts = MigrationFacts(migration, in: plan, observation)
+    let facts = MigrationFacts(migration, in: plan, observation, own)
     page.addMigration(entry, facts, plan: plan.metadata.name)
   }
   page.add(

@@ -11,10 +11,11 @@ package func renderStatus(
   let changes = diff(plan, observation, options: options)
   var text = style.paint("Migration plan \(safe(plan.metadata.name))", .bold)
   text += ", observed \(rendered(observation.observedAt))\n\n"
+  let own = OwnDisks(plan, observation)
   var rows = [["MIGRATION", "PHASE", "PLANNED", "REPLICATION", "SWINGS", "GENERATION"]]
   for entry in changes.migrations {
     guard let migration = plan.migrations[entry.migration] else { continue }
-    let facts = MigrationFacts(migration, in: plan, observation)
+    let facts = MigrationFacts(migration, in: plan, observation, own)
     let session = facts.sourceSession ?? facts.destinationSession
     rows.append([
       entry.migration.text, entry.reached.word, entry.target.rawValue,
@@ -23,9 +24,9 @@ package func renderStatus(
     ])
   }
   text += table(rows, style)
-  for entry in changes.migrations { text += renderPace(entry, plan, observation, style) }
+  for entry in changes.migrations { text += renderPace(entry, plan, observation, own, style) }
   for entry in changes.migrations { text += renderRemarks(entry, plan, observation, style) }
-  text += renderCounters(plan, observation, options, style)
+  text += renderCounters(plan, observation, own, options, style)
   let faults = notSeen(in: observation)
   if !faults.isEmpty { text += "\n" }
   for fault in faults {
@@ -36,10 +37,10 @@ package func renderStatus(
 
 /// What holds copying back now, and what compression does for it.
 private func renderPace(
-  _ entry: MigrationChanges, _ plan: MigrationPlan, _ observation: Observation, _ style: TextStyle
+  _ entry: MigrationChanges, _ plan: MigrationPlan, _ observation: Observation, _ own: OwnDisks, _ style: TextStyle
 ) -> String {
   guard let migration = plan.migrations[entry.migration],
-    let source = MigrationFacts(migration, in: plan, observation).sourceSession
+    let source = MigrationFacts(migration, in: plan, observation, own).sourceSession
   else { return "" }
   var parts: [String] = []
   if let cause = source.heldBackBy { parts.append("held back by " + heldBackText(cause)) }
@@ -92,11 +93,11 @@ private func renderRemarks(
 }
 
 private func renderCounters(
-  _ plan: MigrationPlan, _ observation: Observation, _ options: PlanningOptions, _ style: TextStyle
+  _ plan: MigrationPlan, _ observation: Observation, _ own: OwnDisks, _ options: PlanningOptions, _ style: TextStyle
 ) -> String {
   var rows = [["VOLUME", "COPY", "READS", "READ", "WRITES", "WRITTEN", "FLUSHES", "DIFFERS", "LONGEST PAUSE"]]
   for migration in plan.sortedMigrations where options.only?.contains(migration.name) ?? true {
-    let facts = MigrationFacts(migration, in: plan, observation)
+    let facts = MigrationFacts(migration, in: plan, observation, own)
     for volume in migration.volumes {
       for (role, session) in [(Role.source, facts.sourceSession), (.destination, facts.destinationSession)] {
         guard let seen = session?.volumes.first(where: { $0.name == volume.name }) else { continue }
@@ -156,9 +157,10 @@ private struct StatusDocument: Encodable {
     self.plan = plan.metadata.id.text
     planName = plan.metadata.name
     observedAt = observation.observedAt.secondsSince1970
+    let own = OwnDisks(plan, observation)
     migrations = diff(plan, observation, options: options).migrations.compactMap { entry in
       guard let migration = plan.migrations[entry.migration] else { return nil }
-      let facts = MigrationFacts(migration, in: plan, observation)
+      let facts = MigrationFacts(migration, in: plan, observation, own)
       return Entry(
         summary: ChangeSetDocument.Entry(entry), source: facts.sourceSession, destination: facts.destinationSession,
         tombstone: facts.tombstone)

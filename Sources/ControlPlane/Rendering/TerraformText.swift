@@ -15,8 +15,9 @@ package func renderTerraform(_ plan: MigrationPlan, _ observation: Observation) 
 
     """
   var names = TerraformNames()
+  let own = OwnDisks(plan, observation)
   for migration in plan.sortedMigrations {
-    let facts = MigrationFacts(migration, in: plan, observation)
+    let facts = MigrationFacts(migration, in: plan, observation, own)
     for volume in migration.volumes {
       guard case .disk(let wanted) = volume.destination else { continue }
       guard let disk = facts.disks[volume.name] else {
