@@ -21,12 +21,16 @@ package struct BurstSums: Sendable, Equatable {
   package static let fewest = 5.0
   /// Sizes that are more alike say nothing: their variance by the square of their mean.
   package static let leastSpread = 0.04
+  /// Nor do durations of which sizes explain less than this (the line's coefficient of determination): others were on the
+  /// way, too.
+  package static let leastFit = 0.8
 
   private var count = 0.0
   private var bytes = 0.0
   package private(set) var seconds = 0.0
   private var bytesSquared = 0.0
   private var product = 0.0
+  private var secondsSquared = 0.0
 
   package init() {}
 
@@ -36,6 +40,7 @@ package struct BurstSums: Sendable, Equatable {
     self.seconds += seconds
     bytesSquared += bytes * bytes
     product += bytes * seconds
+    secondsSquared += seconds * seconds
   }
 
   package static func + (one: Self, other: Self) -> Self {
@@ -45,6 +50,7 @@ package struct BurstSums: Sendable, Equatable {
     sum.seconds += other.seconds
     sum.bytesSquared += other.bytesSquared
     sum.product += other.product
+    sum.secondsSquared += other.secondsSquared
     return sum
   }
 
@@ -56,17 +62,21 @@ package struct BurstSums: Sendable, Equatable {
     rest.seconds -= earlier.seconds
     rest.bytesSquared -= earlier.bytesSquared
     rest.product -= earlier.product
+    rest.secondsSquared -= earlier.secondsSquared
     return rest
   }
 
-  /// Nil where the bursts are too few or too much alike.
+  /// Nil where the bursts are too few or too much alike, or no line goes through them.
   package var bytesPerSecond: Double? {
     guard count >= Self.fewest else { return nil }
-    let mean = bytes / count
-    let variance = bytesSquared / count - mean * mean
-    guard variance > Self.leastSpread * mean * mean else { return nil }
-    let secondsPerByte = (product / count - mean * seconds / count) / variance
-    return secondsPerByte > 0 ? 1 / secondsPerByte : nil
+    let mean = (bytes: bytes / count, seconds: seconds / count)
+    let ofBytes = bytesSquared / count - mean.bytes * mean.bytes
+    let ofSeconds = secondsSquared / count - mean.seconds * mean.seconds
+    let ofBoth = product / count - mean.bytes * mean.seconds
+    guard ofBytes > Self.leastSpread * mean.bytes * mean.bytes, ofBoth > 0,
+      ofBoth * ofBoth >= Self.leastFit * ofBytes * ofSeconds
+    else { return nil }
+    return ofBytes / ofBoth
   }
 }
 
