@@ -61,8 +61,9 @@ bench: build ## Speed beside nbdcopy, nbdkit, QEMU, PyYAML, Terraform and ansibl
 	@Tests/Benchmarks/bench-hosts.py
 	@Tests/Benchmarks/bench-apply.py
 
-soak: build ## Ten minutes of kill -9 of either agent under random writes: SOAK_SECONDS=… SOAK_SEED=…
+soak: build ## Ten minutes each of kill -9 under random writes, and of what clients see meanwhile: SOAK_SECONDS=… SOAK_SEED=…
 	@SOAK_SECONDS=$${SOAK_SECONDS:-600} Tests/EndToEndTests/scripts/test-soak
+	@LINEAR_SECONDS=$${SOAK_SECONDS:-600} Tests/EndToEndTests/scripts/test-linearizability
 
 sim: ## Replay one seed of the simulation: make sim SEED=7
 	@SWIFT_DETERMINISTIC_HASHING=1 SIM_SEED=$(SEED) $(SWIFT_TEST) --filter 'ReplicationSimulation|ReconcilerSimulation|JointSimulation'

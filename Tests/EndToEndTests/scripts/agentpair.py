@@ -127,14 +127,16 @@ class Agent:
                 self.process.wait()
 
 
-def configure(source, destination, volumes, session=SESSION, port=None, **more):
-    """`volumes` are (name, device, bytes), at both ends alike."""
+def configure(source, destination, volumes, session=SESSION, port=None, dialed=None, **more):
+    """`volumes` are (name, device, bytes), at both ends alike. `dialed`: the port that the source opens, where something is
+    between it and the destination's."""
     port = port or free_port()
     for agent, role, peer in ((destination, "destination", source), (source, "source", destination)):
         configuration = {
             "session": session, "plan": "pair", "migration": session.split("/")[-1], "role": role,
             "configurationDigest": "d", "peerFingerprint": peer.fingerprint,
-            "link": {"listens": role == "destination", "address": "127.0.0.1", "port": port, "lanes": 2},
+            "link": {"listens": role == "destination", "address": "127.0.0.1",
+                     "port": dialed or port if role == "source" else port, "lanes": 2},
             "volumes": [{"name": name, "devicePath": device, "sizeBytes": size, "tracking": "tap", "overwrite": False,
                          "attachDevice": False} for name, device, size in volumes],
             "limits": {}, "linkLossTimeoutSeconds": 5, "resyncIntervalSeconds": 900, "verify": "full"}
