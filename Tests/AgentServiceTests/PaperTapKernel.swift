@@ -59,6 +59,7 @@ private struct PaperConnection: TapConnection {
   let kernel: PaperTapKernel
   var path: String { "/dev/paper\(index)" }
   func mend() -> Bool { false }
+  func grow(to sizeBytes: UInt64) {}
   func detach() { kernel.disconnect(index) }
 }
 

@@ -12,7 +12,7 @@ import Planning
 ///     device db /dev/vg/data size=10 kind=missing mounted=/mnt system identity=x foreign label=p/m   (size in GiB)
 ///     machine vm absent|zone=1              clouds azure fails_to_answer
 ///     disk erp/data size=10 state=finalized at=2026-11-22T04:00:00Z sku=… zone=1 iops=3000 rate=125 detached owner=other elsewhere number=2
-///     session erp standIn half=source dirty=5 (GiB) health=… hold=paused,ann,why approved=ann confirmed since=… copied=identity written=400 (GiB) up=2 (hours)
+///     session erp standIn half=source dirty=5 (GiB) health=… hold=paused,ann,why approved=ann confirmed since=… copied=identity written=400 (GiB) up=2 (hours) larger=12 (GiB, its destination half)
 ///     orphaned erp/data                     (after a session that has it)
 ///     tombstone erp retired receipt=…       stray gone prepared told=x  straydisk gone/data
 ///     disk erp/data tagged=old/files        (its tags, and its name, are of another volume)
@@ -43,7 +43,7 @@ struct WorldScript {
     for name in plan.hosts.keys {
       let hello = AgentHello(
         agentVersion: "1", protocolVersion: 1, fingerprint: KeyFingerprint("SHA256:\(name)"), bootID: "b", processID: 1,
-        startedAt: now, capabilities: ["fuse-loop", "rename"])
+        startedAt: now, capabilities: ["fuse-loop", "rename", "grow"])
       observation.hosts[name] = HostObservation(
         state: HostState(agentDigest: "SHA256:new", agentRunning: true, tombstones: []),
         agent: AgentObservation(hello: hello, observedAt: now, sessions: [], tombstones: [], leases: []))
@@ -262,6 +262,9 @@ struct WorldScript {
     if let error = facts["error"], role == .source { seen.lastError = AgentFault(.failed, error) }
     if facts.has("lostsource") { seen.authority = .destinationOnly }
     if let level = facts["share"].flatMap(Double.init) { seen.configuration.limits.share = level }
+    if let size = facts["larger"].flatMap(UInt64.init), role == .destination {
+      seen.configuration.volumes[0].sizeBytes = size * gibibyte
+    }
     if facts.has("edited") { seen.configuration.resyncIntervalSeconds += 60 }
     if let identity = facts["copied"], role == .source { seen.configuration.volumes[0].deviceIdentity = identity }
     if let path = facts["was"], role == .source { seen.configuration.volumes[0].devicePath = path }

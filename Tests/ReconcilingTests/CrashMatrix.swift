@@ -14,6 +14,7 @@ enum CrashWay: String, CaseIterable {
   case backFromCMotion
   case stoppedSynchronizing
   case renamed
+  case grown
   case failedBeforeTheFence
   case failedAfterTheFence
   case replaced
@@ -57,7 +58,7 @@ enum CrashWay: String, CaseIterable {
     switch self {
     case .toRetired, .failedBeforeTheFence, .failedAfterTheFence, .groupInWaves: nil
     case .backFromCMotion: samplePlan(.cmotion)
-    case .stoppedSynchronizing, .renamed, .replaced: samplePlan(.synchronized)
+    case .stoppedSynchronizing, .renamed, .grown, .replaced: samplePlan(.synchronized)
     case .partedGroup: grouped(.cmotion)
     }
   }
@@ -70,17 +71,24 @@ enum CrashWay: String, CaseIterable {
     case .renamed:
       samplePlan(.cmotion).renaming(
         MigrationName("m0"), to: MigrationName("shop"), volume: VolumeName("data"), to: VolumeName("blob"))
-    case .failedBeforeTheFence, .failedAfterTheFence: samplePlan(.finalized)
+    case .grown, .failedBeforeTheFence, .failedAfterTheFence: samplePlan(.finalized)
     case .replaced: otherDisk
     case .groupInWaves: grouped(.finalized)
     case .partedGroup: grouped(.cmotion)
     }
   }
 
+  private static let grownBytes: UInt64 = 600 << 10
+
   /// What stands between the earlier apply and the one in which something dies.
   func prepare(_ state: inout WorldState, at now: Double) {
     state.plan = plan
     switch self {
+    case .grown:
+      // The last of its devices.
+      if let path = state.agents[HostName("h0")]?.devices.keys.sorted().last {
+        state.agents[HostName("h0")]?.devices[path]?.sizeBytes += Self.grownBytes
+      }
     case .failedBeforeTheFence: state.failingHooks[HookPoint.unmount.rawValue] = 1
     case .failedAfterTheFence: state.failingHooks[HookPoint.mount.rawValue] = 1
     case .partedGroup: if let last = plan.sortedMigrations.last { state.fallBack(last.name, at: now) }
@@ -171,7 +179,8 @@ struct CrashRun {
         for (key, session) in agent.sessions {
           let seen = session.seen
           end.sessions["\(key.session) \(key.role)"] =
-            "\(seen.stage) \(seen.authority)\(seen.hold == nil ? "" : " held") \(seen.migration)"
+            "\(seen.stage) \(seen.authority)\(seen.hold == nil ? "" : " held") \(seen.migration) "
+            + "\(seen.configuration.volumes.map(\.sizeBytes))"
         }
       }
       end.fences = state.fences

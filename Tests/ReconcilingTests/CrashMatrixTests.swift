@@ -65,7 +65,7 @@ import Testing
         .ensureDisk(VolumeKey(name, VolumeName("v"))), .orphanDisk(VolumeKey(name, VolumeName("v"))),
         .giveUpSession(name),
         .attachDisks(integration: "", machine: "", volumes: []), .rename(name, sessions: true), .configureSession(name),
-        .proveConnection(name), .checkWave("w", HostName("h")), .openTap(name), .synchronize(name),
+        .growVolumes(name), .proveConnection(name), .checkWave("w", HostName("h")), .openTap(name), .synchronize(name),
         .stopSynchronizing(name), .swing(name), .revert(name), .closeTap(name), .prove(name), .fence(name),
         .release(name), .tagDisks(name, .prepared), .archive(name), .retire(name, .source), .retire(name, .destination),
         .releaseLease(name), .removeAgent(HostName("h")), .abandonFinalize(name, why: ""),
@@ -77,7 +77,7 @@ import Testing
   private static func isKnown(_ action: Action) -> Bool {
     switch action {
     case .deployAgent, .acquireLease, .checkDevices, .ensureDisk, .orphanDisk, .giveUpSession, .attachDisks, .rename,
-      .configureSession,
+      .configureSession, .growVolumes,
       .proveConnection, .checkWave, .checkGroup, .openTap, .synchronize, .stopSynchronizing, .swing, .revert, .runHook,
       .closeTap, .prove, .fence, .release, .tagDisks, .archive, .retire, .releaseLease, .removeAgent,
       .abandonFinalize, .revertWithGroup, .holdAfterFence:

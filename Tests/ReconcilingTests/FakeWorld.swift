@@ -156,6 +156,10 @@ struct WorldState {
     let configuration = call.configuration
     let key = FakeAgent.Key(session: configuration.session, role: configuration.role)
     if var known = agents[host]?.sessions[key] {
+      try growJoint(known.seen.configuration, to: configuration)
+      for (index, volume) in configuration.volumes.enumerated() where known.seen.volumes.indices.contains(index) {
+        known.seen.volumes[index].sizeBytes = volume.sizeBytes
+      }
       known.seen.configuration = configuration
       known.seen.configurationDigest = configuration.configurationDigest
       agents[host]?.sessions[key] = known

@@ -60,6 +60,11 @@ struct JointReplication {
     rehearsal.suffer(trouble)
   }
 
+  mutating func grow(_ role: Role, to sizes: [UInt64]) -> String? {
+    quietSteps = 0
+    return rehearsal.grow(role, to: sizes)
+  }
+
   /// Nil where the agent is dead.
   mutating func command(_ command: SourceCommand) -> CommandAnswer? {
     quietSteps = 0
@@ -188,6 +193,18 @@ extension WorldState {
     case .retire, .cancel: break
     }
     show(&joint.rehearsal, session.seen.role, in: &session.seen, at: now)
+  }
+
+  /// As the agents do, one half at a time.
+  mutating func growJoint(_ old: SessionConfiguration, to new: SessionConfiguration) throws(AgentFault) {
+    let sizes = [old, new].map { $0.volumes.map(\.sizeBytes) }
+    guard sizes[0] != sizes[1] else { return }
+    if zip(sizes[0], sizes[1]).contains(where: { $0 > $1 }) {
+      violate("\(new.session) was to shrink from \(sizes[0]) to \(sizes[1])")
+    }
+    guard var joint = takeJoint() else { return }
+    defer { self.joint = joint }
+    if let why = joint.grow(new.role, to: sizes[1]) { throw AgentFault(.wrongStage, why) }
   }
 
   private func ask(_ command: SourceCommand, _ joint: inout JointReplication) throws(AgentFault) {

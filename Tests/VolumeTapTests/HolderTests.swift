@@ -151,6 +151,31 @@ private let fileSystemPrograms = TapRig.hasPrograms(
     }
   }
 
+  @Test("an export that grew while its agent was away is followed, with the device open, and asking again does no harm")
+  func grows() async throws {
+    try await withRig { rig in
+      let status = try rig.control.attach(rig.settings)
+      #expect(status.canGrow)
+      let opened = try FileBlockDevice(path: status.device, FileBlockDevice.Options(access: .direct))
+      defer { opened.close() }
+      let larger = rig.sizeBytes + (3 << 20) + 512
+      rig.killServer()
+      try rig.run("/usr/bin/truncate", "-s", "\(larger)", rig.file)
+      try rig.serve()
+      let deadline = MonotonicTime.now.adding(seconds: 20)
+      while try opened.refreshSize() != larger, MonotonicTime.now < deadline { pauseThread(milliseconds: 10) }
+      #expect(try opened.refreshSize() == larger)
+      #expect(try rig.control.status(directory: rig.holderDirectory)?.sizeBytes == larger)
+      #expect(try rig.control.grow(directory: rig.holderDirectory) == larger)
+      let buffer = AlignedBuffer(byteCount: 4096)
+      buffer.bytes.initializeMemory(as: UInt8.self, repeating: 0x5b)
+      try opened.write(at: larger - 4608, from: buffer.readOnly, durable: true)
+      let file = try FileBlockDevice(path: rig.file)
+      try file.read(at: larger - 4608, into: buffer.bytes)
+      #expect(buffer.bytes.allSatisfy { $0 == 0x5b })
+    }
+  }
+
   @Test("after the holder was killed, attaching cleans up and starts anew; what was flushed is there")
   func holderKilled() async throws {
     try await withRig { rig in

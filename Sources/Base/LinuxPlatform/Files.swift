@@ -91,6 +91,13 @@ package enum Files {
     }
   }
 
+  /// Has the kernel ask the file's server for its attributes again; answers the size. Elsewhere nothing happens.
+  package static func refreshSize(of path: String) throws(SystemError) -> UInt64 {
+    var size: UInt64 = 0
+    _ = try check(cmc_refresh_attributes(path, &size), "read the size of \(path)")
+    return size
+  }
+
   /// Contents as text; bytes that are no UTF-8 become U+FFFD.
   package static func readText(_ path: String, limitBytes: Int = readLimitBytes) throws(SystemError) -> String {
     String(decoding: try read(path, limitBytes: limitBytes), as: UTF8.self)

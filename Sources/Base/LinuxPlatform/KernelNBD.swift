@@ -99,6 +99,29 @@ package enum KernelNBD {
       "give \(path(index)) a new connection")
   }
 
+  /// Gives a connected device another size (Linux 5.2); one that has it already stays as it is.
+  package static func resize(_ index: Int, sizeBytes: UInt64, backend: String) throws(SystemError) {
+    let operation = "make \(path(index)) \(sizeBytes) bytes large"
+    guard try self.sizeBytes(index) != sizeBytes else { return }
+    _ = try GenericNetlink(family: "nbd").command(
+      Command.reconfigure,
+      NetlinkMessage.attribute(Attribute.index, UInt32(index))
+        + NetlinkMessage.attribute(Attribute.sizeBytes, sizeBytes)
+        + NetlinkMessage.attribute(Attribute.backend, backend), operation)
+    let size = try self.sizeBytes(index)
+    guard size == sizeBytes else {
+      throw SystemError(operation, because: "the kernel leaves it at \(size); take the device away and make it anew")
+    }
+  }
+
+  private static func sizeBytes(_ index: Int) throws(SystemError) -> UInt64 {
+    let text = try Files.readText("/sys/block/nbd\(index)/size").prefix { $0.isNumber }
+    guard let sectors = UInt64(text) else {
+      throw SystemError("read the size of \(path(index))", because: "the kernel says \"\(text)\"")
+    }
+    return sectors * 512
+  }
+
   /// Takes the connection away for good; the device is free for others once its last user closes it.
   package static func disconnect(_ index: Int) throws(SystemError) {
     _ = try GenericNetlink(family: "nbd").command(

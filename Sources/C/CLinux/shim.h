@@ -165,6 +165,14 @@ static inline uint32_t cmc_direct_alignment(int descriptor) {
   return 0;
 #endif
 }
+/* Has a network or FUSE file system ask its server for a file's attributes again. */
+static inline long cmc_refresh_attributes(const char *path, uint64_t *size) {
+  struct statx found;
+  memset(&found, 0, sizeof found);
+  if (statx(AT_FDCWD, path, AT_STATX_FORCE_SYNC, STATX_SIZE, &found) < 0) return -errno;
+  *size = found.stx_size;
+  return 0;
+}
 static inline long cmc_device_size(int descriptor, uint64_t *size) {
   CMC_RETRY(ioctl(descriptor, BLKGETSIZE64, size));
 }

@@ -68,6 +68,8 @@ package enum Action: Hashable, Sendable, Codable {
   case rename(MigrationName, sessions: Bool)
   /// Both agents hold the session as the plan has it.
   case configureSession(MigrationName)
+  /// Both agents hold its volumes as large as their source devices are by now.
+  case growVolumes(MigrationName)
   case proveConnection(MigrationName)
   /// The wave's health check succeeds, on this host: before the next wave's migrations swing.
   case checkWave(String, HostName)
@@ -106,7 +108,7 @@ extension Action {
     switch self {
     case .deployAgent, .removeAgent, .attachDisks, .checkWave, .checkGroup: nil
     case .acquireLease(let name), .checkDevices(let name), .giveUpSession(let name), .configureSession(let name),
-      .proveConnection(let name),
+      .growVolumes(let name), .proveConnection(let name),
       .openTap(let name), .synchronize(let name), .stopSynchronizing(let name), .swing(let name), .revert(let name),
       .runHook(let name, _), .closeTap(let name), .prove(let name), .fence(let name), .release(let name),
       .tagDisks(let name, _), .rename(let name, _), .archive(let name), .retire(let name, _), .releaseLease(let name),
@@ -129,6 +131,7 @@ extension Action {
     case .ensureDisk: "ensureDisk"
     case .attachDisks: "attachDisks"
     case .configureSession: "configureSession"
+    case .growVolumes: "growVolumes"
     case .proveConnection: "proveConnection"
     case .checkWave: "checkWave"
     case .checkGroup(_, let barrier): "checkGroup.\(barrier.rawValue)"

@@ -197,7 +197,8 @@ package struct MigrationChanges: Sendable, Equatable, Codable {
         guard change.waitsFor == nil else { return false }
         return switch change.action {
         case .configureSession: reached == .nothing
-        case .deployAgent, .acquireLease, .checkDevices, .proveConnection, .checkWave, .checkGroup, .tagDisks, .rename,
+        case .deployAgent, .acquireLease, .checkDevices, .growVolumes, .proveConnection, .checkWave, .checkGroup,
+          .tagDisks, .rename,
           .releaseLease, .removeAgent, .revertWithGroup, .holdAfterFence:
           false
         default: true

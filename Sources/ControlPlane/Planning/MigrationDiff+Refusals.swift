@@ -29,6 +29,7 @@ extension MigrationDiff {
       result.diagnostics += preflight(facts, overwrite: options.overwrite, replace: replaced)
       refuseReplacing()
       refuseEdits()
+      refuseShrunk()
     }
     noteTroubles()
     return result.diagnostics.hasErrors

@@ -189,6 +189,7 @@ extension MigrationDiff {
         precondition: "the devices are there and large enough, the destination is blank or ours", .reversible)
       return
     }
+    growVolumes()
     if let differs = configurationDifference(source, destination, isRenamed: facts.isSessionRenamed) {
       add(
         .configureSession(name), towards: reached.phase ?? .prepared, "change the session's configuration: \(differs)",
@@ -239,6 +240,8 @@ extension MigrationDiff {
     let comparable = { (volume: VolumeConfiguration) in
       var copy = volume
       copy.overwrite = false
+      // Other sizes are a step of their own.
+      copy.sizeBytes = 0
       copy.deviceIdentity = nil
       return copy
     }

@@ -99,10 +99,12 @@ package struct MigrationFacts: Sendable {
     }
   }
 
-  /// Size of what is replicated: what the session has, else what the source's device has now.
+  /// Size of what is replicated: what the session has, or is to have once it has grown, else what the source's device has
+  /// now.
   package func sourceBytes(of volume: Volume) -> UInt64? {
-    if let known = sourceSession?.configuration.volumes.first(where: { $0.name == volume.name }) {
-      return known.sizeBytes
+    if case .grows(_, let bytes) = growth(of: volume) { return bytes }
+    if sourceSession?.configuration.volumes.contains(where: { $0.name == volume.name }) == true {
+      return agreedBytes(of: volume)
     }
     guard let report = source?.device(volume.device), report.kind == .block || report.kind == .file else { return nil }
     return report.sizeBytes
@@ -226,6 +228,8 @@ package enum AgentCapability {
   package static let deviceMapper = "device-mapper"
   /// It keeps what the plan calls a session by now.
   package static let rename = AgentHello.renames
+  /// It makes the volumes of a session larger that lives.
+  package static let grow = AgentHello.grows
   /// It yields to an application that gets slower.
   package static let latencyBound = AgentHello.latencyBounds
   /// Any of these makes a block device of the tap.

@@ -136,7 +136,15 @@ package enum PlanningExplanations {
     .init(
       Code.willNotConverge, "less is written than may be copied meanwhile",
       "Otherwise what differs only grows, and a swing never gets through its last bytes.",
-      "iqos: {level: aggressive}   # or relentless, or a schedule with quieter hours")
+      "iqos: {level: aggressive}   # or relentless, or a schedule with quieter hours"),
+    .init(
+      Code.sourceShrank, "a source device keeps its size",
+      "What lies past its end can't be read any more, and to copy it as empty would lose what the destination has.",
+      "lvextend -L 10G vg/data   # its size again, then apply"),
+    .init(
+      Code.volumeStaysSmaller, "a volume grows with its source",
+      "Not in cMotion or finalize, and not past its destination: it goes on with the size that was agreed.",
+      "cutover: {phase: synchronized}   # reverts, grows; then cmotion again"),
   ]
 
   private static let guardrails: [CodeExplanation] = [

@@ -39,6 +39,8 @@ package enum PlanningCode {
   package static let replaceNotNeeded = "CMC2052"
   package static let replaceOverwrites = "CMC2053"
   package static let willNotConverge = "CMC2054"
+  package static let sourceShrank = "CMC2058"
+  package static let volumeStaysSmaller = "CMC2059"
   package static let guardrailLocation = "CMC2060"
   package static let guardrailSKU = "CMC2061"
   package static let guardrailSize = "CMC2062"
@@ -140,7 +142,7 @@ private func checkDisk(_ volume: Volume, _ facts: MigrationFacts) -> [Diagnostic
         advice: "give the volume's disk another name; a disk that isn't ours is never touched"))
     return found
   }
-  if let bytes = facts.sourceBytes(of: volume), disk.sizeBytes < bytes {
+  if let bytes = facts.bytesWithoutGrowth(of: volume), disk.sizeBytes < bytes {
     found.append(
       Diagnostic(
         code: PlanningCode.destinationTooSmall, at: facts.position(.size, volume),
@@ -235,7 +237,7 @@ private func checkDestination(
     ].filter { _ in !facts.isPastFence }
   }
   var found: [Diagnostic] = []
-  if let bytes = facts.sourceBytes(of: volume), report.sizeBytes < bytes {
+  if let bytes = facts.bytesWithoutGrowth(of: volume), report.sizeBytes < bytes {
     found.append(
       Diagnostic(
         code: PlanningCode.destinationTooSmall, at: volume.position,

@@ -10,12 +10,14 @@ struct TapForecast: Sendable, Equatable {
   var reason: String?
   /// Where the source is mounted now; empty where it isn't.
   var mountedAt: [String]
+  /// Why its file is read through the page cache; nil where it isn't, or nobody told.
+  var cacheReason: String?
 
   /// The application has to be stopped and started on the tap's device.
   var needsRemount: Bool { !mountedAt.isEmpty && method != nil && method != AgentCapability.deviceMapper }
 
   var sentence: String? {
-    guard let method else { return nil }
+    guard let method else { return cacheReason.map { "\(volume) through the page cache: \($0)" } }
     let how: String
     switch method {
     case AgentCapability.deviceMapper: how = "beneath its device (device-mapper)"
@@ -31,7 +33,8 @@ extension MigrationFacts {
   func tapForecast(of volume: Volume) -> TapForecast {
     let report = source?.device(volume.device)
     return TapForecast(
-      volume: volume.name, method: report?.tapMethod, reason: report?.tapReason, mountedAt: report?.mountedAt ?? [])
+      volume: volume.name, method: report?.tapMethod, reason: report?.tapReason, mountedAt: report?.mountedAt ?? [],
+      cacheReason: report?.fileAccessReason)
   }
 }
 

@@ -287,6 +287,12 @@ struct Milestone {
   init?(of action: Action, limits: ReconcileLimits) {
     limitSeconds = limits.milestoneSeconds
     switch action {
+    case .growVolumes:
+      // Both halves open the link anew, once they agree.
+      isReached = { pair in
+        guard let source = pair.source, let destination = pair.destination, source.connected else { return false }
+        return source.configuration.volumes.map(\.sizeBytes) == destination.configuration.volumes.map(\.sizeBytes)
+      }
     case .proveConnection: isReached = { $0.source?.connectionProof != nil }
     case .synchronize:
       isOptional = true

@@ -128,7 +128,8 @@ private func remarks(_ facts: MigrationFacts, _ entry: MigrationChanges) -> [Str
 
 /// The steps that somebody will be asked about, and everything that failed.
 private let toldSteps: Set<String> = [
-  "configureSession", "proveConnection", "synchronize", "swing", "revert", "closeTap", "prove", "fence", "release",
+  "configureSession", "growVolumes", "proveConnection", "synchronize", "swing", "revert", "closeTap", "prove", "fence",
+  "release",
   "archive", "retire",
 ]
 /// The newest so many are told of a migration.

@@ -195,6 +195,7 @@ package struct ProgressRenderer: Sendable {
     case .ensureDisk: "disk"
     case .attachDisks(_, _, let volumes): "attach \(Quantity.count(volumes.count, "disk"))"
     case .configureSession: "configure session"
+    case .growVolumes: "grow volumes"
     case .proveConnection: "prove connection"
     case .checkWave, .checkGroup: "check"
     case .openTap: "open tap"

@@ -5,6 +5,8 @@ package struct AgentHello: Codable, Sendable, Equatable {
   package static let renames = "rename"
   /// It keeps to `RateLimits.latencyBound`.
   package static let latencyBounds = "latency-bound"
+  /// It takes larger sizes for volumes of a session that lives.
+  package static let grows = "grow"
   package var agentVersion: String
   package var protocolVersion: Int
   package var fingerprint: KeyFingerprint
@@ -13,7 +15,8 @@ package struct AgentHello: Codable, Sendable, Equatable {
   package var bootID: String
   package var processID: Int32
   package var startedAt: WallTime
-  /// What the tap could use here: "nbd-socket", "fuse-loop", "kernel-nbd", "device-mapper"; and `renames`, `latencyBounds`.
+  /// What the tap could use here: "nbd-socket", "fuse-loop", "kernel-nbd", "device-mapper"; and `renames`, `latencyBounds`,
+  /// `grows`.
   package var capabilities: [String]
   package init(
     agentVersion: String, protocolVersion: Int, fingerprint: KeyFingerprint, bootID: String, processID: Int32,
@@ -424,6 +427,9 @@ package struct DeviceReport: Codable, Sendable, Equatable {
   /// not from agents that don't tell it.
   package var tapMethod: String?
   package var tapReason: String?
+  /// How a file is read as a source: "direct" or "page cache", and why the latter; not from agents that don't tell it.
+  package var fileAccess: String?
+  package var fileAccessReason: String?
   package var error: String?
   package init(path: String, kind: Kind) {
     self.path = path

@@ -264,9 +264,10 @@ package final class Agent: AgentCalls {
     defer { release(configuration.session) }
     if let existing = sessions.withLock({ $0.running[configuration.session] }) {
       guard try existing.mustBeRemade(for: configuration) else {
-        try existing.reconfigure(
-          ConfigurationRules.keepingHandOver(configuration, after: existing.observation().configuration))
-        return existing.observation()
+        let current = try grown(existing, to: configuration)
+        try current.reconfigure(
+          ConfigurationRules.keepingHandOver(configuration, after: current.observation().configuration))
+        return current.observation()
       }
       try delete(existing)
     }
@@ -277,6 +278,40 @@ package final class Agent: AgentCalls {
       )
     }
     return try make(configuration)
+  }
+
+  /// The session with volumes as large as the configuration has them.
+  private func grown(
+    _ existing: any AgentSession, to configuration: SessionConfiguration
+  ) throws(AgentFault) -> any AgentSession {
+    guard let larger = ConfigurationRules.growth(from: existing.observation().configuration, to: configuration) else {
+      return existing
+    }
+    if try existing.grow(to: larger) { return existing }
+    try factory.checkRoom(for: larger)
+    guard let entry = catalogue.sessions().entries.first(where: { $0.configuration.session == existing.session }) else {
+      throw AgentFault(.failed, "the entry of \(existing.session) can't be read; look into the agent's state directory")
+    }
+    existing.park()
+    do throws(AgentFault) {
+      return try restart(try factory.grow(entry, to: larger))
+    } catch {
+      // As it was, and to be tried again; where even that fails, the session is one that could not be started.
+      do throws(AgentFault) { _ = try restart(entry) } catch {
+        sessions.change { sessions in
+          sessions.running[existing.session] = nil
+          sessions.failed[existing.session] = error
+        }
+      }
+      throw error
+    }
+  }
+
+  private func restart(_ entry: SessionEntry) throws(AgentFault) -> any AgentSession {
+    let session = try factory.make(entry, isNew: false)
+    sessions.change { $0.running[entry.configuration.session] = session }
+    session.start()
+    return session
   }
 
   private func make(_ configuration: SessionConfiguration) throws(AgentFault) -> SessionObservation {

@@ -27,6 +27,7 @@ package final class AgentInstance: Sendable {
     package var tapOffer: TapOffer?
     package var tapKernel: any TapKernel = HostTapKernel()
     package var bootID: String?
+    package var host: (any HostView)?
     package var linkVersions = H2HVersions.own
     package init() {}
   }
@@ -47,7 +48,7 @@ package final class AgentInstance: Sendable {
       keys = try KeyRing(store: state)
       let catalogue = Catalogue(state: state, tombstones: try DirectoryStateStore(path: root.tombstones))
       let time = SystemTime()
-      let host = SystemHost()
+      let host: any HostView = overrides.host ?? SystemHost()
       let bootID = try overrides.bootID ?? ProcessSetup.bootID()
       let transport = TLSTransport(keys: keys)
       let offer = TapOffer.current().without(fuseLoop: overrides.executable == nil)
@@ -68,7 +69,7 @@ package final class AgentInstance: Sendable {
         card: AgentIdentityCard(
           version: Self.version, bootID: bootID, processID: ProcessSetup.processID, startedAt: time.wallNow(),
           capabilities: (overrides.tapOffer ?? offer).methods.map(\.rawValue) + [
-            AgentHello.renames, AgentHello.latencyBounds,
+            AgentHello.renames, AgentHello.latencyBounds, AgentHello.grows,
           ]),
         keys: keys, catalogue: catalogue, time: time, hooks: hooks,
         factory: SessionMaker(resources: resources, fence: fence),

@@ -20,6 +20,9 @@ package protocol AgentSession: AnyObject, Sendable {
   func mustBeRemade(for configuration: SessionConfiguration) throws(AgentFault) -> Bool
   /// Takes over what may change of a configuration; throws `.wrongStage` or `.refused` for what may not.
   func reconfigure(_ configuration: SessionConfiguration) throws(AgentFault)
+  /// Takes larger volumes over in place, with the application running. False where the half has to be made anew for that,
+  /// with what `SessionFactory.grow` leaves. Throws where they can't grow now; then nothing was changed.
+  func grow(to grown: SessionConfiguration) throws(AgentFault) -> Bool
   /// See `ProvePeerCall`. Throws `.badRequest` where the other end opens the link.
   func prove(peer: KeyFingerprint) throws(AgentFault)
   /// `clearing`: see `SetHoldCall`.
@@ -37,4 +40,8 @@ package protocol AgentSession: AnyObject, Sendable {
 package protocol SessionFactory: Sendable {
   /// Checks devices and takes the session's files. Throws what the orchestrator should tell its user.
   func make(_ entry: SessionEntry, isNew: Bool) throws(AgentFault) -> any AgentSession
+  /// Throws where a volume's device is not as large as `grown` has it. Looks only.
+  func checkRoom(for grown: SessionConfiguration) throws(AgentFault)
+  /// Prepares and notes durably that a parked session's volumes are larger. A crash leaves it as it was, or grown.
+  func grow(_ entry: SessionEntry, to grown: SessionConfiguration) throws(AgentFault) -> SessionEntry
 }

@@ -16,6 +16,9 @@ package struct SessionEntry: Codable, Sendable, Equatable {
   package var receipt: ReceiptSummary?
   /// Grows each time the session's devices are opened; tells the peer that an unflushed write may be lost.
   package var openEpoch: UInt64
+  /// What told each volume's block device from others when this agent first opened it; of a device that tells nothing,
+  /// and in entries of earlier agents, nothing.
+  package var identities: [String: String]?
   /// Of the host's kernel when the session's devices were last opened.
   package var bootID: String?
   /// Why writes may have gone past the tap and not every mark that says so is certainly durable: the next start marks

@@ -116,17 +116,33 @@ package enum ConfigurationRules {
     guard new.role == old.role else { throw refuse("its role") }
     guard new.plan == old.plan, new.migration == old.migration else { throw refuse("its plan or migration") }
     let comparable = { (volume: VolumeConfiguration) in
-      (volume.name.text, volume.devicePath, volume.sizeBytes, volume.tracking)
+      (volume.name.text, volume.devicePath, volume.tracking)
     }
     let sameVolumes =
       old.volumes.count == new.volumes.count
       && zip(old.volumes, new.volumes).allSatisfy { comparable($0) == comparable($1) }
-    guard sameVolumes || !hasData else { throw refuse("a volume's device, size or tracking") }
+    guard sameVolumes || !hasData else { throw refuse("a volume's device or tracking") }
+    if hasData, let shrunk = zip(old.volumes, new.volumes).first(where: { $0.sizeBytes > $1.sizeBytes })?.0 {
+      throw AgentFault(
+        .refused,
+        "\(old.session): volume \(shrunk.name) has \(shrunk.sizeBytes) bytes and can't shrink: give \(shrunk.devicePath) its size again, or cancel the session first"
+      )
+    }
     guard old.peerKeys.contains(new.peerFingerprint) || !hasData else { throw refuse("its peer's key") }
   }
 }
 
 extension ConfigurationRules {
+  /// The configuration as it is but for larger volumes, which is a step of its own; nil where none grows.
+  static func growth(from old: SessionConfiguration, to new: SessionConfiguration) -> SessionConfiguration? {
+    guard old.volumes.count == new.volumes.count,
+      zip(old.volumes, new.volumes).contains(where: { $0.sizeBytes < $1.sizeBytes })
+    else { return nil }
+    var grown = old
+    for (index, volume) in new.volumes.enumerated() { grown.volumes[index].sizeBytes = volume.sizeBytes }
+    return grown
+  }
+
   /// Whether the session's devices or their order change, so that its half has to be made anew.
   static func needsRemake(from old: SessionConfiguration, to new: SessionConfiguration) -> Bool {
     !old.peerKeys.contains(new.peerFingerprint) || old.volumes.count != new.volumes.count

@@ -169,6 +169,22 @@ extension DestinationSession {
     return !hasData && ConfigurationRules.needsRemake(from: old, to: new)
   }
 
+  /// What is withheld moves with the end of the device, so that this half is made anew: nobody but the source's copier
+  /// waits for it.
+  func grow(to grown: SessionConfiguration) throws(AgentFault) -> Bool {
+    let stage = state.withLock { $0.machine.stage }
+    switch stage {
+    case .prepared, .receiving: return false
+    case .standIn:
+      throw AgentFault(
+        .wrongStage,
+        "\(session): the application's I/O lives here, and a volume grows before cMotion or after it; revert, then apply again"
+      )
+    case .fenced, .releasing, .released, .cancelled:
+      throw AgentFault(.wrongStage, "\(session): it is \(stage.rawValue), and its size is final")
+    }
+  }
+
   func reconfigure(_ new: SessionConfiguration) throws(AgentFault) {
     let old = configuration
     guard old != new else { return }
@@ -275,7 +291,17 @@ enum DestinationFiles {
   static func head(_ session: SessionID, _ volume: VolumeName) -> String {
     "\(withheldDirectory(session))/\(Catalogue.fileName(volume.text)).head"
   }
+  /// Of a volume that never grew.
   static func tail(_ session: SessionID, _ volume: VolumeName) -> String {
     "\(withheldDirectory(session))/\(Catalogue.fileName(volume.text)).tail"
+  }
+  /// The tail moves with the volume's end: one that grew has it under another name, so that for a moment both are there.
+  static func tail(_ session: SessionID, _ volume: VolumeName, grownTo sizeBytes: UInt64) -> String {
+    "\(tail(session, volume)).\(sizeBytes)"
+  }
+  /// The one that belongs to a volume of this size; `state` is the agent's directory of state.
+  static func tail(_ session: SessionID, _ volume: VolumeName, sizeBytes: UInt64, in state: String) -> String {
+    let grown = tail(session, volume, grownTo: sizeBytes)
+    return Files.exists("\(state)/\(grown)") ? grown : tail(session, volume)
   }
 }

@@ -269,7 +269,9 @@ package struct Rescue: Sendable {
         head = try FileBlockDevice(
           path: "\(root.state)/\(DestinationFiles.head(label.session, label.volume))", .init(isReadOnly: true))
         tail = try FileBlockDevice(
-          path: "\(root.state)/\(DestinationFiles.tail(label.session, label.volume))", .init(isReadOnly: true))
+          path:
+            "\(root.state)/\(DestinationFiles.tail(label.session, label.volume, sizeBytes: label.sizeBytes, in: root.state))",
+          .init(isReadOnly: true))
       }
       // The head last: it is what makes a file system mountable.
       try Self.copy(from: tail, at: places.tail, to: device, layout.tail)

@@ -8,7 +8,7 @@ internal import VolumeTap
 
 /// Makes sessions of what the catalogue or the orchestrator says: opens devices, checks them, reads the records.
 package struct SessionMaker: SessionFactory {
-  private let resources: SessionResources
+  let resources: SessionResources
   private let fence: any SourceFence
 
   package init(resources: SessionResources, fence: any SourceFence) {
@@ -24,6 +24,7 @@ package struct SessionMaker: SessionFactory {
       for volume in configuration.volumes { try checkUse(of: volume, role: configuration.role) }
       if configuration.link.listens { try checkPort(configuration.link) }
     }
+    entry.identities = try checkedIdentities(entry, isNew: isNew)
     var opened: [OpenedDevice] = []
     do throws(AgentFault) {
       let isReleased = try isReleased(configuration)
@@ -131,13 +132,24 @@ package struct SessionMaker: SessionFactory {
     // A fenced logical volume is not there after a new start of its host; nothing is read or written here any more.
     let path = resources.root.device(volume.devicePath)
     if resources.host.status(path) == nil, try record(of: session)?.stage == SourceStage.fenced.rawValue {
-      return OpenedDevice(device: AbsentDevice(label: path, sizeBytes: volume.sizeBytes), isFile: false) {}
+      return OpenedDevice(device: AbsentDevice(label: path, sizeBytes: volume.sizeBytes), isCached: false) {}
     }
     let origin = try origin(of: volume, session: session)
-    return try open(volume, role: .source) { path throws(BlockDeviceError) in
+    var opened = try open(volume, role: .source) { path throws(BlockDeviceError) in
       resources.host.status(path)?.kind == .block
         ? try OpenedDevice.openSource(origin ?? path) : try resources.openDevice(path, false)
     }
+    if origin != nil {
+      // The origin follows what others made of the volume's table, while the tap isn't in.
+      let (maker, refreshSize) = (self, opened.refreshSize)
+      opened.refreshSize = {
+        do throws(AgentFault) { _ = try maker.origin(of: volume, session: session) } catch {
+          return .failure(BlockDeviceError(.readFailed, error.message))
+        }
+        return refreshSize()
+      }
+    }
+    return opened
   }
 
   private func open(
@@ -167,7 +179,7 @@ package struct SessionMaker: SessionFactory {
     return opened
   }
 
-  private func record(of session: SessionID) throws(AgentFault) -> SessionRecord? {
+  func record(of session: SessionID) throws(AgentFault) -> SessionRecord? {
     do {
       return try resources.catalogue.state.read(SourceFiles.record(session)).map { try SessionRecord(decoding: $0) }
     } catch {
@@ -196,7 +208,7 @@ package struct SessionMaker: SessionFactory {
     let volumes = zip(configuration.volumes, opened).map { volume, opened in
       SourceSession.Volume(
         name: volume.name, path: resources.root.device(volume.devicePath), device: opened.device,
-        isInline: opened.isFile, counters: Counters(), close: opened.close)
+        isInline: opened.isCached, counters: Counters(), refreshSize: opened.refreshSize, close: opened.close)
     }
     return try SourceSession(entry: entry, resources: resources, volumes: volumes, machine: machine, fence: fence)
   }
@@ -270,9 +282,11 @@ package struct SessionMaker: SessionFactory {
         let content = try DestinationContent.look(at: opened.device, sizeBytes: volume.sizeBytes)
         try content.check(volume, session: configuration.session, path: opened.device.label)
         isKnownZero = content.isKnownZero
+      } else {
+        try checkLabel(on: opened.device, volume, configuration.session, record)
       }
       let head = try withheld(DestinationFiles.head(configuration.session, volume.name), isNew: isNew)
-      let tail = try withheld(DestinationFiles.tail(configuration.session, volume.name), isNew: isNew)
+      let tail = try withheld(tailName(volume, configuration.session, isNew: isNew), isNew: isNew)
       volumes.append(
         .init(
           name: volume.name, path: resources.root.device(volume.devicePath),
@@ -289,6 +303,12 @@ package struct SessionMaker: SessionFactory {
         session: configuration.session, volumes: known, bootID: resources.bootID, openEpoch: entry.openEpoch,
         peer: configuration.peerFingerprint, newCopyID: max(1, resources.random.uint64())), record: record)
     return try DestinationSession(entry: entry, resources: resources, volumes: volumes, machine: machine)
+  }
+
+  private func tailName(_ volume: VolumeConfiguration, _ session: SessionID, isNew: Bool) -> String {
+    isNew
+      ? DestinationFiles.tail(session, volume.name)
+      : DestinationFiles.tail(session, volume.name, sizeBytes: volume.sizeBytes, in: resources.root.state)
   }
 
   /// The file that keeps a withheld part: made of zeroes for a new session, and never silently made anew for an old one.

@@ -56,13 +56,31 @@ package struct SessionResources: Sendable {
 package struct OpenedDevice: Sendable {
   package var device: any BlockDevice
   /// Page cache beneath, so that reads and writes seldom wait.
-  package var isFile: Bool
+  package var isCached: Bool
+  /// Looks how large it is now, for one that grew.
+  package var refreshSize: @Sendable () -> Result<UInt64, BlockDeviceError>
   /// Lets go of it, locks included, while others may still hold the object.
   package var close: @Sendable () -> Void
-  package init(device: any BlockDevice, isFile: Bool, close: @escaping @Sendable () -> Void) {
+  /// `refreshSize` nil: it never grows.
+  package init(
+    device: any BlockDevice, isCached: Bool, refreshSize: (@Sendable () -> Result<UInt64, BlockDeviceError>)? = nil,
+    close: @escaping @Sendable () -> Void
+  ) {
     self.device = device
-    self.isFile = isFile
+    self.isCached = isCached
+    self.refreshSize = refreshSize ?? { .success(device.sizeBytes) }
     self.close = close
+  }
+
+  private init(_ device: FileBlockDevice) {
+    self.init(
+      device: device, isCached: !device.isBlockDevice && device.access == .buffered,
+      refreshSize: {
+        do throws(SystemError) { return .success(try device.refreshSize()) } catch {
+          return .failure(BlockDeviceError(.readFailed, error.description, errorNumber: error.errorNumber))
+        }
+      }
+    ) { device.close() }
   }
 
   /// A source's block device past the page cache: what its own cache held would not see what the application writes
@@ -70,17 +88,19 @@ package struct OpenedDevice: Sendable {
   static func openSource(_ path: String) throws(BlockDeviceError) -> OpenedDevice {
     do throws(SystemError) {
       let device = try FileBlockDevice(path: path, .init(access: .direct))
-      return OpenedDevice(device: device, isFile: false) { device.close() }
+      return OpenedDevice(device)
     } catch {
       throw BlockDeviceError(.gone, error.description, errorNumber: error.errorNumber)
     }
   }
 
-  /// Through the page cache. `isExclusive`: no second agent, mount or swap may have it.
+  /// `isExclusive`: a destination's, through the page cache; no second agent, mount or swap may have it. Otherwise a
+  /// source's file, past the page cache where that is any use (`FileAccess`).
   package static let openPlainly: DeviceOpener = { path, isExclusive throws(BlockDeviceError) in
     do throws(SystemError) {
-      let device = try FileBlockDevice(path: path, .init(isExclusive: isExclusive))
-      return OpenedDevice(device: device, isFile: !device.isBlockDevice) { device.close() }
+      let access: FileBlockDevice.Access = !isExclusive && FileAccess.of(path).isDirect ? .direct : .buffered
+      let device = try FileBlockDevice(path: path, .init(access: access, isExclusive: isExclusive))
+      return OpenedDevice(device)
     } catch {
       throw BlockDeviceError(.gone, error.description, errorNumber: error.errorNumber)
     }

@@ -52,6 +52,8 @@ final class SourceSession: AgentSession, LinkOwner {
     /// Page cache beneath: an application's read or write may be done on the thread that brought it.
     var isInline: Bool
     var counters: Counters
+    /// Follows a device that grew; answers its size.
+    var refreshSize: @Sendable () -> Result<UInt64, BlockDeviceError>
     var close: @Sendable () -> Void
   }
 
@@ -249,6 +251,9 @@ final class SourceSession: AgentSession, LinkOwner {
   // MARK: Life
 
   func start() {
+    for volume in volumes where resources.host.status(volume.path)?.kind == .file {
+      journal.append("opened", "\(volume.path), \(volume.isInline ? "through the page cache" : "direct")")
+    }
     let wall = resources.time.wallNow()
     let wasClosed = isClosed
     state.withLock { $0.isStarting = true }

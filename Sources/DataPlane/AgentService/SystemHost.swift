@@ -68,6 +68,11 @@ package struct DeviceInspector: Sendable {
     report.isSystemDevice = topology.isSystem(status, path: full)
     report.logicalBlockBytes = status.kind == .block ? topology.logicalBlockBytes(of: status) : 512
     report.sizeBytes = status.sizeBytes
+    if status.kind == .file {
+      let access = FileAccess.of(full)
+      report.fileAccess = access.word
+      report.fileAccessReason = access.reason
+    }
     if status.kind == .block {
       let choice = offer.choice(insertionRefusal: MapperInsertion.refusal(of: full))
       report.tapMethod = choice.method.rawValue

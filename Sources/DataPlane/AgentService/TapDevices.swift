@@ -28,8 +28,8 @@ final class TapDevices: Sendable {
   }
 
   private let session: SessionID
-  private let migration: MigrationName
-  private let resources: SessionResources
+  let migration: MigrationName
+  let resources: SessionResources
   private let journal: Journal
   private let made = Monitor([VolumeName: Made]())
 
@@ -334,6 +334,10 @@ final class TapDevices: Sendable {
 
   private static func changedTable(_ name: String) -> String {
     "the table of \(name) was changed by somebody else, so writes went past the tap"
+  }
+
+  func connection(of volume: VolumeConfiguration) -> (any TapConnection)? {
+    made.withLock { $0[volume.name]?.kernel }
   }
 
   var isEmpty: Bool { made.withLock { $0.isEmpty } }

@@ -9,6 +9,7 @@ final class TapExport: NBDExport {
   private struct Doors: Sendable {
     var isOpen = true
     var connections = 0
+    var sizeBytes: UInt64
   }
 
   /// The session's changed data map of a range: at most so many runs from its beginning.
@@ -18,14 +19,14 @@ final class TapExport: NBDExport {
   typealias Submit = @Sendable (ApplicationOperation, NBDRequest, PayloadBuffer, @escaping NBDCompletion) -> Void
 
   let name: String
-  let sizeBytes: UInt64
+  var sizeBytes: UInt64 { doors.withLock { $0.sizeBytes } }
   let blockSizes: NBDBlockSizes
   var isReadOnly: Bool { false }
   var hasDirtyMap: Bool { true }
   private let device: any BlockDevice
   private let submit: Submit
   private let changedData: ChangedData
-  private let doors = Monitor(Doors())
+  private let doors: Monitor<Doors>
 
   init(
     name: String, sizeBytes: UInt64, device: any BlockDevice, changedData: @escaping ChangedData,
@@ -33,7 +34,7 @@ final class TapExport: NBDExport {
   ) {
     self.changedData = changedData
     self.name = name
-    self.sizeBytes = sizeBytes
+    doors = Monitor(Doors(sizeBytes: sizeBytes))
     self.device = device
     self.submit = submit
     let minimum = min(max(device.blockBytes, 1), 4096)
@@ -108,6 +109,9 @@ final class TapExport: NBDExport {
       return true
     }
   }
+
+  /// Connections that know the former size ask again when a client goes past it; a client that opens anew sees it.
+  func grow(to sizeBytes: UInt64) { doors.change { $0.sizeBytes = max($0.sizeBytes, sizeBytes) } }
 
   func open() { doors.change { $0.isOpen = true } }
 }

@@ -52,6 +52,22 @@ final class TapService: Sendable {
   /// Names and order stay; whether a device is asked for may change.
   func change(volumes: [VolumeConfiguration]) { configured.withLock { $0 = volumes } }
 
+  /// Throws where a device that was made of a tap can't follow its volume. Changes nothing.
+  func checkGrowth() throws(AgentFault) {
+    for volume in volumes where volume.attachDevice { try devices.checkGrowth(volume) }
+  }
+
+  /// The volumes have these sizes from here on: exports show them, and devices made of them follow.
+  func grow(volumes: [VolumeConfiguration]) throws(AgentFault) {
+    try turn.withLock { _ throws(AgentFault) in
+      configured.withLock { $0 = volumes }
+      for volume in volumes {
+        taps.withLock { $0[volume.name] }?.export.grow(to: volume.sizeBytes)
+        if volume.attachDevice { try devices.grow(volume) }
+      }
+    }
+  }
+
   var isServing: Bool { taps.withLock { !$0.isEmpty } }
   func socket(of volume: VolumeName) -> String? {
     taps.withLock { $0[volume] == nil ? nil : resources.root.tapSocket(migration, volume) }

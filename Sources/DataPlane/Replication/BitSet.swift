@@ -1,7 +1,7 @@
 /// Bits with a count and a summary (one bit a word), so that the next set bit is found in a volume of 16 Mi blocks
 /// without reading 2 MiB. All ranges must lie within `0 ..< count`.
 struct BitSet: Sendable {
-  let count: Int
+  private(set) var count: Int
   private(set) var setCount = 0
   private var words: [UInt64]
   private var summary: [UInt64]
@@ -11,6 +11,14 @@ struct BitSet: Sendable {
     words = [UInt64](repeating: 0, count: (count + 63) / 64)
     summary = [UInt64](repeating: 0, count: (words.count + 63) / 64)
     if all { insert(0..<count) }
+  }
+
+  /// At least as many bits as now; the new ones are clear.
+  mutating func grow(to newCount: Int) {
+    precondition(newCount >= count, "bits only come to be")
+    count = newCount
+    words += [UInt64](repeating: 0, count: (count + 63) / 64 - words.count)
+    summary += [UInt64](repeating: 0, count: (words.count + 63) / 64 - summary.count)
   }
 
   func contains(_ bit: Int) -> Bool { words[bit >> 6] >> UInt64(bit & 63) & 1 == 1 }

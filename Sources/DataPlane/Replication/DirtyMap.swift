@@ -13,7 +13,7 @@ struct DirtyMap: Sendable {
   static let whole = Parts.max
 
   let blockBytes: UInt64
-  let sizeBytes: UInt64
+  private(set) var sizeBytes: UInt64
   private(set) var blocks: BitSet
   /// Of dirty blocks that are not dirty all over.
   private var partial: [Int: Parts] = [:]
@@ -26,6 +26,15 @@ struct DirtyMap: Sendable {
     self.blockBytes = blockBytes
     limit = partialLimit
     blocks = BitSet(count: Int((sizeBytes + blockBytes - 1) / blockBytes))
+  }
+
+  /// The volume is larger from here on: what is new is dirty, and so is all of the block that used to be the last.
+  mutating func grow(to newSizeBytes: UInt64) {
+    // The block that the former end lay in, if it lay in one.
+    let first = Int(sizeBytes / blockBytes)
+    sizeBytes = newSizeBytes
+    blocks.grow(to: Int((newSizeBytes + blockBytes - 1) / blockBytes))
+    insert(first..<blocks.count)
   }
 
   private var partBytes: UInt64 { blockBytes / Self.partsPerBlock }

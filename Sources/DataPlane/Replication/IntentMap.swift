@@ -1,9 +1,11 @@
 import H2HProtocol
 
 /// Which extents of one volume may differ, as the state store has it or is about to have it (DESIGN §8.3). Kept in pages
-/// of 4 KiB: 0 magic "CMCI" · 4 version (16) · 6 reserved · 8 page number (32) · 12 extent count of the volume (32) ·
+/// of 4 KiB: 0 magic "CMCI" · 4 version (16) · 6 mark of the size (16) · 8 page number (32) · 12 extent count of the volume (32) ·
 /// 16 extent size in bytes (64) · 24 revision (64) · 32 bits, least significant first · 4092 CRC-32C of all before it.
-/// A page that is missing, damaged or of another geometry says that all of its extents may differ.
+/// A page that is missing, damaged or of another geometry says that all of its extents may differ. One from before the
+/// volume grew (it counts fewer extents, or has another mark) says so of what is new and of the extent that used to be the
+/// last.
 struct IntentMap: Sendable {
   static let pageBytes = 4096
   static let wordsPerPage = (pageBytes - 36) / 8
@@ -18,7 +20,8 @@ struct IntentMap: Sendable {
   }
 
   let extentBytes: UInt64
-  let count: Int
+  private(set) var count: Int
+  private var sizeMark: UInt16
   /// What the next image will say.
   private(set) var wanted: BitSet
   /// What is certainly durable: said by the last image and by the one being stored.
@@ -32,6 +35,7 @@ struct IntentMap: Sendable {
   init(sizeBytes: UInt64, extentBytes: UInt64, stored: [Int: [UInt8]]) {
     self.extentBytes = extentBytes
     count = Int((sizeBytes + extentBytes - 1) / extentBytes)
+    sizeMark = Self.mark(ofBytes: sizeBytes, extentBytes)
     pages = Array(repeating: Page(), count: (count + Self.extentsPerPage - 1) / Self.extentsPerPage)
     recent = BitSet(count: count)
     earlier = BitSet(count: count)
@@ -46,7 +50,28 @@ struct IntentMap: Sendable {
         wanted.setWord(position, to: word & wanted.word(position))
       }
     }
+    for (index, bytes) in stored where pages.indices.contains(index) {
+      guard let former = Self.former(bytes) else { continue }
+      if former.count == count, former.mark == sizeMark, sizeMark != 0 { continue }
+      let own = index * Self.extentsPerPage..<min((index + 1) * Self.extentsPerPage, count)
+      wanted.insert(own.clamped(to: max(0, former.count - 1)..<count))
+    }
     durable = wanted
+  }
+
+  /// The volume is larger from here on, as the session's own file says durably: a page that was stored before says by
+  /// its count that what is new may differ.
+  mutating func grow(to sizeBytes: UInt64) {
+    let last = max(0, count - 1)
+    count = Int((sizeBytes + extentBytes - 1) / extentBytes)
+    sizeMark = Self.mark(ofBytes: sizeBytes, extentBytes)
+    pages += Array(
+      repeating: Page(), count: (count + Self.extentsPerPage - 1) / Self.extentsPerPage - pages.count)
+    recent.grow(to: count)
+    earlier.grow(to: count)
+    wanted.grow(to: count)
+    durable.grow(to: count)
+    _ = require(last..<count)
   }
 
   func extents(from start: UInt64, to end: UInt64) -> Range<Int> {
@@ -129,7 +154,7 @@ struct IntentMap: Sendable {
     var writer = ByteWriter(reserving: Self.pageBytes)
     writer.put(Self.magic)
     writer.put(UInt16(1))
-    writer.put(UInt16(0))
+    writer.put(sizeMark)
     writer.put(UInt32(page))
     writer.put(UInt32(count))
     writer.put(extentBytes)
@@ -148,7 +173,7 @@ struct IntentMap: Sendable {
     guard let foundMagic = try? reader.take(UInt32.self), foundMagic == magic,
       let version = try? reader.take(UInt16.self), version == 1, (try? reader.take(UInt16.self)) != nil,
       let number = try? reader.take(UInt32.self), number == UInt32(page),
-      let extents = try? reader.take(UInt32.self), extents == UInt32(count),
+      let extents = try? reader.take(UInt32.self), extents <= UInt32(count),
       let size = try? reader.take(UInt64.self), size == extentBytes,
       let revision = try? reader.take(UInt64.self),
       let checksum = stored32(bytes, at: pageBytes - 4), checksum == CRC32C.checksum(bytes[..<(pageBytes - 4)])
@@ -159,6 +184,18 @@ struct IntentMap: Sendable {
       words.append(word.byteSwapped)
     }
     return (revision, words)
+  }
+
+  /// Tells sizes apart that have as many extents: there are fewer sectors in one than marks. 0 tells nothing: of larger
+  /// extents, and in pages of agents that wrote none; then the last extent may differ after every start.
+  private static func mark(ofBytes size: UInt64, _ extentBytes: UInt64) -> UInt16 {
+    extentBytes <= 16 << 20 ? UInt16(1 + size / 512 % 65_535) : 0
+  }
+
+  /// Of a page that `decode` took: what the volume was like when it was stored.
+  private static func former(_ bytes: [UInt8]) -> (count: Int, mark: UInt16)? {
+    guard let count = stored32(bytes, at: 12) else { return nil }
+    return (Int(count), UInt16(bytes[6]) << 8 | UInt16(bytes[7]))
   }
 
   private static func stored32(_ bytes: [UInt8], at offset: Int) -> UInt32? {

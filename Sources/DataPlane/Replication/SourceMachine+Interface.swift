@@ -105,6 +105,9 @@ package enum SourceEvent: Sendable {
   case message(link: UInt64, H2HFrame)
   case copyBudget(CopyBudget)
   case comparisonBudget(CopyBudget)
+  /// The volumes have these sizes from here on, in their order and none smaller than before: their devices have them, and
+  /// the session's own file says so durably. Never where `growthRefusal` has something against it.
+  case grown(sizes: [UInt64])
   /// The application's writes went past the tap, or may have, and may still: all of every volume may differ (DESIGN §8.11).
   case untracked(why: String)
   /// From before this event on every write comes through the tap, or nobody can write at all.

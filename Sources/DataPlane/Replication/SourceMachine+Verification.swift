@@ -153,7 +153,7 @@ extension SourceMachine {
     }
   }
 
-  private mutating func giveUpVerification(_ why: String, into effects: inout [SourceEffect]) {
+  mutating func giveUpVerification(_ why: String, into effects: inout [SourceEffect]) {
     let at = wall
     verification?.givenUp = why
     verification?.endedAt = at

@@ -238,6 +238,7 @@ package struct SourceMachine: Sendable {
     case .linkDown(let link, let why): linkDown(link, why, into: &effects)
     case .copyBudget(let change): changeBudget(change, into: &effects)
     case .comparisonBudget(let change): changeComparisonBudget(change, into: &effects)
+    case .grown(let sizes): grow(to: sizes, into: &effects)
     case .untracked(let why): lostTrack(why, into: &effects)
     case .tracked: regainedTrack(into: &effects)
     case .application, .localDone, .message, .copyRead, .intentStored, .tick: break
@@ -379,10 +380,10 @@ package struct SourceMachine: Sendable {
 /// What the copier and the application know of one volume.
 struct VolumeState: Sendable {
   let name: VolumeName
-  let sizeBytes: UInt64
+  private(set) var sizeBytes: UInt64
   let blockBytes: UInt64
-  let blockCount: Int
-  let extentCount: Int
+  private(set) var blockCount: Int
+  private(set) var extentCount: Int
   /// Of the sync: may differ from the destination. What is in flight or not covered by a flush is in `transfers` and
   /// `unflushed`.
   var dirty: DirtyMap
@@ -418,6 +419,23 @@ struct VolumeState: Sendable {
       dirty.insert(blocks(ofExtents: run))
       extent = run.upperBound
     }
+  }
+
+  /// What is new may differ, and so may all of the block and extent that used to be the last.
+  mutating func grow(to newSizeBytes: UInt64, isSynchronized: Bool) {
+    let lastExtent = max(0, extentCount - 1)
+    sizeBytes = newSizeBytes
+    dirty.grow(to: newSizeBytes)
+    intent.grow(to: newSizeBytes)
+    blockCount = dirty.blocks.count
+    extentCount = intent.count
+    // At the destination nobody knows what lies beyond the former end.
+    knownZero?.grow(to: blockCount)
+    verified.grow(to: extentCount)
+    verified.remove(lastExtent..<extentCount)
+    if !digests.isEmpty { digests += Array(repeating: nil, count: extentCount - digests.count) }
+    changed.grow(to: extentCount)
+    if isSynchronized { changed.insert(lastExtent..<extentCount) }
   }
 
   func blocks(of range: ByteRange) -> Range<Int> {

@@ -18,6 +18,26 @@ package struct WithheldLayout: Sendable, Equatable {
     tail = ByteRange(offset: sizeBytes - Self.partBytes, length: Self.partBytes)
   }
 
+  /// What has to be done at the destination before its volume is `larger`, in an order in which a crash leaves a volume
+  /// of the former size or one of the new: the new tail is complete in its own place, then what was withheld before and
+  /// isn't any more is on the device. What lies beyond the former end is the copier's to fill.
+  package func grow(
+    to larger: WithheldLayout, base: any BlockDevice, tail: any BlockDevice, newTail: any BlockDevice
+  ) throws(BlockDeviceError) {
+    precondition(larger.sizeBytes >= sizeBytes && base.sizeBytes >= larger.sizeBytes)
+    let bytes = UnsafeMutableRawBufferPointer.allocate(byteCount: Int(Self.partBytes), alignment: 4096)
+    defer { bytes.deallocate() }
+    try tail.read(at: 0, into: bytes)
+    try newTail.writeZeroes(ByteRange(offset: 0, length: Self.partBytes), mayUnmap: false, durable: false)
+    let border = min(larger.tail.offset, self.tail.end)
+    let staying = UnsafeRawBufferPointer(rebasing: bytes[Int(border - self.tail.offset)...])
+    if !staying.isEmpty { try newTail.write(at: 0, from: staying, durable: false) }
+    try newTail.flush()
+    let leaving = UnsafeRawBufferPointer(rebasing: bytes[..<Int(border - self.tail.offset)])
+    if !leaving.isEmpty { try base.write(at: self.tail.offset, from: leaving, durable: false) }
+    try base.flush()
+  }
+
   package enum Part: Sendable {
     case head
     case body

@@ -62,6 +62,18 @@ package struct HolderControl: Sendable {
     return ask(directory, "status")?.status
   }
 
+  /// Has the device follow an export that grew; answers the size that it has then. Repeating it does no harm. Errors:
+  /// `.holderFailed` where none lives, and what the holder could not do.
+  package func grow(directory: String) throws(TapError) -> UInt64 {
+    guard let directory = HolderDirectory(existing: directory), let outcome = ask(directory, "grow") else {
+      throw TapError(.holderFailed, "the holder does not answer")
+    }
+    if let size = outcome["size"].flatMap({ UInt64($0) }) { return size }
+    throw TapError(
+      outcome["result"].flatMap(TapError.Code.init(rawValue:)) ?? .holderFailed,
+      outcome["message"] ?? "the holder is of an earlier version and can't make its device larger")
+  }
+
   /// Takes the device away: loop device, mount, files, process. Nothing happens where there is none; remains of a dead
   /// holder are cleaned. Errors: `.inUse` says who uses it, and then nothing was changed.
   package func detach(directory: String) throws(TapError) {

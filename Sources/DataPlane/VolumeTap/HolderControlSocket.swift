@@ -47,6 +47,9 @@ struct HolderControlSocket: Sendable {
     case "status\n":
       send(status.text, channel)
       return false
+    case "grow\n":
+      send(grow().text, channel)
+      return false
     case "detach\n":
       let outcome = detach()
       send(outcome.text, channel)
@@ -64,7 +67,23 @@ struct HolderControlSocket: Sendable {
     record["unanswered"] = "\(facts.unanswered)"
     record["reconnections"] = "\(facts.reconnections)"
     record["problem"] = facts.problem
+    record["size"] = "\(link.sizeBytes)"
+    record["grows"] = "true"
     return record
+  }
+
+  private func grow() -> HolderRecord {
+    var outcome = HolderRecord()
+    do throws(TapError) {
+      try link.lookAgain()
+      _ = try HolderHelper.run(["--grow", directory.filePath, record["device"] ?? ""])
+      outcome["size"] = "\(link.sizeBytes)"
+    } catch {
+      log.say("not grown: \(error.message)")
+      outcome["result"] = error.code.rawValue
+      outcome["message"] = error.message
+    }
+    return outcome
   }
 
   private func detach() -> HolderRecord {

@@ -95,6 +95,6 @@ struct HolderRecord: Sendable {
     return HolderStatus(
       processID: processID, processStartTicks: start, device: device, sizeBytes: size,
       isConnected: self["connected"] == "true", unansweredRequests: self["unanswered"].flatMap { Int($0) } ?? 0,
-      reconnections: self["reconnections"].flatMap { Int($0) } ?? 0)
+      reconnections: self["reconnections"].flatMap { Int($0) } ?? 0, canGrow: self["grows"] == "true")
   }
 }

@@ -52,6 +52,18 @@ enum HolderHelper {
     }
   }
 
+  /// Has the kernel ask for the file's size again, which it otherwise knows for an hour, and the loop device take it over.
+  static func grow(file: String, device: String) -> Int32 {
+    do throws(SystemError) {
+      _ = try Files.refreshSize(of: file)
+      try LoopDevice(path: device).refreshSize()
+      return 0
+    } catch {
+      print(error)
+      return 1
+    }
+  }
+
   static func release(directory: String, device: String) -> Int32 {
     guard let directory = HolderDirectory(existing: directory) else { return 2 }
     do throws(SystemError) {

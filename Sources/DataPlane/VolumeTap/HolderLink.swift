@@ -4,6 +4,7 @@ import Glibc
 import LinuxPlatform
 import NBDServer
 import Seams
+import Synchronization
 
 /// Between the kernel (/dev/fuse) and the agent (NBD). Three threads: one reads the kernel's requests and sends them on,
 /// one reads the agent's replies and answers the kernel, one keeps the connection. Only the third sends requests again,
@@ -28,7 +29,12 @@ final class HolderLink: @unchecked Sendable {
   }
 
   private let fuse: FileDescriptor
-  private let volume: FuseVolume
+  /// Grows at most.
+  private let size: Atomic<UInt64>
+  private var volume: FuseVolume { FuseVolume(sizeBytes: sizeBytes) }
+  var sizeBytes: UInt64 { size.load(ordering: .acquiring) }
+  /// Told of a new size, on a thread of its own.
+  private let grown: @Sendable () -> Void
   private let socket: String
   private let exportName: String
   private let log: HolderLog
@@ -41,10 +47,12 @@ final class HolderLink: @unchecked Sendable {
 
   /// Takes over a mounted FUSE descriptor. `first` is the connection that told the size.
   init(
-    fuse: FileDescriptor, first: NBDClient.Connected, socket: String, exportName: String, log: HolderLog
+    fuse: FileDescriptor, first: NBDClient.Connected, socket: String, exportName: String, log: HolderLog,
+    grown: @escaping @Sendable () -> Void
   ) {
     self.fuse = fuse
-    volume = FuseVolume(sizeBytes: first.sizeBytes)
+    size = Atomic(first.sizeBytes)
+    self.grown = grown
     self.socket = socket
     self.exportName = exportName
     self.log = log
@@ -214,6 +222,28 @@ final class HolderLink: @unchecked Sendable {
     NBDErrorCode(rawValue: raw) == nil ? EIO : Int32(raw)
   }
 
+  // MARK: the size
+
+  /// Asks the agent how large the export is now. The connection that carries the requests stays as it is.
+  func lookAgain() throws(TapError) {
+    let asked = try NBDClient.connect(socket: socket, exportName: exportName)
+    asked.channel.shutDown()
+    _ = noteSize(asked.sizeBytes)
+  }
+
+  /// Whether it is a new one.
+  private func noteSize(_ sizeBytes: UInt64) -> Bool {
+    size.max(sizeBytes, ordering: .acquiringAndReleasing).oldValue < sizeBytes
+  }
+
+  /// The loop device is made larger by a child, which asks this process for the file's size: never on the thread that
+  /// answers it.
+  private func tellGrown() {
+    do throws(SystemError) { try PlatformThread.start(name: "holder-grow") { [grown] in grown() } } catch {
+      log.say("the device keeps its former size: \(error)")
+    }
+  }
+
   // MARK: the connection
 
   private func keepConnected() {
@@ -251,10 +281,13 @@ final class HolderLink: @unchecked Sendable {
       var problem: String
       do throws(TapError) {
         let connected = try NBDClient.connect(socket: socket, exportName: exportName)
-        if connected.sizeBytes == volume.sizeBytes { return connected.channel }
+        if connected.sizeBytes >= sizeBytes {
+          if noteSize(connected.sizeBytes) { tellGrown() }
+          return connected.channel
+        }
         connected.channel.shutDown()
         problem =
-          "export \(exportName) has \(connected.sizeBytes) bytes now, not \(volume.sizeBytes): it is another volume; I/O waits for the right one"
+          "export \(exportName) has \(connected.sizeBytes) bytes now, not \(sizeBytes): it is another volume; I/O waits for the right one"
       } catch {
         problem = error.message
       }

@@ -12,6 +12,8 @@ package enum HolderProcess {
     switch arguments.first {
     case "--attach-loop" where arguments.count == 4:
       return HolderHelper.attachLoop(file: arguments[1], blockBytes: arguments[2], holder: arguments[3])
+    case "--grow" where arguments.count == 3:
+      return HolderHelper.grow(file: arguments[1], device: arguments[2])
     case "--release" where arguments.count == 3:
       return HolderHelper.release(directory: arguments[1], device: arguments[2])
     default: break
@@ -86,7 +88,17 @@ package enum HolderProcess {
     }
     let fuse = try mount(directory)
     let link = HolderLink(
-      fuse: fuse, first: first, socket: settings.agentSocket, exportName: settings.exportName, log: log)
+      fuse: fuse, first: first, socket: settings.agentSocket, exportName: settings.exportName, log: log
+    ) {
+      // Made before its agent was gone for a while; the link is up again, and the device was recorded long ago.
+      guard let device = HolderRecord(text: (try? Files.readText(directory.statePath)) ?? "")["device"] else { return }
+      do throws(TapError) {
+        _ = try HolderHelper.run(["--grow", directory.filePath, device])
+        log.say("\(device) has grown with its export")
+      } catch {
+        log.say("\(device) keeps its former size: \(error.message)")
+      }
+    }
     do throws(TapError) {
       let listener: SocketListener
       do throws(SystemError) {

@@ -31,4 +31,6 @@ package struct HolderStatus: Sendable, Equatable {
   package var unansweredRequests: Int
   /// Times that a lost connection was made again.
   package var reconnections: Int
+  /// Whether it follows an export that grows; holders of earlier versions take one for another volume.
+  package var canGrow: Bool
 }

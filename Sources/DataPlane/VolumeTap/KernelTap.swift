@@ -32,6 +32,8 @@ package final class KernelTap: Sendable {
     do throws(SystemError) {
       if let index = known ?? KernelNBD.devices(backend: socket).first {
         try reconnect(index, connected.channel, socket)
+        // It may have grown while no agent was there to say so.
+        try KernelNBD.resize(index, sizeBytes: connected.sizeBytes, backend: socket)
         return KernelTap(index: index, socket: socket, exportName: exportName, channel: connected.channel)
       }
       let index = try KernelNBD.connect(
@@ -69,6 +71,13 @@ package final class KernelTap: Sendable {
     }
     channel.withLock { $0 = connected.channel }
     return true
+  }
+
+  /// The device is as large as its export from here on; one that is as large already stays as it is.
+  package func grow(to sizeBytes: UInt64) throws(TapError) {
+    do throws(SystemError) { try KernelNBD.resize(index, sizeBytes: sizeBytes, backend: socket) } catch {
+      throw TapError(.systemFailed, error.description)
+    }
   }
 
   /// Takes the device away. What still waits for the agent fails: see that nobody uses it.

@@ -35,6 +35,8 @@ package protocol TapConnection: Sendable {
   var index: Int { get }
   var path: String { get }
   func mend() throws(TapError) -> Bool
+  /// The export has so many bytes now.
+  func grow(to sizeBytes: UInt64) throws(TapError)
   func detach() throws(TapError)
 }
 

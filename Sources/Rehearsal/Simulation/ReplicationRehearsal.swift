@@ -59,6 +59,14 @@ package struct ReplicationRehearsal: Sendable {
     }
   }
 
+  /// The half takes larger volumes over. Why it can't now; nil where it did.
+  package mutating func grow(_ role: Role, to sizes: [UInt64]) -> String? {
+    do throws(SimulationFailure) { return try world.grow(side(role), to: sizes) } catch {
+      failure = failure ?? error
+      return nil
+    }
+  }
+
   /// Whether the application writes. One that is told to stop first finishes what it began.
   package mutating func letApplicationRun(_ mayWrite: Bool) { world.mayWrite = mayWrite }
   package var isApplicationIdle: Bool { world.requests.isEmpty && !world.mayWrite }

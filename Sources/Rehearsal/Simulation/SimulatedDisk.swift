@@ -28,6 +28,12 @@ struct SimulatedDisk {
     durable = current
   }
 
+  /// What is new holds this, durably.
+  mutating func grow(to cells: Int, holding value: UInt64) {
+    current += Array(repeating: value, count: cells - current.count)
+    durable += Array(repeating: value, count: cells - durable.count)
+  }
+
   mutating func write(_ cell: Int, _ value: UInt64, durably: Bool) {
     current[cell] = value
     if durably {

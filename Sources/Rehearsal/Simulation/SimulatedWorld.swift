@@ -67,7 +67,10 @@ struct SimulatedWorld {
   static let usualSizes: [UInt64] = [4 << 20, (5 << 20) + 8192]
   static let session = SessionID("simulated/migration")
 
-  let volumeSizes: [UInt64]
+  /// What each half's own file says durably; the source's is what the application has.
+  var sizes: [[UInt64]]
+  var volumeSizes: [UInt64] { sizes[0] }
+  var growth = Growth.none
   var chance: Chance
   var time = 0
   var clock = MonotonicTime(nanoseconds: 1_000_000_000)
@@ -126,7 +129,7 @@ struct SimulatedWorld {
   }
 
   init(seed: UInt64, volumeSizes: [UInt64] = usualSizes) {
-    self.volumeSizes = volumeSizes
+    sizes = [volumeSizes, volumeSizes]
     chance = Chance(seed: seed)
     let cells = volumeSizes.map { Int(($0 + SimulatedDisk.cellBytes - 1) / SimulatedDisk.cellBytes) }
     disks = (0..<2).map { _ in cells.map { SimulatedDisk(cells: $0) } }
@@ -185,7 +188,7 @@ struct SimulatedWorld {
     destination = DestinationMachine(
       configuration: DestinationConfiguration(
         session: Self.session,
-        volumes: volumeSizes.enumerated().map {
+        volumes: sizes[1].enumerated().map {
           .init(name: VolumeName("v\($0)"), sizeBytes: $1, isKnownZero: true)
         }, bootID: "boot\(boots[1])", openEpoch: boots[1], peer: KeyFingerprint("SHA256:00"),
         newCopyID: chance.next() | 1), record: record(.destination))

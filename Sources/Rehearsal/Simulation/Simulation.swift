@@ -65,6 +65,7 @@ extension SimulatedWorld {
       tellDestination(.tick)
     }
     stepBypass()
+    try stepGrowth()
     if let failure { throw failure }
     try checkSafety()
   }
@@ -79,6 +80,7 @@ extension SimulatedWorld {
       case 1: try crash(.destination, powerCut: chance.oneIn(2))
       case 2, 3: loseLink()
       case 4..<40: command()
+      case 43..<46: beginGrowth()
       case 40..<43: if bypass == .none, !isInsertionNew { bypass = .wanted }
       default: break
       }
@@ -223,6 +225,14 @@ extension SimulatedWorld {
     hurry()
     if source == nil { startSource() }
     if destination == nil { startDestination() }
+    // A growth that began ends: until it has, the halves refuse each other.
+    settleGrowth()
+    try until("the end of what grows") {
+      $0.growth.isOver
+    } repeating: { world in
+      // A tap that was closed between the halves is opened for it.
+      if world.time % 200 == 0 { world.tellSource(.command(.openTap, id: 0)) }
+    }
     try until("a connection") { $0.source?.observation(at: $0.clock).isConnected ?? false }
     tellSource(.command(.openTap, id: 0))
   }
