@@ -195,7 +195,8 @@ host_start() {
   for _ in $(seq 300); do
     # Until it is in its own root, what is seen is this machine's, with the other hosts' sshd.
     if host_run "$1" sh -c '[ -e /run/boot_id ] && pgrep -x sshd' >/dev/null 2>&1; then
-      host_run "$1" sh -c '[ ! -d /run/systemd/system ] || ! systemctl is-enabled cmcagent || systemctl start cmcagent'
+      # Nor this test's environment, for what is started there.
+      host_run "$1" env -i "PATH=$PATH" sh -c '[ ! -d /run/systemd/system ] || ! systemctl is-enabled cmcagent || systemctl start cmcagent'
       return 0
     fi
     sleep 0.05
