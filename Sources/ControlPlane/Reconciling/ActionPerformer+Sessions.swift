@@ -30,11 +30,13 @@ extension ActionPerformer {
     try refuse(preflight(await facts(migration), overwrite: options.overwrite, replace: options.replace))
   }
 
-  func configure(_ migration: Migration) async throws(GatewayError) {
+  /// `growing`: volumes of a session that both agents have take the sizes that their devices have by now. Otherwise they keep
+  /// theirs, for nobody was shown that they would grow.
+  func configure(_ migration: Migration, growing: Bool = false) async throws(GatewayError) {
     let facts = await facts(migration)
     try refuse(preflight(facts, overwrite: options.overwrite, replace: options.replace))
     guard let inputs = facts.sessionInputs(),
-      let halves = sessionConfigurations(
+      var halves = sessionConfigurations(
         for: migration, in: plan, inputs: inputs, overwrite: options.overwrite, at: services.time.wallNow(),
         digest: services.digest)
     else {
@@ -44,6 +46,10 @@ extension ActionPerformer {
         message: "not everything about \(migration.name) could be seen"
           + (faults.first.map { ": \($0.part): \($0.message)" } ?? ": a device or disk hasn't shown up yet"),
         advice: faults.first?.advice ?? "", disposition: .retry(afterSeconds: 2))
+    }
+    if !growing, let source = facts.sourceSession, let destination = facts.destinationSession {
+      halves.source.keepSizes(of: source.configuration)
+      halves.destination.keepSizes(of: destination.configuration)
     }
     let number = try await fencingNumber(of: migration)
     _ = try await pool.call(
@@ -361,6 +367,15 @@ extension ActionPerformer {
     } catch {
       // Said nowhere: it only means that the next run waits until the lease ran out.
       return
+    }
+  }
+}
+
+extension SessionConfiguration {
+  fileprivate mutating func keepSizes(of old: SessionConfiguration) {
+    for index in volumes.indices {
+      guard let known = old.volumes.first(where: { $0.name == volumes[index].name }) else { continue }
+      volumes[index].sizeBytes = known.sizeBytes
     }
   }
 }

@@ -88,7 +88,8 @@ struct ActionPerformer: Sendable {
     case .ensureDisk(let key): try await ensureDisk(key)
     case .attachDisks(let integration, let machine, let volumes):
       try await attach(volumes, integration: integration, machine: machine)
-    case .configureSession(let name), .growVolumes(let name): try await configure(try migration(name))
+    case .configureSession(let name): try await configure(try migration(name))
+    case .growVolumes(let name): try await configure(try migration(name), growing: true)
     case .proveConnection(let name): try await command(.proveConnection, .source, try migration(name))
     case .checkWave(let wave, let host): try await checkWave(wave, on: host)
     case .checkGroup(let group, let barrier): try await checkGroup(group, barrier)
