@@ -57,9 +57,9 @@ test-az: build ## The emulator under Microsoft's own clients, the az CLI among t
 bench: build ## Speed beside nbdcopy, nbdkit, QEMU, PyYAML, Terraform and ansible, as ratios of one run
 	@Tests/Benchmarks/bench.py
 	@Tests/Benchmarks/bench-swing.py
-	@Tests/Benchmarks/bench-plans.py
 	@Tests/Benchmarks/bench-hosts.py
 	@Tests/Benchmarks/bench-apply.py
+	@Tests/Benchmarks/bench-plans.py
 
 soak: build ## Ten minutes each of kill -9 under random writes, and of what clients see meanwhile: SOAK_SECONDS=… SOAK_SEED=…
 	@SOAK_SECONDS=$${SOAK_SECONDS:-600} Tests/EndToEndTests/scripts/test-soak

@@ -16,10 +16,8 @@ import contextlib, json, os, shutil, socket, statistics, subprocess, sys, tempfi
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "../EndToEndTests/scripts"))
 from agentpair import AgentError, configure, free_port, pair
+from bench import AGENT, RUNS, SECONDS, listens, server
 
-AGENT = os.environ.get("BENCH_AGENT", os.path.join(HERE, "../../.build-product/cmcagent"))
-RUNS = int(os.environ.get("BENCH_RUNS", "3"))
-SECONDS = int(os.environ.get("BENCH_SECONDS", "4"))
 SWINGS = int(os.environ.get("BENCH_SWINGS", "1000"))
 LIMIT_SECONDS = 600
 # Of the log of longest waits.
@@ -33,31 +31,6 @@ def sparse(path, size, data=0):
         for _ in range(data // MIB):
             f.write(os.urandom(MIB))
         f.truncate(size)
-
-
-def wait_for(test, what):
-    until = time.monotonic() + 30
-    while not test():
-        if time.monotonic() > until:
-            sys.exit(f"bench: {what} did not come up")
-        time.sleep(0.02)
-
-
-@contextlib.contextmanager
-def process(arguments, ready, what):
-    child = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        wait_for(lambda: child.poll() is not None or ready(), what)
-        if child.poll() is not None:
-            sys.exit(f"bench: {what} ended with {child.returncode}")
-        yield child
-    finally:
-        child.terminate()
-        try:
-            child.wait(10)
-        except subprocess.TimeoutExpired:
-            child.kill()
-            child.wait()
 
 
 def fio_command(path, seconds, size, depth=32, more=()):
@@ -191,20 +164,15 @@ def qemu_stalls(directory, size, data):
     sparse(source, size, data)
     sparse(target, size)
     port, nbd, control = free_port(), f"{directory}/q.sock", f"{directory}/qmp.sock"
-
-    def listens():
-        with socket.socket() as s:
-            return s.connect_ex(("127.0.0.1", port)) == 0
-
     try:
-        with process(["nbdkit", "-f", "-i", "127.0.0.1", "-p", str(port), "file", target], listens, "nbdkit"), \
-                process(["qemu-storage-daemon", "--chardev", f"socket,path={control},server=on,wait=off,id=m",
+        with server(["nbdkit", "-f", "-i", "127.0.0.1", "-p", str(port), "file", target], lambda: listens(port)), \
+                server(["qemu-storage-daemon", "--chardev", f"socket,path={control},server=on,wait=off,id=m",
                          "--monitor", "chardev=m",
                          "--blockdev", f"file,filename={source},node-name=copy,discard=unmap",
                          "--blockdev", "raw,file=copy,node-name=top",
                          "--nbd-server", f"addr.type=unix,addr.path={nbd}",
                          "--export", "nbd,id=e,node-name=top,writable=on,name="],
-                        lambda: os.path.exists(control) and os.path.exists(nbd), "qemu-storage-daemon"):
+                        lambda: os.path.exists(control) and os.path.exists(nbd)):
             fio(nbd, 2, "1g")
             monitor = Monitor(control)
 
@@ -295,9 +263,9 @@ def slow_disks(directory, delays):
             os.mkdir(mount)
             stack.callback(os.rmdir, mount)
             files[role] = f"{mount}/disk"
-            stack.enter_context(process(
+            stack.enter_context(server(
                 ["nbdfuse", files[role], "--command", "nbdkit", "-s", "--filter=delay", "file", image,
-                 f"wdelay={milliseconds}ms"], lambda path=files[role]: os.path.exists(path), "nbdfuse"))
+                 f"wdelay={milliseconds}ms"], lambda path=files[role]: os.path.exists(path)))
         yield files
 
 
@@ -322,7 +290,7 @@ def bench_standin(directory):
                     alone["source"] = median_write(tap)
                     seen = swing(source, "standIn")
                     both = median_write(tap)
-                    trip = 1000 * (source.observe().get("roundTripSeconds") or 0)
+                    trip = 1000 * source.observe()["connectionProof"]["roundTripSeconds"]
                     swing(source, "tracking")
                 for path in paths.values():
                     os.unlink(path)
@@ -365,7 +333,7 @@ def bench_flush(directory):
         for _ in range(RUNS):
             sparse(other, size)
             with tapped(directory, lambda path, role: sparse(path, size), size, state=state) as (_, _, tap, _), \
-                    process(["nbdkit", "-f", "-U", unix, "file", other], lambda: os.path.exists(unix), "nbdkit"):
+                    server(["nbdkit", "-f", "-U", unix, "file", other], lambda: os.path.exists(unix)):
                 # Once into every extent of 4 MiB: each costs a record, the first time.
                 warm = ["--rw=write:4092k", "--number_ios=25600", "--time_based=0"]
                 for path in (tap, unix):

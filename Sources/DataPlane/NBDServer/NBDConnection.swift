@@ -4,9 +4,9 @@ import Synchronization
 
 /// One client, from greeting to goodbye, on the thread that calls `run`.
 ///
-/// `@unchecked Sendable`: `receive`, `received`, `consumed` and `sendsLongPayloads` are touched by the thread in `run` only, `send` only by
-/// whoever set `isWriting` in the outbox; `structuredReplies` is set before the first request is begun (which takes the
-/// outbox's lock) and never again; all else is immutable, atomic or behind a lock.
+/// `@unchecked Sendable`: `receive`, `received`, `consumed` and `sendsLongPayloads` are touched by the thread in `run`
+/// only, `send` only by whoever set `isWriting` in the outbox; `structuredReplies` is set before the first request is
+/// begun (which takes the outbox's lock) and never again; all else is immutable, atomic or behind a lock.
 final class NBDConnection: @unchecked Sendable {
   struct Outbox {
     /// Settled, waiting to be written.
