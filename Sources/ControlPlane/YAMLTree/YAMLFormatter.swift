@@ -262,6 +262,8 @@ struct LineLayout {
     if last.endLine > token.endLine {
       var inner = content
       inner.texts = [last]
+      // What goes on from here moves as this line did, not as the one that the outer text began on.
+      inner.oldColumn = indentation(of: lines[token.endLine])
       let open = output.removeLast()
       return emitMultiline(inner, text: String(open.drop { $0 == " " }), column: leading(open), through: last)
     }
@@ -271,9 +273,11 @@ struct LineLayout {
 
   private func leading(_ text: String) -> Int { text.prefix { $0 == " " }.count }
 
+  private func indentation(of line: [Unicode.Scalar]) -> Int { line.prefix { $0 == " " || $0 == "\t" }.count }
+
   private mutating func appendContinuation(_ line: Int, to end: Int?, shift: Int, least: Int) {
     let scalars = lines[line]
-    let indent = scalars.prefix { $0 == " " || $0 == "\t" }.count
+    let indent = indentation(of: scalars)
     let text = slice(line, indent, end)
     if text.isEmpty { output.append("") } else { append(text, column: max(indent + shift, least)) }
   }
