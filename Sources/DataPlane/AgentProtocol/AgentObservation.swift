@@ -5,6 +5,8 @@ package struct AgentHello: Codable, Sendable, Equatable {
   package static let renames = "rename"
   /// It keeps to `RateLimits.latencyBound`.
   package static let latencyBounds = "latency-bound"
+  /// Whether the agent can have both halves of a session.
+  package static let withinAgent = "within-agent"
   package var agentVersion: String
   package var protocolVersion: Int
   package var fingerprint: KeyFingerprint
@@ -13,7 +15,7 @@ package struct AgentHello: Codable, Sendable, Equatable {
   package var bootID: String
   package var processID: Int32
   package var startedAt: WallTime
-  /// What the tap could use here: "nbd-socket", "fuse-loop", "kernel-nbd", "device-mapper"; and `renames`, `latencyBounds`.
+  /// What the tap could use here: "nbd-socket", "fuse-loop", "kernel-nbd", "device-mapper"; and `renames`, `latencyBounds`, `withinAgent`.
   package var capabilities: [String]
   package init(
     agentVersion: String, protocolVersion: Int, fingerprint: KeyFingerprint, bootID: String, processID: Int32,

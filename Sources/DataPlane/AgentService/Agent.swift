@@ -30,6 +30,7 @@ package final class Agent: AgentCalls {
   package static let sessionLimit = 256
 
   private struct Sessions: Sendable {
+    /// By `SessionConfiguration.half`, as `failed` is.
     var running: [SessionID: any AgentSession] = [:]
     /// Being made or deleted right now; a second call for the same one waits.
     var busy: Set<SessionID> = []
@@ -75,7 +76,7 @@ package final class Agent: AgentCalls {
     for fault in faults { log(fault) }
     var started: [any AgentSession] = []
     for entry in entries {
-      let id = entry.configuration.session
+      let id = entry.configuration.half
       do throws(AgentFault) {
         try refuseRescued(entry.configuration)
         let session = try factory.make(entry, isNew: false)
@@ -103,12 +104,13 @@ package final class Agent: AgentCalls {
   /// Gives up what is left of a session that was taken over by hand; nil where it wasn't. Its tombstone stays.
   private func removeRescued(_ call: SessionCommandCall) throws(AgentFault) -> SessionObservation? {
     guard try catalogue.tombstone(of: call.session, role: call.role)?.rescued != nil,
-      let fault = sessions.withLock({ $0.failed[call.session] }),
-      let entry = catalogue.sessions().entries.first(where: { $0.configuration.session == call.session })
+      case let half = half(of: call.session, call.role),
+      let fault = sessions.withLock({ $0.failed[half] }),
+      let entry = catalogue.sessions().entries.first(where: { $0.configuration.half == half })
     else { return nil }
-    try catalogue.keepReceipt(of: call.session)
-    try catalogue.removeSession(call.session)
-    sessions.change { $0.failed[call.session] = nil }
+    try catalogue.keepReceipt(of: half)
+    try catalogue.removeSession(half)
+    sessions.change { $0.failed[half] = nil }
     return Self.observation(of: entry, failedBecause: fault)
   }
 
@@ -160,7 +162,7 @@ package final class Agent: AgentCalls {
     let (running, failed) = sessions.withLock { ($0.running, $0.failed) }
     var observations = running.values.map { $0.observation() }
     for (id, fault) in failed {
-      guard let entry = catalogue.sessions().entries.first(where: { $0.configuration.session == id }) else { continue }
+      guard let entry = catalogue.sessions().entries.first(where: { $0.configuration.half == id }) else { continue }
       observations.append(Self.observation(of: entry, failedBecause: fault))
     }
     for index in observations.indices {
@@ -171,8 +173,8 @@ package final class Agent: AgentCalls {
     for fault in faults { log(fault) }
     var answer = AgentObservation(
       hello: greeting(AgentProtocolVersion.newest), observedAt: time.wallNow(),
-      sessions: observations.sorted { $0.session < $1.session },
-      tombstones: tombstones.sorted { $0.session < $1.session },
+      sessions: observations.sorted { ($0.session, $0.role.rawValue) < ($1.session, $1.role.rawValue) },
+      tombstones: tombstones.sorted { ($0.session, $0.role.rawValue) < ($1.session, $1.role.rawValue) },
       leases: book.withLock { $0.entries.compactMap(\.lease) }.sorted { $0.session < $1.session })
     let unreadable = catalogue.sessions().faults
     if !unreadable.isEmpty { answer.unreadable = unreadable }
@@ -230,7 +232,7 @@ package final class Agent: AgentCalls {
     try admit(call.fencingNumber, configuration.session)
     try claim(configuration.session)
     defer { release(configuration.session) }
-    if let existing = sessions.withLock({ $0.running[configuration.session] }) {
+    if let existing = sessions.withLock({ $0.running[configuration.half] }) {
       guard try existing.mustBeRemade(for: configuration) else {
         try existing.reconfigure(
           ConfigurationRules.keepingHandOver(configuration, after: existing.observation().configuration))
@@ -255,14 +257,14 @@ package final class Agent: AgentCalls {
     }
     // A session that failed to start is tried again with what the catalogue remembers of it.
     var entry =
-      catalogue.sessions().entries.first { $0.configuration.session == configuration.session }
+      catalogue.sessions().entries.first { $0.configuration.half == configuration.half }
       ?? SessionEntry(configuration: configuration)
-    let isNew = sessions.withLock { $0.failed[configuration.session] == nil }
+    let isNew = sessions.withLock { $0.failed[configuration.half] == nil }
     if isNew { entry = SessionEntry(configuration: configuration) }
     let session = try factory.make(entry, isNew: isNew)
     sessions.change { sessions in
-      sessions.running[configuration.session] = session
-      sessions.failed[configuration.session] = nil
+      sessions.running[configuration.half] = session
+      sessions.failed[configuration.half] = nil
     }
     session.start()
     if !isNew {
@@ -278,7 +280,7 @@ package final class Agent: AgentCalls {
     defer { if ends { release(call.session) } }
     if call.command == .retire, let ended = try retired(call.session, call.role) { return ended }
     if ends, let observation = try removeRescued(call) { return observation }
-    let session = try find(call.session)
+    let session = try find(call.session, call.role)
     let before = session.observation()
     guard before.role == call.role else {
       throw AgentFault(
@@ -305,7 +307,8 @@ package final class Agent: AgentCalls {
 
   /// What is left to say of a session that was retired and is gone: whoever asks again did not get the first answer.
   private func retired(_ id: SessionID, _ role: Role) throws(AgentFault) -> SessionObservation? {
-    let isHere = sessions.withLock { $0.running[id] != nil || $0.failed[id] != nil }
+    let half = half(of: id, role)
+    let isHere = sessions.withLock { $0.running[half] != nil || $0.failed[half] != nil }
     guard !isHere, let stone = try catalogue.tombstone(of: id, role: role), stone.phase == .retired else { return nil }
     return SessionObservation(retired: stone)
   }
@@ -315,23 +318,46 @@ package final class Agent: AgentCalls {
     if let tombstone = session.tombstone(at: time.wallNow()) { try catalogue.save(tombstone) }
     session.clearHost()
     session.park()
-    try catalogue.keepReceipt(of: session.session)
-    try catalogue.removeSession(session.session)
-    sessions.change { $0.running[session.session] = nil }
+    try catalogue.keepReceipt(of: session.half)
+    try catalogue.removeSession(session.half)
+    sessions.change { $0.running[session.half] = nil }
   }
 
   package func setHold(_ call: SetHoldCall) throws(AgentFault) -> Done {
-    try find(call.session).setHold(call.hold, clearing: call.clearing)
+    if let role = call.role {
+      try find(call.session, role).setHold(call.hold, clearing: call.clearing)
+    } else {
+      for half in try halves(of: call.session) { try half.setHold(call.hold, clearing: call.clearing) }
+    }
     return Done()
   }
 
   package func storeApproval(_ call: StoreApprovalCall) throws(AgentFault) -> Done {
-    try find(call.session).store(call.approval)
+    for half in try halves(of: call.session) { try half.store(call.approval) }
     return Done()
   }
 
-  func find(_ id: SessionID) throws(AgentFault) -> any AgentSession {
-    let (session, fault, parked) = sessions.withLock { ($0.running[id], $0.failed[id], $0.isParked) }
+  /// Which half is meant: the destination's has a name of its own only where the source's is this agent's, too.
+  private func half(of id: SessionID, _ role: Role) -> SessionID {
+    let inner = id.innerDestination
+    guard role == .destination, sessions.withLock({ $0.running[inner] != nil || $0.failed[inner] != nil }) else {
+      return id
+    }
+    return inner
+  }
+
+  /// All of the session that this agent has, the source's first; throws where that is nothing.
+  private func halves(of id: SessionID) throws(AgentFault) -> [any AgentSession] {
+    let halves = sessions.withLock { sessions in
+      sessions.isParked ? [] : [id, id.innerDestination].compactMap { sessions.running[$0] }
+    }
+    return halves.isEmpty ? [try find(id)] : halves
+  }
+
+  /// `role`: which half, where this agent has both.
+  func find(_ id: SessionID, _ role: Role = .source) throws(AgentFault) -> any AgentSession {
+    let half = half(of: id, role)
+    let (session, fault, parked) = sessions.withLock { ($0.running[half], $0.failed[half], $0.isParked) }
     if parked { throw AgentFault(.failed, "the agent is shutting down; call again when it runs anew") }
     if let session { return session }
     if let fault { throw fault }
@@ -354,11 +380,12 @@ package final class Agent: AgentCalls {
   }
 
   package func readEvidence(_ call: ReadEvidenceCall) throws(AgentFault) -> EvidencePart {
-    if let running = sessions.withLock({ $0.running[call.session] })?.observation(), running.role != call.role {
+    let half = half(of: call.session, call.role)
+    if let running = sessions.withLock({ $0.running[half] })?.observation(), running.role != call.role {
       throw AgentFault(
         .badRequest, "this agent is the \(running.role.rawValue) of \(call.session), not its \(call.role.rawValue)")
     }
-    return try catalogue.evidence(call)
+    return try catalogue.evidence(call, of: half)
   }
 
   // MARK: Hooks

@@ -68,7 +68,7 @@ package final class AgentInstance: Sendable {
         card: AgentIdentityCard(
           version: Self.version, bootID: bootID, processID: ProcessSetup.processID, startedAt: time.wallNow(),
           capabilities: (overrides.tapOffer ?? offer).methods.map(\.rawValue) + [
-            AgentHello.renames, AgentHello.latencyBounds,
+            AgentHello.renames, AgentHello.latencyBounds, AgentHello.withinAgent,
           ]),
         keys: keys, catalogue: catalogue, time: time, hooks: hooks,
         factory: SessionMaker(resources: resources, fence: fence),

@@ -22,7 +22,7 @@ package struct SessionMaker: SessionFactory {
     let configuration = entry.configuration
     if isNew {
       for volume in configuration.volumes { try checkUse(of: volume, role: configuration.role) }
-      if configuration.link.listens { try checkPort(configuration.link) }
+      if configuration.link.listens, !configuration.isWithinAgent { try checkPort(configuration.link) }
     }
     var opened: [OpenedDevice] = []
     do throws(AgentFault) {
@@ -124,7 +124,7 @@ package struct SessionMaker: SessionFactory {
   /// A destination that was released is its host's, which may have it mounted.
   private func isReleased(_ configuration: SessionConfiguration) throws(AgentFault) -> Bool {
     guard configuration.role == .destination else { return false }
-    return try record(of: configuration.session)?.stage == DestinationStage.released.rawValue
+    return try record(of: configuration.half)?.stage == DestinationStage.released.rawValue
   }
 
   private func openSource(_ volume: VolumeConfiguration, session: SessionID) throws(AgentFault) -> OpenedDevice {
@@ -167,13 +167,13 @@ package struct SessionMaker: SessionFactory {
     return opened
   }
 
-  private func record(of session: SessionID) throws(AgentFault) -> SessionRecord? {
+  private func record(of half: SessionID) throws(AgentFault) -> SessionRecord? {
     do {
-      return try resources.catalogue.state.read(SourceFiles.record(session)).map { try SessionRecord(decoding: $0) }
+      return try resources.catalogue.state.read(SourceFiles.record(half)).map { try SessionRecord(decoding: $0) }
     } catch {
       throw AgentFault(
         .failed,
-        "the record of session \(session) can't be used: \(error); nothing is started, so that nothing is overwritten")
+        "the record of session \(half) can't be used: \(error); nothing is started, so that nothing is overwritten")
     }
   }
 
@@ -256,7 +256,7 @@ package struct SessionMaker: SessionFactory {
     _ entry: SessionEntry, _ opened: [OpenedDevice], isNew: Bool
   ) throws(AgentFault) -> any AgentSession {
     let configuration = entry.configuration
-    let record = try record(of: configuration.session)
+    let record = try record(of: configuration.half)
     var volumes: [DestinationSession.Volume] = []
     var known: [DestinationConfiguration.Volume] = []
     for (volume, opened) in zip(configuration.volumes, opened) {
@@ -271,8 +271,8 @@ package struct SessionMaker: SessionFactory {
         try content.check(volume, session: configuration.session, path: opened.device.label)
         isKnownZero = content.isKnownZero
       }
-      let head = try withheld(DestinationFiles.head(configuration.session, volume.name), isNew: isNew)
-      let tail = try withheld(DestinationFiles.tail(configuration.session, volume.name), isNew: isNew)
+      let head = try withheld(DestinationFiles.head(configuration.half, volume.name), isNew: isNew)
+      let tail = try withheld(DestinationFiles.tail(configuration.half, volume.name), isNew: isNew)
       volumes.append(
         .init(
           name: volume.name, path: resources.root.device(volume.devicePath),
