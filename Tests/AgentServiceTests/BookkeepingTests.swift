@@ -177,7 +177,8 @@ struct EvidenceTests {
   private var catalogue: Catalogue { Catalogue(state: state, tombstones: tombstones) }
 
   private func read(_ evidence: Evidence, _ role: Role = .source, from offset: UInt64 = 0) throws -> EvidencePart {
-    try catalogue.evidence(ReadEvidenceCall(session: session, role: role, evidence: evidence, offset: offset))
+    try catalogue.evidence(
+      ReadEvidenceCall(session: session, role: role, evidence: evidence, offset: offset), of: session)
   }
 
   @Test("Journals and receipt come in parts; what is not there is said to be not there")

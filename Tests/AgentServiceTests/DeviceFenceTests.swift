@@ -106,6 +106,31 @@ struct DeviceFenceTests {
     #expect(bare.changes.count == 3)
   }
 
+  @Test("The ids of what is fenced lose to those of the new copy at every start, partitions included, until the rescue")
+  func hiddenIDs() throws {
+    let rules = "/tmp/cmc-rules-\(SystemRandom().uint64())"
+    try Files.makeDirectories(rules)
+    defer { try? Files.removeTree(rules) }
+    let hiding = { (try Files.list(rules)).filter { $0.hasPrefix("61-cmcplan-hidden-") } }
+    let volume = ["/sys/dev/block/8:1/dm/uuid": "LVM-abc\n", "/sys/dev/block/8:1/dm/name": "vg-data"]
+    let tools = PaperTools("  vg data -wi-a----- \n")
+    let logical = fence(volume, tools, rules: rules)
+    try logical.raise("/dev/vg/data", status, session: SessionID("p/m"))
+    let file = try #require(try hiding().first)
+    let text = String(decoding: try Files.read("\(rules)/\(file)", limitBytes: 4096), as: UTF8.self)
+    #expect(text.contains(#"ENV{DM_UUID}=="LVM-abc", OPTIONS+="link_priority=-1000""#))
+    #expect(!text.contains("ID_FS"), "LVM keeps it from being there; until then its own tools go on")
+    // By its name, for a fenced volume that is not there has no uuid to be seen.
+    try fence([:], PaperTools("  vg data -ri------- cmcplan-fenced\n"), rules: rules).lift("/dev/vg/data", nil)
+    #expect(try hiding().isEmpty)
+
+    let whole = DeviceFence.hidingRule(for: #"ATTR{wwid}=="eui.01""#, isDevice: true, session: SessionID("p/m"))
+    #expect(whole.contains(#"ATTRS{wwid}=="eui.01", OPTIONS+="link_priority=-1000", ENV{ID_FS_TYPE}="""#))
+    let part = DeviceFence.hidingRule(
+      for: #"ATTRS{serial}=="S 1", ATTR{partition}=="2""#, isDevice: true, session: SessionID("p/m"))
+    #expect(part.contains(#"ATTRS{serial}=="S 1", ATTR{partition}=="2", OPTIONS"#), "its neighbours stay as they are")
+  }
+
   @Test("A tool that fails is named with what it said")
   func failingTool() {
     struct Failing: ChildProcesses {

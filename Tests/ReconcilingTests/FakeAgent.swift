@@ -93,7 +93,7 @@ struct FakeAgent {
   var digest: String?
   var isRunning = false
   var bootCount = 0
-  var capabilities = ["nbd-socket", "fuse-loop", AgentHello.renames, AgentHello.grows]
+  var capabilities = ["nbd-socket", "fuse-loop", AgentHello.renames, AgentHello.grows, AgentHello.withinAgent]
   var sessions: [Key: FakeSession] = [:]
   var leases: [SessionID: Lease] = [:]
   var highest: [SessionID: UInt64] = [:]

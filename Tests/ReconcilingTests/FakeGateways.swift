@@ -145,7 +145,8 @@ struct FakeAgentGateway: AgentGateway {
       state.agents[host] = agent
       return try state.runHook(call, on: host, at: now)
     case let call as SetHoldCall:
-      for key in agent.sessions.keys where key.session == call.session {
+      let halves = agent.sessions.keys.filter { $0.session == call.session }
+      for key in halves where halves.count == 1 || call.role == nil || call.role == key.role {
         if state.holdsAtResume, call.hold == nil {
           agent.sessions[key]?.seen.hold = Hold(cause: .failure, who: "cmcagent", why: "the link was lost", at: wall)
         }

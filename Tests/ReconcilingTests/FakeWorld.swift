@@ -342,7 +342,10 @@ struct WorldState {
     _ call: RunHookCall, on host: HostName, at now: Double
   ) throws(AgentFault) -> HookOutcome {
     if let known = agents[host]?.hooks.first(where: { $0.run.runID == call.runID }) { return known.outcome }
-    guard let own = agents[host]?.sessions.values.first(where: { $0.seen.session == call.session }) else {
+    let halves = agents[host]?.sessions.values.filter { $0.seen.session == call.session } ?? []
+    let isBefore = MigrationFacts.hooksBeforeFence.map(\.rawValue).contains(call.point)
+    let half = halves.first { ($0.seen.role == .source) == isBefore }
+    guard let own = half ?? halves.first else {
       throw AgentFault(.unknownSession, "\(call.session) isn't known here")
     }
     if own.seen.hold != nil { throw AgentFault(.refused, "\(call.session) is held") }

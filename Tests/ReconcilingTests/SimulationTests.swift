@@ -70,6 +70,8 @@ import Testing
       if isGrouped { Self.group(&plan, isWaved: isWaved) }
       if isWaved, !isGrouped { plan.waves = Self.waves(of: plan, random) }
       if random.chance(0.6) { plan.archive = Archive(directory: "/archive") }
+      // To another disk of its own host; the health checks of waves name their sources' hosts.
+      if plan.waves.isEmpty, random.chance(0.25) { plan = plan.withinHost() }
       isRenaming = random.chance(0.5)
       self.plan = plan
       bench = Bench(plan, seed: seed)

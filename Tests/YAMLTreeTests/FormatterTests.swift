@@ -40,7 +40,7 @@ import YAMLTree
     ),
     (
       "texts of several lines in a row", "a:\n  b: {c: one\ntwo, d: three\n      four, e: 5}\n",
-      "a:\n  b: {c: one\n    two, d: three\n      four, e: 5}\n"
+      "a:\n  b: {c: one\n    two, d: three\n          four, e: 5}\n"
     ),
     ("values on their own line", "a:\n      long text\nb:\n        {c: 1}\n", "a:\n  long text\nb:\n  {c: 1}\n"),
     ("line ends of three systems in a row", "a: 1\r\r\r\nb: 2\r", "a: 1\n\nb: 2\n"),

@@ -94,8 +94,10 @@ package struct DoctorCommand: AsyncParsableCommand {
           checks.append(
             Check(
               subject, "connection", .failed, "\(session.migration): \(why)",
-              advice:
-                "check address, port and firewalls between both hosts, and that both agents run (cmcplan agent list)"))
+              advice: session.configuration.isWithinAgent
+                ? "the agent's log says more: journalctl -u cmcagent"
+                : "check address, port and firewalls between both hosts, and that both agents run (cmcplan agent list)")
+          )
         }
       }
       if agent.hello.nextFingerprint != nil {

@@ -195,7 +195,8 @@ extension MigrationDiff {
     let rest = facts.replacing(volumes)
     result.diagnostics += preflight(rest, overwrite: options.overwrite)
     add(
-      .checkDevices(migration.name), towards: .prepared, "check the devices on both hosts",
+      .checkDevices(migration.name), towards: .prepared,
+      migration.isWithinHost ? "check the devices on \(migration.source)" : "check the devices on both hosts",
       why: "nothing is given up for a source that can't be migrated")
     for volume in volumes {
       guard let disk = facts.disks[volume.name], case .disk(let wanted) = volume.destination,

@@ -10,7 +10,7 @@ extension MigrationDiff {
   /// without its agent.
   mutating func startAgents() {
     for host in Set([migration.source, migration.destination]).sorted() {
-      guard facts.mayHideSession(host == migration.source ? facts.source : facts.destination) else { continue }
+      guard facts.mayHideSession(on: host) else { continue }
       if result.changes.contains(where: { $0.action == .deployAgent(host) }) { continue }
       add(
         .deployAgent(host), towards: .prepared, "start the agent on \(host)", why: "it doesn't run",
@@ -53,18 +53,23 @@ extension MigrationDiff {
     }
     if reached == .nothing, !isReplacing {
       add(
-        .checkDevices(migration.name), towards: .prepared, "check the devices on both hosts",
+        .checkDevices(migration.name), towards: .prepared,
+        migration.isWithinHost ? "check the devices on \(migration.source)" : "check the devices on both hosts",
         why: "nothing is made for a source that can't be migrated")
     }
     ensureDisks()
     attachDisks()
     configure()
     if facts.sourceSession?.connectionProof == nil {
+      let listener = migration.host(migration.connection.listener)
       add(
         .proveConnection(migration.name), towards: .prepared,
-        "prove the connection \(migration.source) → \(migration.destination)",
+        migration.isWithinHost
+          ? "prove that the halves on \(migration.source) meet"
+          : "prove the connection \(migration.source) → \(migration.destination)",
         why: "no data moves over a link that nobody tried",
-        precondition: "port \(migration.connection.port) on \(migration.host(migration.connection.listener)) is open")
+        precondition: migration.isWithinHost
+          ? "one agent has both" : "port \(migration.connection.port) on \(listener) is open")
     }
   }
 
@@ -185,7 +190,9 @@ extension MigrationDiff {
     let name = migration.name
     guard let source = facts.sourceSession, let destination = facts.destinationSession else {
       add(
-        .configureSession(name), towards: .prepared, "create the session on both agents", why: "they don't know it yet",
+        .configureSession(name), towards: .prepared,
+        migration.isWithinHost ? "create both halves of the session" : "create the session on both agents",
+        why: migration.isWithinHost ? "the agent doesn't know them yet" : "they don't know it yet",
         precondition: "the devices are there and large enough, the destination is blank or ours", .reversible)
       return
     }
@@ -312,7 +319,9 @@ extension MigrationDiff {
     guard reached != .reached(.cmotion) else { return }
     if facts.sourceStage != .swinging { waitForWindow() }
     add(
-      .swing(migration.name), towards: .cmotion, "cMotion: swing live I/O to \(migration.destination)",
+      .swing(migration.name), towards: .cmotion,
+      migration.isWithinHost
+        ? "cMotion: swing live I/O to the new disk" : "cMotion: swing live I/O to \(migration.destination)",
       why: "phase: \(target.rawValue)", precondition: "initial synchronization is finished, both ends are healthy",
       price: Price(
         pauseSeconds: facts.sourceSession?.lastSwingPauseSeconds ?? Self.assumedSwingPauseSeconds, cost: .pause,
@@ -324,7 +333,9 @@ extension MigrationDiff {
 
   mutating func revert() {
     add(
-      .revert(migration.name), towards: .synchronized, "revert cMotion: live I/O back to \(migration.source)",
+      .revert(migration.name), towards: .synchronized,
+      migration.isWithinHost
+        ? "revert cMotion: live I/O back to the old disk" : "revert cMotion: live I/O back to \(migration.source)",
       why: "phase: \(target.rawValue)", price: Price(pauseSeconds: Self.assumedSwingPauseSeconds, cost: .pause),
       .reversible)
   }
@@ -362,8 +373,11 @@ extension MigrationDiff {
         price: Price(pauseSeconds: nil, cost: .pause, note: "the application is stopped meanwhile"), .reversible)
     }
     add(
-      .fence(name), towards: .finalized, "fence the source \(migration.source)",
-      why: "from here on \(migration.destination) has the only copy that counts",
+      .fence(name), towards: .finalized,
+      migration.isWithinHost ? "fence the old copy" : "fence the source \(migration.source)",
+      why: migration.isWithinHost
+        ? "from here on only the new copy counts"
+        : "from here on \(migration.destination) has the only copy that counts",
       precondition: migration.cutover.approval == .manual ? "approved, and the receipt exists" : "the receipt exists",
       price: Price(cost: .pause), .oneWay)
     finishFinalize()
@@ -372,7 +386,9 @@ extension MigrationDiff {
   mutating func finishFinalize() {
     if facts.destinationSession?.stage != .released {
       add(
-        .release(migration.name), towards: .finalized, "release the destination to \(migration.destination)",
+        .release(migration.name), towards: .finalized,
+        migration.isWithinHost
+          ? "release the new copy to \(migration.destination)" : "release the destination to \(migration.destination)",
         why: "its first and last MiB were withheld until now", precondition: "the source is fenced", .oneWay)
     }
     for point in MigrationFacts.hooksAfterFence { addHook(point, towards: .finalized) }
@@ -402,12 +418,13 @@ extension MigrationDiff {
     let roles = [Role.source, .destination].filter { role in
       let isKnown = reached == .reached(.finalized) || reached == .pastFence || reached.isTombstoned
       let session = role == .source ? facts.sourceSession : facts.destinationSession
-      return !isKnown || session != nil || facts.mayHideSession(role == .source ? facts.source : facts.destination)
+      return !isKnown || session != nil || facts.mayHideSession(role)
     }
     if !roles.isEmpty { archive() }
     for role in roles {
+      let half = migration.isWithinHost ? "\(role.rawValue)'s half of the session" : "session"
       add(
-        .retire(name, role), towards: .retired, "delete the session on \(migration.host(role))",
+        .retire(name, role), towards: .retired, "delete the \(half) on \(migration.host(role))",
         why: "phase: retired", precondition: "finalized", .oneWay)
     }
     finishRetirement()

@@ -50,7 +50,7 @@ struct MigrationDiff {
     if let lastBack { return lastBack + 1 }
     return result.changes.prefix { change in
       guard case .deployAgent(let host) = change.action else { return false }
-      return facts.mayHideSession(host == migration.source ? facts.source : facts.destination)
+      return facts.mayHideSession(on: host)
     }.count
   }
 

@@ -137,7 +137,12 @@ package struct MigrationFacts: Sendable {
   }
 
   package var tombstone: Tombstone? {
-    [source?.tombstone(session), destination?.tombstone(session)].compactMap { $0 }.max { $0.phase < $1.phase }
+    Role.allCases.compactMap { tombstone(of: $0) }.max { $0.phase < $1.phase }
+  }
+
+  /// Of that half; within one host both are found in one place.
+  func tombstone(of role: Role) -> Tombstone? {
+    (role == .source ? source : destination)?.tombstone(session, migration.isWithinHost ? role : nil)
   }
 
   package var sourceStage: SessionStage? { sourceSession?.stage }
@@ -157,10 +162,15 @@ package struct MigrationFacts: Sendable {
     return unseen
   }
 
-  /// Whether an agent that doesn't run may hold the migration's session.
-  func mayHideSession(_ host: HostObservation?) -> Bool {
-    guard let state = host?.state, state.agentDigest != nil, !state.agentRunning else { return false }
-    return host?.tombstone(session)?.phase != .retired
+  /// Whether an agent that doesn't run may hold that half of the migration's session.
+  func mayHideSession(_ role: Role) -> Bool {
+    guard let state = (role == .source ? source : destination)?.state, state.agentDigest != nil, !state.agentRunning
+    else { return false }
+    return tombstone(of: role)?.phase != .retired
+  }
+
+  func mayHideSession(on host: HostName) -> Bool {
+    Role.allCases.contains { migration.host($0) == host && mayHideSession($0) }
   }
 
   package func reached(digest: DigestFunction) -> PhaseReached {
@@ -169,13 +179,13 @@ package struct MigrationFacts: Sendable {
       // The destination's session is deleted last, so its tombstone speaks for both, also when the source is long gone.
       // The source's alone says nothing of a destination that could not be seen.
       let isDestinationSeen = !unseenHosts.contains { $0.0 == migration.destination }
-      if isDestinationSeen, let phase = destination?.tombstone(session)?.phase, phase >= .finalized {
+      if isDestinationSeen, let phase = tombstone(of: .destination)?.phase, phase >= .finalized {
         return .tombstoned(phase)
       }
       guard unseenHosts.isEmpty else { return taggedPhase == .finalized ? .tombstoned(.finalized) : .unknown }
       // So does the source's where the destination's agent died before its own session was deleted.
       if let tombstone, tombstone.phase >= .finalized {
-        return .tombstoned(mayHideSession(destination) ? .finalized : tombstone.phase)
+        return .tombstoned(mayHideSession(.destination) ? .finalized : tombstone.phase)
       }
     }
     if !unseenHosts.isEmpty, taggedPhase == nil { return .unknown }
@@ -232,6 +242,8 @@ package enum AgentCapability {
   package static let grow = AgentHello.grows
   /// It yields to an application that gets slower.
   package static let latencyBound = AgentHello.latencyBounds
+  /// It can have both halves of a session.
+  package static let withinAgent = AgentHello.withinAgent
   /// Any of these makes a block device of the tap.
   package static let makesDevices: Set<String> = [fuseLoop, kernelNBD, deviceMapper]
 }

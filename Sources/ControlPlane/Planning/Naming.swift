@@ -135,6 +135,9 @@ extension Migration {
 
   package func host(_ role: Role) -> HostName { role == .source ? source : destination }
 
+  /// To another disk of the same host: one agent has both halves, and nothing crosses a network.
+  package var isWithinHost: Bool { source == destination }
+
   /// Volumes whose destination is a managed disk.
   package var diskVolumes: [Volume] {
     volumes.filter { if case .disk = $0.destination { true } else { false } }

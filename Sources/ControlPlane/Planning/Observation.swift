@@ -110,10 +110,10 @@ package struct HostObservation: Codable, Sendable, Equatable {
     agent?.sessions.first { $0.session == id && $0.role == role }
   }
 
-  /// From the running agent, or read off the host where none runs.
-  package func tombstone(_ id: SessionID) -> Tombstone? {
+  /// From the running agent, or read off the host where none runs. `role`: where the host has both halves.
+  package func tombstone(_ id: SessionID, _ role: Role? = nil) -> Tombstone? {
     let all = (agent?.tombstones ?? []) + (state?.tombstones ?? [])
-    return all.filter { $0.session == id }.max { $0.phase < $1.phase }
+    return all.filter { $0.session == id && (role == nil || $0.role == role) }.max { $0.phase < $1.phase }
   }
 
   package func device(_ path: String) -> DeviceReport? { devices.first { $0.path == path } }

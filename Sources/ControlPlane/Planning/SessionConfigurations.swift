@@ -41,8 +41,9 @@ package struct SessionInputs: Sendable, Equatable {
 }
 
 /// The name that the opener connects to: the connection's own, or the listener host's address; loopback where both
-/// agents are children of this machine.
+/// agents are children of this machine. Within one host nobody connects.
 package func listenerName(of migration: Migration, in plan: MigrationPlan) -> String? {
+  if migration.isWithinHost { return "127.0.0.1" }
   if let address = migration.connection.address { return address }
   let host = plan.hosts[migration.host(migration.connection.listener)]
   if let address = host?.address { return address }
@@ -87,14 +88,15 @@ package func sessionConfigurations(
     if role == .source, inputs.sourceCapabilities.contains(AgentCapability.latencyBound) {
       limits.latencyBound = migration.iqos.latencyBound
     }
+    var link = LinkConfiguration(
+      listens: listens, address: listens ? bind : inputs.listenerAddress, port: migration.connection.port,
+      lanes: migration.connection.lanes)
+    if migration.isWithinHost { link.withinAgent = true }
+    let peer = role == .source ? inputs.destinationFingerprint : inputs.sourceFingerprint
     return SessionConfiguration(
       session: SessionID(plan: plan.metadata.id, migration: migration.name), plan: plan.metadata.id,
       migration: migration.name, role: role, configurationDigest: configured,
-      peerFingerprint: role == .source ? inputs.destinationFingerprint : inputs.sourceFingerprint,
-      link: LinkConfiguration(
-        listens: listens, address: listens ? bind : inputs.listenerAddress, port: migration.connection.port,
-        lanes: migration.connection.lanes),
-      volumes: volumes,
+      peerFingerprint: migration.isWithinHost ? SessionConfiguration.ownAgent : peer, link: link, volumes: volumes,
       limits: limits, linkLossTimeoutSeconds: migration.linkLossTimeoutSeconds,
       resyncIntervalSeconds: migration.resyncIntervalSeconds,
       confirmWithinSeconds: migration.cutover.confirmWithinSeconds, verify: migration.cutover.verify.rawValue)

@@ -247,7 +247,7 @@ extension MigrationFacts {
   }
 
   private func tombstonedSince(_ phase: Phase) -> WallTime? {
-    [source?.tombstone(session), destination?.tombstone(session)].compactMap { $0 }
+    Role.allCases.compactMap { tombstone(of: $0) }
       .filter { $0.phase >= phase }.map(\.at).max()
   }
 

@@ -51,6 +51,13 @@ extension ActionPerformer {
       halves.source.keepSizes(of: source.configuration)
       halves.destination.keepSizes(of: destination.configuration)
     }
+    // An older one would take the second half for a change of the first.
+    if migration.isWithinHost, !inputs.sourceCapabilities.contains(AgentCapability.withinAgent) {
+      throw GatewayError(
+        code: ApplyCode.preflightFailed,
+        message: "\(migration.name): the agent on \(migration.source) is too old to have both halves of a session",
+        advice: "cmcplan agent upgrade \(migration.source), then apply again", disposition: .needsOperator)
+    }
     let number = try await fencingNumber(of: migration)
     _ = try await pool.call(
       ConfigureSessionCall(fencingNumber: number, configuration: halves.destination), on: migration.destination)
@@ -93,7 +100,8 @@ extension ActionPerformer {
     try await renewLease(migration.name)
     let hold = Hold(cause: .failure, who: options.holder, why: why, at: services.time.wallNow())
     for role in Role.allCases {
-      _ = try await pool.call(SetHoldCall(session: session(migration), hold: hold), on: migration.host(role))
+      _ = try await pool.call(
+        SetHoldCall(session: session(migration), hold: hold, role: role), on: migration.host(role))
     }
   }
 

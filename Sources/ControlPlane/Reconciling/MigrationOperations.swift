@@ -94,7 +94,7 @@ package struct MigrationOperations: Sendable {
           outcome.done.append("\(migration) stays held on \(half.host) \(words); cmcplan resume \(migration) clears it")
           continue
         }
-        let call = SetHoldCall(session: performer.session(target), hold: nil, clearing: hold)
+        let call = SetHoldCall(session: performer.session(target), hold: nil, clearing: hold, role: half.role)
         _ = try await performer.pool.call(call, on: half.host)
         outcome.done.append("cleared the hold on \(half.host) \(words)")
       }
@@ -301,7 +301,8 @@ package struct MigrationOperations: Sendable {
         continue
       }
       do throws(GatewayError) {
-        _ = try await performer.pool.call(SetHoldCall(session: half.session.session, hold: hold), on: half.host)
+        _ = try await performer.pool.call(
+          SetHoldCall(session: half.session.session, hold: hold, role: half.role), on: half.host)
         outcome.done.append("set a hold on \(half.host)")
         isSet = true
       } catch {

@@ -7,6 +7,8 @@ package struct AgentHello: Codable, Sendable, Equatable {
   package static let latencyBounds = "latency-bound"
   /// It takes larger sizes for volumes of a session that lives.
   package static let grows = "grow"
+  /// Whether the agent can have both halves of a session.
+  package static let withinAgent = "within-agent"
   package var agentVersion: String
   package var protocolVersion: Int
   package var fingerprint: KeyFingerprint
@@ -16,7 +18,7 @@ package struct AgentHello: Codable, Sendable, Equatable {
   package var processID: Int32
   package var startedAt: WallTime
   /// What the tap could use here: "nbd-socket", "fuse-loop", "kernel-nbd", "device-mapper"; and `renames`, `latencyBounds`,
-  /// `grows`.
+  /// `grows`, `withinAgent`.
   package var capabilities: [String]
   package init(
     agentVersion: String, protocolVersion: Int, fingerprint: KeyFingerprint, bootID: String, processID: Int32,

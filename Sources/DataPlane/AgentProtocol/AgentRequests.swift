@@ -165,10 +165,13 @@ package struct SetHoldCall: SessionCall {
   package var hold: Hold?
   /// What the caller saw, and clears: another that came meanwhile stays, and is refused. Nil: whatever is there.
   package var clearing: Hold?
-  package init(session: SessionID, hold: Hold?, clearing: Hold? = nil) {
+  /// Which half, where the agent has both; nil: whatever it has.
+  package var role: Role?
+  package init(session: SessionID, hold: Hold?, clearing: Hold? = nil, role: Role? = nil) {
     self.session = session
     self.hold = hold
     self.clearing = clearing
+    self.role = role
   }
 }
 

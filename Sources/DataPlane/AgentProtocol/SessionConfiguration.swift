@@ -52,6 +52,20 @@ extension SessionConfiguration {
   }
 }
 
+extension SessionConfiguration {
+  /// Stands for the peer's key where both halves are one agent's.
+  package static let ownAgent = KeyFingerprint("own-agent")
+  /// Whether both halves are one agent's: source and destination are one host.
+  package var isWithinAgent: Bool { link.withinAgent ?? false }
+  /// What this half goes by within its agent, where no other half has its name.
+  package var half: SessionID { isWithinAgent && role == .destination ? session.innerDestination : session }
+}
+
+extension SessionID {
+  /// The name of the destination's half where the source's is the same agent's. No session has it: names have no spaces.
+  package var innerDestination: SessionID { SessionID(text + " destination") }
+}
+
 /// What a plan calls a session by now. The session's own names stay what they were: labels, files, taps and keys of
 /// records carry them.
 package struct PlannedNames: Codable, Sendable, Equatable {
@@ -72,6 +86,9 @@ package struct LinkConfiguration: Codable, Sendable, Equatable {
   package var port: Int
   /// Bulk lanes beside the control lane.
   package var lanes: Int
+  /// Both halves are one agent's: no network, and neither address nor port means anything. Agents with the capability
+  /// `within-agent` know it; nil is no.
+  package var withinAgent: Bool?
   package init(listens: Bool, address: String, port: Int, lanes: Int) {
     self.listens = listens
     self.address = address

@@ -30,6 +30,7 @@ package final class Agent: AgentCalls {
   package static let sessionLimit = 256
 
   private struct Sessions: Sendable {
+    /// By `SessionConfiguration.half`, as `failed` is.
     var running: [SessionID: any AgentSession] = [:]
     /// Being made or deleted right now; a second call for the same one waits.
     var busy: Set<SessionID> = []
@@ -79,7 +80,7 @@ package final class Agent: AgentCalls {
 
   /// Nil where it can't be, which is kept as the reason; logged where it is another one than before.
   private func remake(_ entry: SessionEntry) -> (any AgentSession)? {
-    let id = entry.configuration.session
+    let id = entry.configuration.half
     do throws(AgentFault) {
       try refuseRescued(entry.configuration)
       let session = try factory.make(entry, isNew: false)
@@ -95,7 +96,7 @@ package final class Agent: AgentCalls {
     }
   }
 
-  /// Those that didn't start because a device of theirs isn't there.
+  /// The halves that didn't start because a device of theirs isn't there.
   var lateSessions: [SessionID] {
     sessions.withLock { $0.failed.filter { $0.value.code == .notFound }.keys.sorted() }
   }
@@ -107,18 +108,22 @@ package final class Agent: AgentCalls {
     sessions.wait(until: .now.adding(seconds: seconds)) { $0.isParked ? true : nil } == true
   }
 
-  /// Tries a session again that didn't start, unless a call made or removed it, or does now.
-  func startLate(_ id: SessionID) {
+  /// Tries a half of a session again that didn't start, unless a call made or removed it, or does now.
+  func startLate(_ half: SessionID) {
+    guard let id = entry(of: half)?.configuration.session else { return }
     let isOurs = sessions.change { sessions in
-      !sessions.isParked && sessions.failed[id] != nil && sessions.busy.insert(id).inserted
+      !sessions.isParked && sessions.failed[half] != nil && sessions.busy.insert(id).inserted
     }
     guard isOurs else { return }
     defer { release(id) }
-    guard let entry = catalogue.sessions().entries.first(where: { $0.configuration.session == id }),
-      let session = remake(entry)
-    else { return }
-    log("session \(id) has its devices now, and goes on")
+    // As it is now that no call can change it.
+    guard let entry = entry(of: half), let session = remake(entry) else { return }
+    log("session \(half) has its devices now, and goes on")
     session.start()
+  }
+
+  private func entry(of half: SessionID) -> SessionEntry? {
+    catalogue.sessions().entries.first { $0.configuration.half == half }
   }
 
   /// What a person took over with `cmcagent rescue` is left alone: a session that starts would undo it.
@@ -135,12 +140,13 @@ package final class Agent: AgentCalls {
   /// Gives up what is left of a session that was taken over by hand; nil where it wasn't. Its tombstone stays.
   private func removeRescued(_ call: SessionCommandCall) throws(AgentFault) -> SessionObservation? {
     guard try catalogue.tombstone(of: call.session, role: call.role)?.rescued != nil,
-      let fault = sessions.withLock({ $0.failed[call.session] }),
-      let entry = catalogue.sessions().entries.first(where: { $0.configuration.session == call.session })
+      case let half = half(of: call.session, call.role),
+      let fault = sessions.withLock({ $0.failed[half] }),
+      let entry = entry(of: half)
     else { return nil }
-    try catalogue.keepReceipt(of: call.session)
-    try catalogue.removeSession(call.session)
-    sessions.change { $0.failed[call.session] = nil }
+    try catalogue.keepReceipt(of: half)
+    try catalogue.removeSession(half)
+    sessions.change { $0.failed[half] = nil }
     return Self.observation(of: entry, failedBecause: fault)
   }
 
@@ -192,7 +198,7 @@ package final class Agent: AgentCalls {
     let (running, failed) = sessions.withLock { ($0.running, $0.failed) }
     var observations = running.values.map { $0.observation() }
     for (id, fault) in failed {
-      guard let entry = catalogue.sessions().entries.first(where: { $0.configuration.session == id }) else { continue }
+      guard let entry = entry(of: id) else { continue }
       observations.append(Self.observation(of: entry, failedBecause: fault))
     }
     for index in observations.indices {
@@ -203,8 +209,8 @@ package final class Agent: AgentCalls {
     for fault in faults { log(fault) }
     var answer = AgentObservation(
       hello: greeting(AgentProtocolVersion.newest), observedAt: time.wallNow(),
-      sessions: observations.sorted { $0.session < $1.session },
-      tombstones: tombstones.sorted { $0.session < $1.session },
+      sessions: observations.sorted { ($0.session, $0.role.rawValue) < ($1.session, $1.role.rawValue) },
+      tombstones: tombstones.sorted { ($0.session, $0.role.rawValue) < ($1.session, $1.role.rawValue) },
       leases: book.withLock { $0.entries.compactMap(\.lease) }.sorted { $0.session < $1.session })
     let unreadable = catalogue.sessions().faults
     if !unreadable.isEmpty { answer.unreadable = unreadable }
@@ -262,7 +268,7 @@ package final class Agent: AgentCalls {
     try admit(call.fencingNumber, configuration.session)
     try claim(configuration.session)
     defer { release(configuration.session) }
-    if let existing = sessions.withLock({ $0.running[configuration.session] }) {
+    if let existing = sessions.withLock({ $0.running[configuration.half] }) {
       guard try existing.mustBeRemade(for: configuration) else {
         let current = try grown(existing, to: configuration)
         try current.reconfigure(
@@ -289,7 +295,7 @@ package final class Agent: AgentCalls {
     }
     if try existing.grow(to: larger) { return existing }
     try factory.checkRoom(for: larger)
-    guard let entry = catalogue.sessions().entries.first(where: { $0.configuration.session == existing.session }) else {
+    guard let entry = entry(of: existing.half) else {
       throw AgentFault(.failed, "the entry of \(existing.session) can't be read; look into the agent's state directory")
     }
     existing.park()
@@ -299,8 +305,8 @@ package final class Agent: AgentCalls {
       // As it was, and to be tried again; where even that fails, the session is one that could not be started.
       do throws(AgentFault) { _ = try restart(entry) } catch {
         sessions.change { sessions in
-          sessions.running[existing.session] = nil
-          sessions.failed[existing.session] = error
+          sessions.running[existing.half] = nil
+          sessions.failed[existing.half] = error
         }
       }
       throw error
@@ -309,7 +315,7 @@ package final class Agent: AgentCalls {
 
   private func restart(_ entry: SessionEntry) throws(AgentFault) -> any AgentSession {
     let session = try factory.make(entry, isNew: false)
-    sessions.change { $0.running[entry.configuration.session] = session }
+    sessions.change { $0.running[entry.configuration.half] = session }
     session.start()
     return session
   }
@@ -322,14 +328,13 @@ package final class Agent: AgentCalls {
     }
     // A session that failed to start is tried again with what the catalogue remembers of it.
     var entry =
-      catalogue.sessions().entries.first { $0.configuration.session == configuration.session }
-      ?? SessionEntry(configuration: configuration)
-    let isNew = sessions.withLock { $0.failed[configuration.session] == nil }
+      self.entry(of: configuration.half) ?? SessionEntry(configuration: configuration)
+    let isNew = sessions.withLock { $0.failed[configuration.half] == nil }
     if isNew { entry = SessionEntry(configuration: configuration) }
     let session = try factory.make(entry, isNew: isNew)
     sessions.change { sessions in
-      sessions.running[configuration.session] = session
-      sessions.failed[configuration.session] = nil
+      sessions.running[configuration.half] = session
+      sessions.failed[configuration.half] = nil
     }
     session.start()
     if !isNew {
@@ -345,7 +350,7 @@ package final class Agent: AgentCalls {
     defer { if ends { release(call.session) } }
     if call.command == .retire, let ended = try retired(call.session, call.role) { return ended }
     if ends, let observation = try removeRescued(call) { return observation }
-    let session = try find(call.session)
+    let session = try find(call.session, call.role)
     let before = session.observation()
     guard before.role == call.role else {
       throw AgentFault(
@@ -372,7 +377,8 @@ package final class Agent: AgentCalls {
 
   /// What is left to say of a session that was retired and is gone: whoever asks again did not get the first answer.
   private func retired(_ id: SessionID, _ role: Role) throws(AgentFault) -> SessionObservation? {
-    let isHere = sessions.withLock { $0.running[id] != nil || $0.failed[id] != nil }
+    let half = half(of: id, role)
+    let isHere = sessions.withLock { $0.running[half] != nil || $0.failed[half] != nil }
     guard !isHere, let stone = try catalogue.tombstone(of: id, role: role), stone.phase == .retired else { return nil }
     return SessionObservation(retired: stone)
   }
@@ -382,23 +388,46 @@ package final class Agent: AgentCalls {
     if let tombstone = session.tombstone(at: time.wallNow()) { try catalogue.save(tombstone) }
     session.clearHost()
     session.park()
-    try catalogue.keepReceipt(of: session.session)
-    try catalogue.removeSession(session.session)
-    sessions.change { $0.running[session.session] = nil }
+    try catalogue.keepReceipt(of: session.half)
+    try catalogue.removeSession(session.half)
+    sessions.change { $0.running[session.half] = nil }
   }
 
   package func setHold(_ call: SetHoldCall) throws(AgentFault) -> Done {
-    try find(call.session).setHold(call.hold, clearing: call.clearing)
+    if let role = call.role {
+      try find(call.session, role).setHold(call.hold, clearing: call.clearing)
+    } else {
+      for half in try halves(of: call.session) { try half.setHold(call.hold, clearing: call.clearing) }
+    }
     return Done()
   }
 
   package func storeApproval(_ call: StoreApprovalCall) throws(AgentFault) -> Done {
-    try find(call.session).store(call.approval)
+    for half in try halves(of: call.session) { try half.store(call.approval) }
     return Done()
   }
 
-  func find(_ id: SessionID) throws(AgentFault) -> any AgentSession {
-    let (session, fault, parked) = sessions.withLock { ($0.running[id], $0.failed[id], $0.isParked) }
+  /// Which half is meant: the destination's has a name of its own only where the source's is this agent's, too.
+  private func half(of id: SessionID, _ role: Role) -> SessionID {
+    let inner = id.innerDestination
+    guard role == .destination, sessions.withLock({ $0.running[inner] != nil || $0.failed[inner] != nil }) else {
+      return id
+    }
+    return inner
+  }
+
+  /// All of the session that this agent has, the source's first; throws where that is nothing.
+  private func halves(of id: SessionID) throws(AgentFault) -> [any AgentSession] {
+    let halves = sessions.withLock { sessions in
+      sessions.isParked ? [] : [id, id.innerDestination].compactMap { sessions.running[$0] }
+    }
+    return halves.isEmpty ? [try find(id)] : halves
+  }
+
+  /// `role`: which half, where this agent has both.
+  func find(_ id: SessionID, _ role: Role = .source) throws(AgentFault) -> any AgentSession {
+    let half = half(of: id, role)
+    let (session, fault, parked) = sessions.withLock { ($0.running[half], $0.failed[half], $0.isParked) }
     if parked { throw AgentFault(.failed, "the agent is shutting down; call again when it runs anew") }
     if let session { return session }
     if let fault { throw fault }
@@ -421,11 +450,12 @@ package final class Agent: AgentCalls {
   }
 
   package func readEvidence(_ call: ReadEvidenceCall) throws(AgentFault) -> EvidencePart {
-    if let running = sessions.withLock({ $0.running[call.session] })?.observation(), running.role != call.role {
+    let half = half(of: call.session, call.role)
+    if let running = sessions.withLock({ $0.running[half] })?.observation(), running.role != call.role {
       throw AgentFault(
         .badRequest, "this agent is the \(running.role.rawValue) of \(call.session), not its \(call.role.rawValue)")
     }
-    return try catalogue.evidence(call)
+    return try catalogue.evidence(call, of: half)
   }
 
   // MARK: Hooks

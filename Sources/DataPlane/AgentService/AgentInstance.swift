@@ -70,6 +70,7 @@ package final class AgentInstance: Sendable {
           version: Self.version, bootID: bootID, processID: ProcessSetup.processID, startedAt: time.wallNow(),
           capabilities: (overrides.tapOffer ?? offer).methods.map(\.rawValue) + [
             AgentHello.renames, AgentHello.latencyBounds, AgentHello.grows,
+            AgentHello.withinAgent,
           ]),
         keys: keys, catalogue: catalogue, time: time, hooks: hooks,
         factory: SessionMaker(resources: resources, fence: fence),

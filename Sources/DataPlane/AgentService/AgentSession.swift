@@ -4,6 +4,8 @@ package import BlockModel
 /// One session as the agent sees it, whichever role it has. Calls block, from any thread.
 package protocol AgentSession: AnyObject, Sendable {
   var session: SessionID { get }
+  /// What it goes by in its agent: see `SessionConfiguration.half`.
+  var half: SessionID { get }
   /// Brings up what the catalogue says should be up: the tap first, so that holders reconnect, then the link.
   func start()
   /// Whether `start` has not yet put a tap back that should be in its place: until then writes may go past it.

@@ -1,15 +1,15 @@
 package import AgentProtocol
-internal import BlockModel
+package import BlockModel
 internal import Seams
 
 extension Catalogue {
   /// Of a session that is there, or of one whose directory is gone: then only the receipt is left, beside the tombstone.
-  package func evidence(_ call: ReadEvidenceCall) throws(AgentFault) -> EvidencePart {
+  package func evidence(_ call: ReadEvidenceCall, of half: SessionID) throws(AgentFault) -> EvidencePart {
     let path: String
     switch call.evidence {
-    case .receipt: path = SourceFiles.receipt(call.session)
-    case .journal: path = Journal.path(of: call.session)
-    case .olderJournal: path = Journal.olderPath(of: call.session)
+    case .receipt: path = SourceFiles.receipt(half)
+    case .journal: path = Journal.path(of: half)
+    case .olderJournal: path = Journal.olderPath(of: half)
     }
     let limit = ReadEvidenceCall.partLimitBytes
     do throws(StateStoreError) {

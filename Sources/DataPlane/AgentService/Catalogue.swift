@@ -86,6 +86,7 @@ package struct Catalogue: Sendable {
     return name
   }
 
+  /// By the half's own name; of a session of which this agent has one half that is the session's.
   package static func directory(of session: SessionID) -> String { "sessions/\(fileName(session.text))" }
 
   // MARK: Sessions
@@ -112,7 +113,7 @@ package struct Catalogue: Sendable {
   }
 
   package func save(_ entry: SessionEntry) throws(AgentFault) {
-    try store(entry, at: Self.directory(of: entry.configuration.session) + "/session.json", in: state)
+    try store(entry, at: Self.directory(of: entry.configuration.half) + "/session.json", in: state)
   }
 
   /// The receipt outlives its session, beside the tombstone.

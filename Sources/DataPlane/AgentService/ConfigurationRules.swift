@@ -79,13 +79,16 @@ package enum ConfigurationRules {
       if let path = shared.min() {
         throw AgentFault(.inUse, "\(path) belongs to session \(other.session) already; retire or cancel that first")
       }
-      if other.migration == configuration.migration {
+      let isOtherHalf =
+        other.session == configuration.session && other.role != configuration.role && other.isWithinAgent
+        && configuration.isWithinAgent
+      if other.migration == configuration.migration, !isOtherHalf {
         throw AgentFault(
           .inUse,
           "session \(other.session) of another plan has the migration name \(other.migration) on this host; rename one")
       }
-      if other.link.listens, configuration.link.listens, other.link.port == configuration.link.port,
-        other.link.address != configuration.link.address
+      if other.link.listens, configuration.link.listens, !other.isWithinAgent, !configuration.isWithinAgent,
+        other.link.port == configuration.link.port, other.link.address != configuration.link.address
       {
         throw AgentFault(
           .inUse,
@@ -129,6 +132,7 @@ package enum ConfigurationRules {
       )
     }
     guard old.peerKeys.contains(new.peerFingerprint) || !hasData else { throw refuse("its peer's key") }
+    guard old.isWithinAgent == new.isWithinAgent else { throw refuse("whether both halves are this agent's") }
   }
 }
 

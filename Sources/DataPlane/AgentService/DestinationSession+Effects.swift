@@ -18,7 +18,7 @@ extension DestinationSession {
     case .store(let revision, let record, let label):
       var afterwards: (@Sendable () -> Bool)?
       if let label { afterwards = { [weak self] in self?.write(label) ?? false } }
-      writer.replace(DestinationFiles.record(session), with: record.encoded(), afterwards: afterwards) {
+      writer.replace(DestinationFiles.record(half), with: record.encoded(), afterwards: afterwards) {
         [weak self] isStored in
         self?.post(.stored(revision: revision, isStored: isStored))
       }
@@ -202,7 +202,7 @@ extension DestinationSession {
       state.withLock { $0.machine.changePeer(new.peerFingerprint) }
     }
     if old.link.listens, !new.link.listens || old.link.port != new.link.port {
-      resources.ports.leave(port: old.link.port, session: session)
+      resources.ports.leave(old.link, session: session)
     }
     if !old.link.listens, new.link.listens { dialer.change { $0.take()?.stop() } }
     openLink(new)
@@ -286,22 +286,22 @@ extension DestinationSession {
 
 /// Where a destination keeps what its machine wants durable, and what is withheld from the device.
 enum DestinationFiles {
-  static func record(_ session: SessionID) -> String { "\(Catalogue.directory(of: session))/record" }
-  static func withheldDirectory(_ session: SessionID) -> String { "\(Catalogue.directory(of: session))/withheld" }
-  static func head(_ session: SessionID, _ volume: VolumeName) -> String {
-    "\(withheldDirectory(session))/\(Catalogue.fileName(volume.text)).head"
+  static func record(_ half: SessionID) -> String { "\(Catalogue.directory(of: half))/record" }
+  static func withheldDirectory(_ half: SessionID) -> String { "\(Catalogue.directory(of: half))/withheld" }
+  static func head(_ half: SessionID, _ volume: VolumeName) -> String {
+    "\(withheldDirectory(half))/\(Catalogue.fileName(volume.text)).head"
   }
   /// Of a volume that never grew.
-  static func tail(_ session: SessionID, _ volume: VolumeName) -> String {
-    "\(withheldDirectory(session))/\(Catalogue.fileName(volume.text)).tail"
+  static func tail(_ half: SessionID, _ volume: VolumeName) -> String {
+    "\(withheldDirectory(half))/\(Catalogue.fileName(volume.text)).tail"
   }
   /// The tail moves with the volume's end: one that grew has it under another name, so that for a moment both are there.
-  static func tail(_ session: SessionID, _ volume: VolumeName, grownTo sizeBytes: UInt64) -> String {
-    "\(tail(session, volume)).\(sizeBytes)"
+  static func tail(_ half: SessionID, _ volume: VolumeName, grownTo sizeBytes: UInt64) -> String {
+    "\(tail(half, volume)).\(sizeBytes)"
   }
   /// The one that belongs to a volume of this size; `state` is the agent's directory of state.
-  static func tail(_ session: SessionID, _ volume: VolumeName, sizeBytes: UInt64, in state: String) -> String {
-    let grown = tail(session, volume, grownTo: sizeBytes)
-    return Files.exists("\(state)/\(grown)") ? grown : tail(session, volume)
+  static func tail(_ half: SessionID, _ volume: VolumeName, sizeBytes: UInt64, in state: String) -> String {
+    let grown = tail(half, volume, grownTo: sizeBytes)
+    return Files.exists("\(state)/\(grown)") ? grown : tail(half, volume)
   }
 }

@@ -44,6 +44,7 @@ final class DestinationSession: AgentSession, LinkOwner, EntryKeeper {
   /// Only the source has taps.
   var isBringingTapBack: Bool { false }
   let session: SessionID
+  let half: SessionID
   let resources: SessionResources
   let volumes: [Volume]
   let state: Monitor<State>
@@ -64,9 +65,10 @@ final class DestinationSession: AgentSession, LinkOwner, EntryKeeper {
     entry: SessionEntry, resources: SessionResources, volumes: [Volume], machine: DestinationMachine
   ) throws(AgentFault) {
     session = entry.configuration.session
+    half = entry.configuration.half
     self.resources = resources
     self.volumes = volumes
-    journal = Journal(store: resources.catalogue.state, path: Journal.path(of: session), time: resources.time)
+    journal = Journal(store: resources.catalogue.state, path: Journal.path(of: half), time: resources.time)
     state = Monitor(State(machine: machine, entry: entry))
     let journal = journal
     do throws(SystemError) {
@@ -206,7 +208,7 @@ final class DestinationSession: AgentSession, LinkOwner, EntryKeeper {
     }
     dialer.withLock { $0 }?.stop()
     let link = configuration.link
-    if link.listens { resources.ports.leave(port: link.port, session: session) }
+    if link.listens { resources.ports.leave(link, session: session) }
     for link in links {
       link.close(why: "the agent is shutting down")
       link.waitForEnd()

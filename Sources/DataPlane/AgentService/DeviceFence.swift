@@ -17,6 +17,8 @@ enum DeviceFenceKind: Sendable, Equatable {
 package struct DeviceFence: Sendable {
   static let tag = "cmcplan-fenced"
   static let rulesDirectory = "/etc/udev/rules.d"
+  /// There while udev runs.
+  private static let udevControl = "/run/udev/control"
   private static let commandSeconds = 30.0
   private static let searchPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -40,7 +42,7 @@ package struct DeviceFence: Sendable {
 
   func kind(of path: String, _ status: PathStatus) throws(AgentFault) -> DeviceFenceKind {
     let base = "/sys/dev/block/\(status.device)"
-    if let uuid = host.text("\(base)/dm/uuid", limitBytes: 4096)?.trimmedLine, !uuid.isEmpty {
+    if let uuid = uuid(of: status) {
       if uuid.hasPrefix("LVM-"), let name = host.text("\(base)/dm/name", limitBytes: 4096)?.trimmedLine {
         return .logicalVolume(path: "/dev/mapper/\(name)")
       }
@@ -67,6 +69,12 @@ package struct DeviceFence: Sendable {
     )
   }
 
+  /// Device-mapper's.
+  private func uuid(of status: PathStatus) -> String? {
+    let text = host.text("/sys/dev/block/\(status.device)/dm/uuid", limitBytes: 4096)?.trimmedLine
+    return text.flatMap { $0.isEmpty ? nil : $0 }
+  }
+
   /// One condition of a udev rule. What its patterns would read as more than itself matches any character.
   static func condition(_ key: String, _ value: String) -> String {
     let pattern = String(value.map { "*?[]|\"\\$%".contains($0) || !$0.isASCII ? "?" : $0 })
@@ -83,6 +91,60 @@ package struct DeviceFence: Sendable {
 
   private func rulePath(_ match: String) -> String {
     "\(rules)/99-cmcplan-fence-\(String(StableHash.of(match), radix: 16)).rules"
+  }
+
+  // MARK: Hiding its ids
+
+  /// The new copy carries the same UUIDs and labels: what looks for one of them must find that one, after every start of
+  /// the host. `isDevice`: what LVM, MD and btrfs would put together by themselves is left alone, too, and so are the
+  /// device's partitions; a logical volume is not there after a start. Between udev's 60, which finds ids, and 64 to 69,
+  /// which act on them.
+  static func hidingRule(for match: String, isDevice: Bool, session: SessionID) -> String {
+    let cleared = (isDevice ? hiddenIDs : []).map { ", ENV{\($0)}=\"\"" }.joined()
+    // Of a whole disk its partitions as well: udev looks in the parents.
+    let wide = match.contains("partition}") ? match : (match.hasPrefix("ATTR{") ? "ATTRS{" + match.dropFirst(5) : match)
+    return """
+      # Ids of the old copy of cmcplan session \(session). Lifted by: cmcagent rescue --unfence
+      SUBSYSTEM=="block", \(wide), OPTIONS+="link_priority=-1000"\(cleared)
+
+      """
+  }
+
+  private static let hiddenIDs = [
+    "ID_FS_TYPE", "ID_FS_USAGE", "ID_FS_UUID", "ID_FS_UUID_ENC", "ID_FS_LABEL", "ID_FS_LABEL_ENC",
+  ]
+
+  private func hidingPath(_ key: String) -> String {
+    "\(rules)/61-cmcplan-hidden-\(String(StableHash.of(key), radix: 16)).rules"
+  }
+
+  /// Where no udev is there are no links to hide from.
+  private func hide(
+    _ path: String, key: String, match: String, isDevice: Bool, session: SessionID
+  ) throws(AgentFault) {
+    guard Files.exists(rules) else { return }
+    do throws(SystemError) {
+      let rule = Self.hidingRule(for: match, isDevice: isDevice, session: session)
+      try Files.replace(hidingPath(key), with: Array(rule.utf8), mode: 0o644)
+      try Files.flushDirectory(rules)
+    } catch {
+      throw AgentFault(.failed, "the ids of \(path) can't be hidden: \(error)")
+    }
+    try announce(path)
+  }
+
+  private func unhide(_ path: String, key: String) throws(AgentFault) {
+    guard Files.exists(hidingPath(key)) else { return }
+    do throws(SystemError) { try Files.remove(hidingPath(key)) } catch {
+      throw AgentFault(.failed, "the ids of \(path) can't be shown again: \(error)")
+    }
+    try announce(path)
+  }
+
+  /// Lets udev judge the device anew, now.
+  private func announce(_ path: String) throws(AgentFault) {
+    guard Files.exists(path), Files.exists(Self.udevControl) else { return }
+    _ = try run(["udevadm", "trigger", "--action=change", "--name-match=\(path)"])
   }
 
   // MARK: Raising and lifting
@@ -102,11 +164,16 @@ package struct DeviceFence: Sendable {
     switch try kind(of: path, status) {
     case .logicalVolume(let path):
       let volume = try volume(path)
+      if let status, let uuid = uuid(of: status) {
+        try hide(
+          path, key: volume.name, match: Self.condition("ENV{DM_UUID}", uuid), isDevice: false, session: session)
+      }
       if volume.isWritable { _ = try run(["lvchange", "--permission", "r", volume.name]) }
       _ = try run(["lvchange", "--setactivationskip", "y", volume.name])
       _ = try run(["lvchange", "--addtag", Self.tag, volume.name])
       try flushMetadata(of: volume)
     case .rule(let match):
+      try hide(path, key: match, match: match, isDevice: true, session: session)
       do throws(SystemError) {
         try Files.replace(rulePath(match), with: Array(Self.rule(for: match, session: session).utf8), mode: 0o644)
         try Files.flushDirectory(rules)
@@ -131,9 +198,11 @@ package struct DeviceFence: Sendable {
           throw AgentFault(.failed, "the fence of \(path) can't be lifted: \(error)")
         }
       }
+      try unhide(volumePath, key: volume.name)
       // Last: as long as it is there, a lifting that failed half-way can be repeated.
       _ = try run(["lvchange", "--deltag", Self.tag, volume.name])
     case .rule(let match):
+      try unhide(path, key: match)
       do throws(SystemError) {
         try Files.remove(rulePath(match))
         try DeviceUse.setReadOnly(path, false)

@@ -20,9 +20,12 @@ final class LinkDialer: Sendable {
     /// Bulk lanes beside the control lane.
     var lanes: Int
     var linkLossTimeoutSeconds: Double
+    /// The other half is this agent's, too.
+    var isInside = false
   }
 
   private let transport: any LinkTransport
+  private let ports: LinkPorts
   private let random: any RandomSource
   private let versions: H2HVersions
   private let owner: any LinkOwner
@@ -32,10 +35,11 @@ final class LinkDialer: Sendable {
 
   /// `register` gets every link whose lanes are connected: it remembers the link and asks the machine for a hello.
   init(
-    target: Target, transport: any LinkTransport, random: any RandomSource, versions: H2HVersions,
+    target: Target, transport: any LinkTransport, ports: LinkPorts, random: any RandomSource, versions: H2HVersions,
     owner: any LinkOwner, register: @escaping @Sendable (Link) -> Void
   ) throws(SystemError) {
     self.transport = transport
+    self.ports = ports
     self.random = random
     self.versions = versions
     self.owner = owner
@@ -88,26 +92,34 @@ final class LinkDialer: Sendable {
   }
 
   private func connect(_ target: Target) throws(LinkFailure) -> Link {
-    guard let address = SocketAddress(numeric: target.address, port: UInt16(clamping: target.port)) else {
-      throw LinkFailure("\(target.address) is no numeric address")
-    }
     let deadline = MonotonicTime.now.adding(seconds: LinkLimits.handshakeSeconds)
     var lanes: [FrameLane] = []
-    do {
+    do throws(LinkFailure) {
       for number in 0...target.lanes {
-        let socket = try SocketConnector.tcp(address, timeoutSeconds: LinkLimits.handshakeSeconds, cancel: cancel)
-        try socket.tuneTCP(
-          userTimeoutSeconds: target.linkLossTimeoutSeconds, keepaliveSeconds: Int(target.linkLossTimeoutSeconds))
-        let guardian = Deadline(deadline) { socket.shutDown() }
-        defer { guardian.cancel() }
-        let channel = try transport.open(socket, to: owner.peerKeys, until: deadline)
-        lanes.append(FrameLane(number: number, channel: channel))
+        lanes.append(FrameLane(number: number, channel: try channel(target, until: deadline)))
       }
     } catch {
       for lane in lanes { lane.close() }
-      throw LinkFailure("\(error)")
+      throw error
     }
     return Link(
       number: max(1, random.uint64()), lanes: lanes, isOpener: true, versions: versions, owner: owner)
+  }
+
+  private func channel(_ target: Target, until deadline: MonotonicTime) throws(LinkFailure) -> any ByteChannel {
+    do {
+      if target.isInside { return try ports.connectInside(owner.session) }
+      guard let address = SocketAddress(numeric: target.address, port: UInt16(clamping: target.port)) else {
+        throw LinkFailure("\(target.address) is no numeric address")
+      }
+      let socket = try SocketConnector.tcp(address, timeoutSeconds: LinkLimits.handshakeSeconds, cancel: cancel)
+      try socket.tuneTCP(
+        userTimeoutSeconds: target.linkLossTimeoutSeconds, keepaliveSeconds: Int(target.linkLossTimeoutSeconds))
+      let guardian = Deadline(deadline) { socket.shutDown() }
+      defer { guardian.cancel() }
+      return try transport.open(socket, to: owner.peerKeys, until: deadline)
+    } catch {
+      throw LinkFailure("\(error)")
+    }
   }
 }

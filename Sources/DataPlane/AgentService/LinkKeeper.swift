@@ -7,7 +7,7 @@ extension LinkDialer.Target {
   init(_ configuration: SessionConfiguration) {
     self.init(
       address: configuration.link.address, port: configuration.link.port, lanes: configuration.link.lanes,
-      linkLossTimeoutSeconds: configuration.linkLossTimeoutSeconds)
+      linkLossTimeoutSeconds: configuration.linkLossTimeoutSeconds, isInside: configuration.isWithinAgent)
   }
 }
 
@@ -20,6 +20,7 @@ enum LinkKeeper {
     trouble: @escaping @Sendable (String) -> Void, isCurrent: @escaping @Sendable (LinkConfiguration) -> Bool
   ) {
     let link = configuration.link
+    if link.listens, configuration.isWithinAgent { return resources.ports.listenInside(for: owner) }
     if link.listens {
       keepListening(link, owner, resources, trouble, isCurrent)
       return
@@ -28,7 +29,8 @@ enum LinkKeeper {
     if let dialer = dialer.withLock({ $0 }) { return dialer.change(to: target) }
     do throws(SystemError) {
       let made = try LinkDialer(
-        target: target, transport: resources.transport, random: resources.random, versions: resources.versions,
+        target: target, transport: resources.transport, ports: resources.ports, random: resources.random,
+        versions: resources.versions,
         owner: owner, register: opening)
       dialer.withLock { $0 = made }
     } catch {

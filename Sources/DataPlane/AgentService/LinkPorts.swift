@@ -1,3 +1,4 @@
+internal import AgentProtocol
 package import BlockModel
 package import H2HProtocol
 internal import LinuxPlatform
@@ -16,8 +17,8 @@ package final class LinkPorts: Sendable {
   }
 
   private struct Port: Sendable {
-    var listener: SocketListener
-    var address: String
+    /// None of the place where halves of one agent meet.
+    var listener: SocketListener?
     var owners: [SessionID: any LinkOwner] = [:]
     var gathering: [SessionID: [Gathering]] = [:]
     var strangers = 0
@@ -44,7 +45,7 @@ package final class LinkPorts: Sendable {
     }
     let isNew = try ports.change { ports throws(SystemError) in
       if ports[number] == nil {
-        ports[number] = Port(listener: try SocketListener.tcp(address), address: text)
+        ports[number] = Port(listener: try SocketListener.tcp(address))
         ports[number]?.owners[owner.session] = owner
         return true
       }
@@ -58,7 +59,8 @@ package final class LinkPorts: Sendable {
   func isListening(on port: Int) -> Bool { ports.withLock { $0[port] != nil } }
 
   /// The session's peer is no longer let in; the last one closes the port.
-  func leave(port number: Int, session: SessionID) {
+  func leave(_ link: LinkConfiguration, session: SessionID) {
+    let number = link.withinAgent == true ? Self.inside : link.port
     let (listener, lanes) = ports.change { ports -> (SocketListener?, [FrameLane]) in
       guard var port = ports[number] else { return (nil, []) }
       port.owners[session] = nil
@@ -69,6 +71,44 @@ package final class LinkPorts: Sendable {
     listener?.cancel()
     for lane in lanes { lane.close() }
   }
+
+  // MARK: Within this agent
+
+  /// Stands for a port where both halves of a session are this agent's.
+  private static let inside = 0
+
+  /// Lets the session's other half in, which this agent has, too.
+  func listenInside(for owner: any LinkOwner) {
+    ports.change { $0[Self.inside, default: Port()].owners[owner.session] = owner }
+  }
+
+  /// A lane to the half that listens inside: no network, nobody to tell from others, and nothing to hide.
+  func connectInside(_ session: SessionID) throws(SystemError) -> any ByteChannel {
+    guard ports.withLock({ $0[Self.inside]?.owners[session] != nil }) else {
+      throw SystemError("connect with the other half of \(session)", because: "this agent doesn't have it")
+    }
+    let (near, far) = try SocketChannel.pair(label: "the other half of \(session)")
+    try PlatformThread.start(name: "greet") { [self] in greetInside(far) }
+    return near
+  }
+
+  private func greetInside(_ channel: SocketChannel) {
+    let guardian = Deadline(MonotonicTime.now.adding(seconds: LinkLimits.handshakeSeconds)) { channel.shutDown() }
+    defer { guardian.cancel() }
+    let reader = FrameReader(channel: channel)
+    do throws(LinkFailure) {
+      guard case .hello(let hello) = try reader.next().message else {
+        throw LinkFailure("the first message is no hello")
+      }
+      guardian.cancel()
+      try place(hello, FrameLane(number: Int(hello.lane), channel: channel, reader: reader), nil, Self.inside)
+    } catch {
+      noteDropped(channel, "\(error)")
+      channel.shutDown()
+    }
+  }
+
+  // MARK: From other hosts
 
   private func acceptAll(_ listener: SocketListener, _ number: Int) {
     while !listener.isCancelled {
@@ -134,8 +174,9 @@ package final class LinkPorts: Sendable {
     for line in dropped.change({ $0.lines(for: text, at: MonotonicTime.now) }) { log(line) }
   }
 
+  /// `peer`: nil where it is this agent.
   private func place(
-    _ hello: Hello, _ lane: FrameLane, _ peer: KeyFingerprint, _ number: Int
+    _ hello: Hello, _ lane: FrameLane, _ peer: KeyFingerprint?, _ number: Int
   ) throws(LinkFailure) {
     guard let version = versions.common(with: hello.versions) else {
       let why =
@@ -147,7 +188,7 @@ package final class LinkPorts: Sendable {
     let now = MonotonicTime.now
     let (dropped, complete, owner) = try ports.change {
       ports throws(LinkFailure) -> ([FrameLane], Gathering?, any LinkOwner) in
-      guard let owner = ports[number]?.owners[hello.state.session], owner.peerKeys.contains(peer) else {
+      guard let owner = ports[number]?.owners[hello.state.session], peer.map(owner.peerKeys.contains) ?? true else {
         throw LinkFailure("it is for session \(hello.state.session), which has no such peer here")
       }
       var all = ports[number]?.gathering[hello.state.session] ?? []

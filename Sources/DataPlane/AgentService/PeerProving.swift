@@ -10,6 +10,9 @@ enum PeerProving {
     _ peer: KeyFingerprint, _ configuration: SessionConfiguration, _ transport: any LinkTransport
   ) throws(AgentFault) {
     let link = configuration.link
+    guard !configuration.isWithinAgent else {
+      throw AgentFault(.badRequest, "\(configuration.session): both halves are this agent's, so that no key is shown")
+    }
     guard !link.listens else {
       throw AgentFault(.badRequest, "\(configuration.session): the other agent opens the link; ask that one")
     }
@@ -35,6 +38,7 @@ enum PeerProving {
 extension LinkConfiguration {
   /// What to look at where the two ends of a link don't meet; `self` is one of them.
   package var firewallHint: String {
+    if withinAgent == true { return "both halves are one agent's: its log says more" }
     let place = listens ? "this host" : "the other host (\(address))"
     return "the listener is \(place): check that address, and let TCP port \(port) in there (firewall-cmd"
       + " --permanent --add-port=\(port)/tcp && firewall-cmd --reload, or ufw allow \(port)/tcp; for an Azure machine a"

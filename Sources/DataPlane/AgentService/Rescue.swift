@@ -53,7 +53,7 @@ package struct Rescue: Sendable {
     var lines: [String] = faults
     for entry in entries.sorted(by: { $0.configuration.session < $1.configuration.session }) {
       let configuration = entry.configuration
-      let stage = (try? record(of: configuration.session))?.stage ?? "unknown"
+      let stage = (try? record(of: configuration.half))?.stage ?? "unknown"
       for volume in configuration.volumes {
         lines.append(
           "\(configuration.session), volume \(volume.name): \(configuration.role.rawValue) \(root.device(volume.devicePath)), stage \(stage)"
@@ -107,11 +107,11 @@ package struct Rescue: Sendable {
     try kernel.insertion(of: root.device(volume.devicePath), key: TapDevices.key(session, volume))
   }
 
-  private func record(of session: SessionID) throws(AgentFault) -> SessionRecord? {
+  private func record(of half: SessionID) throws(AgentFault) -> SessionRecord? {
     do {
-      return try catalogue.state.read(SourceFiles.record(session)).map { try SessionRecord(decoding: $0) }
+      return try catalogue.state.read(SourceFiles.record(half)).map { try SessionRecord(decoding: $0) }
     } catch {
-      throw AgentFault(.failed, "the record of session \(session) can't be used: \(error)")
+      throw AgentFault(.failed, "the record of session \(half) can't be used: \(error)")
     }
   }
 
@@ -120,7 +120,7 @@ package struct Rescue: Sendable {
   /// Before a device is touched: no agent goes on with its session, or starts it anew, which would undo what a person did.
   private func mark(_ configuration: SessionConfiguration, _ what: String) throws(AgentFault) {
     let session = configuration.session
-    let record = try record(of: session)
+    let record = try record(of: configuration.half)
     var stone =
       try catalogue.tombstone(of: session, role: configuration.role)
       ?? Tombstone(
@@ -128,7 +128,9 @@ package struct Rescue: Sendable {
         generation: record?.generation ?? .initial, receiptDigest: record?.receiptDigest, at: time.wallNow())
     stone.rescued = "rescued by hand: \(what)"
     try catalogue.save(stone)
-    guard var entry = catalogue.sessions().entries.first(where: { $0.configuration.session == session }) else { return }
+    guard var entry = catalogue.sessions().entries.first(where: { $0.configuration.half == configuration.half }) else {
+      return
+    }
     entry.hold = Hold(cause: .failure, who: "cmcagent rescue", why: what, at: time.wallNow())
     entry.untracked = what
     try catalogue.save(entry)
@@ -165,7 +167,7 @@ package struct Rescue: Sendable {
     guard let configuration = session(of: path, role: .source) else {
       throw AgentFault(.notFound, "\(path) is no source of a session in \(root.path)")
     }
-    if try record(of: configuration.session)?.authority == .destination {
+    if try record(of: configuration.half)?.authority == .destination {
       throw AgentFault(.refused, "\(path) is fenced, and the destination has the newer data; see rescue --unfence")
     }
     try mark(configuration, "its taps were taken out")
@@ -252,9 +254,9 @@ package struct Rescue: Sendable {
     guard let layout = WithheldLayout(sizeBytes: label.sizeBytes) else {
       throw AgentFault(.failed, "the label of \(path) names an impossible size")
     }
-    if let configuration = session(of: path, role: .destination) {
-      try mark(configuration, "its ends were written")
-    }
+    let configuration = session(of: path, role: .destination)
+    if let configuration { try mark(configuration, "its ends were written") }
+    let half = configuration?.half ?? label.session
     do {
       let device = try FileBlockDevice(path: path, .init(isExclusive: true))
       defer { device.close() }
@@ -267,10 +269,10 @@ package struct Rescue: Sendable {
         places = (0, layout.tail.offset)
       } else {
         head = try FileBlockDevice(
-          path: "\(root.state)/\(DestinationFiles.head(label.session, label.volume))", .init(isReadOnly: true))
+          path: "\(root.state)/\(DestinationFiles.head(half, label.volume))", .init(isReadOnly: true))
         tail = try FileBlockDevice(
           path:
-            "\(root.state)/\(DestinationFiles.tail(label.session, label.volume, sizeBytes: label.sizeBytes, in: root.state))",
+            "\(root.state)/\(DestinationFiles.tail(half, label.volume, sizeBytes: label.sizeBytes, in: root.state))",
           .init(isReadOnly: true))
       }
       // The head last: it is what makes a file system mountable.

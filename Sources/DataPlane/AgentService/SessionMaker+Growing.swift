@@ -40,10 +40,9 @@ extension SessionMaker {
   }
 
   package func grow(_ entry: SessionEntry, to grown: SessionConfiguration) throws(AgentFault) -> SessionEntry {
-    let session = entry.configuration.session
     var left: [String] = []
     for (old, new) in zip(entry.configuration.volumes, grown.volumes) where old.sizeBytes < new.sizeBytes {
-      left.append(try growWithheld(old, to: new, session: session))
+      left.append(try growWithheld(old, to: new, of: entry.configuration))
     }
     var next = entry
     next.configuration = grown
@@ -51,7 +50,8 @@ extension SessionMaker {
     try resources.catalogue.save(next)
     for name in left {
       do throws(StateStoreError) { try resources.catalogue.state.remove(name) } catch {
-        resources.log("\(name) of session \(session) is of no use any more and can't be removed: \(error)")
+        resources.log(
+          "\(name) of session \(entry.configuration.session) is of no use any more and can't be removed: \(error)")
       }
     }
     return next
@@ -59,14 +59,14 @@ extension SessionMaker {
 
   /// Answers the file that nobody needs once the entry has the new size.
   private func growWithheld(
-    _ old: VolumeConfiguration, to new: VolumeConfiguration, session: SessionID
+    _ old: VolumeConfiguration, to new: VolumeConfiguration, of configuration: SessionConfiguration
   ) throws(AgentFault) -> String {
     guard let former = WithheldLayout(sizeBytes: old.sizeBytes), let larger = WithheldLayout(sizeBytes: new.sizeBytes)
     else { throw AgentFault(.refused, "volume \(old.name) is too small to have anything withheld") }
     let path = resources.root.device(new.devicePath)
     let name = DestinationFiles.tail(
-      session, old.name, sizeBytes: old.sizeBytes, in: resources.root.state)
-    let newName = DestinationFiles.tail(session, new.name, grownTo: new.sizeBytes)
+      configuration.half, old.name, sizeBytes: old.sizeBytes, in: resources.root.state)
+    let newName = DestinationFiles.tail(configuration.half, new.name, grownTo: new.sizeBytes)
     do {
       let base = try resources.openDevice(path, true)
       defer { base.close() }
@@ -77,7 +77,7 @@ extension SessionMaker {
       let newTail = try FileBlockDevice(path: "\(resources.root.state)/\(newName)")
       defer { newTail.close() }
       try former.grow(to: larger, base: base.device, tail: tail, newTail: newTail)
-      try relabel(base.device, session, new)
+      try relabel(base.device, configuration.session, new)
     } catch {
       throw AgentFault(
         .deviceFailed, "volume \(new.name): \(path) keeps \(old.sizeBytes) bytes, for it could not be grown: \(error)")

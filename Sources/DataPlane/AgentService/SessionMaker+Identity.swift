@@ -32,7 +32,7 @@ extension SessionMaker {
 
   /// Nothing is read from it or written to it by the session any more, and the host may have taken it away.
   private func isDeviceDone(_ configuration: SessionConfiguration) throws(AgentFault) -> Bool {
-    guard let stage = try record(of: configuration.session)?.stage else { return false }
+    guard let stage = try record(of: configuration.half)?.stage else { return false }
     return switch configuration.role {
     case .source: stage == SourceStage.fenced.rawValue || stage == SourceStage.cancelled.rawValue
     case .destination: stage == DestinationStage.released.rawValue || stage == DestinationStage.cancelled.rawValue

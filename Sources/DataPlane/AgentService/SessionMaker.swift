@@ -22,7 +22,7 @@ package struct SessionMaker: SessionFactory {
     let configuration = entry.configuration
     if isNew {
       for volume in configuration.volumes { try checkUse(of: volume, role: configuration.role) }
-      if configuration.link.listens { try checkPort(configuration.link) }
+      if configuration.link.listens, !configuration.isWithinAgent { try checkPort(configuration.link) }
     }
     entry.identities = try checkedIdentities(entry, isNew: isNew)
     var opened: [OpenedDevice] = []
@@ -125,7 +125,7 @@ package struct SessionMaker: SessionFactory {
   /// A destination that was released is its host's, which may have it mounted.
   private func isReleased(_ configuration: SessionConfiguration) throws(AgentFault) -> Bool {
     guard configuration.role == .destination else { return false }
-    return try record(of: configuration.session)?.stage == DestinationStage.released.rawValue
+    return try record(of: configuration.half)?.stage == DestinationStage.released.rawValue
   }
 
   private func openSource(_ volume: VolumeConfiguration, session: SessionID) throws(AgentFault) -> OpenedDevice {
@@ -179,13 +179,13 @@ package struct SessionMaker: SessionFactory {
     return opened
   }
 
-  func record(of session: SessionID) throws(AgentFault) -> SessionRecord? {
+  func record(of half: SessionID) throws(AgentFault) -> SessionRecord? {
     do {
-      return try resources.catalogue.state.read(SourceFiles.record(session)).map { try SessionRecord(decoding: $0) }
+      return try resources.catalogue.state.read(SourceFiles.record(half)).map { try SessionRecord(decoding: $0) }
     } catch {
       throw AgentFault(
         .failed,
-        "the record of session \(session) can't be used: \(error); nothing is started, so that nothing is overwritten")
+        "the record of session \(half) can't be used: \(error); nothing is started, so that nothing is overwritten")
     }
   }
 
@@ -268,7 +268,7 @@ package struct SessionMaker: SessionFactory {
     _ entry: SessionEntry, _ opened: [OpenedDevice], isNew: Bool
   ) throws(AgentFault) -> any AgentSession {
     let configuration = entry.configuration
-    let record = try record(of: configuration.session)
+    let record = try record(of: configuration.half)
     var volumes: [DestinationSession.Volume] = []
     var known: [DestinationConfiguration.Volume] = []
     for (volume, opened) in zip(configuration.volumes, opened) {
@@ -285,8 +285,8 @@ package struct SessionMaker: SessionFactory {
       } else {
         try checkLabel(on: opened.device, volume, configuration.session, record)
       }
-      let head = try withheld(DestinationFiles.head(configuration.session, volume.name), isNew: isNew)
-      let tail = try withheld(tailName(volume, configuration.session, isNew: isNew), isNew: isNew)
+      let head = try withheld(DestinationFiles.head(configuration.half, volume.name), isNew: isNew)
+      let tail = try withheld(tailName(volume, configuration.half, isNew: isNew), isNew: isNew)
       volumes.append(
         .init(
           name: volume.name, path: resources.root.device(volume.devicePath),
@@ -305,10 +305,10 @@ package struct SessionMaker: SessionFactory {
     return try DestinationSession(entry: entry, resources: resources, volumes: volumes, machine: machine)
   }
 
-  private func tailName(_ volume: VolumeConfiguration, _ session: SessionID, isNew: Bool) -> String {
+  private func tailName(_ volume: VolumeConfiguration, _ half: SessionID, isNew: Bool) -> String {
     isNew
-      ? DestinationFiles.tail(session, volume.name)
-      : DestinationFiles.tail(session, volume.name, sizeBytes: volume.sizeBytes, in: resources.root.state)
+      ? DestinationFiles.tail(half, volume.name)
+      : DestinationFiles.tail(half, volume.name, sizeBytes: volume.sizeBytes, in: resources.root.state)
   }
 
   /// The file that keeps a withheld part: made of zeroes for a new session, and never silently made anew for an old one.

@@ -169,7 +169,7 @@ extension SourceSession {
       journal.append("peerKeys", new.peerKeys.map(\.text).sorted().joined(separator: " "))
     }
     if old.link.listens, !new.link.listens || old.link.port != new.link.port {
-      resources.ports.leave(port: old.link.port, session: session)
+      resources.ports.leave(old.link, session: session)
     }
     if !old.link.listens, new.link.listens { dialer.change { $0.take()?.stop() } }
     openLink(new)

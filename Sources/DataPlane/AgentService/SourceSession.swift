@@ -66,6 +66,7 @@ final class SourceSession: AgentSession, LinkOwner {
   }
 
   let session: SessionID
+  var half: SessionID { session }
   let resources: SessionResources
   let volumes: [Volume]
   let state: Monitor<State>
@@ -323,7 +324,7 @@ final class SourceSession: AgentSession, LinkOwner {
     }
     dialer.withLock { $0 }?.stop()
     let link = configuration.link
-    if link.listens { resources.ports.leave(port: link.port, session: session) }
+    if link.listens { resources.ports.leave(link, session: session) }
     taps.stop()
     for link in links {
       link.close(why: "the agent is shutting down")
