@@ -14,7 +14,7 @@ let strict: [SwiftSetting] = [
 
 let argumentParser: Target.Dependency = .product(name: "ArgumentParser", package: "swift-argument-parser")
 
-/// In debug builds too, for what thousands of simulated runs of a test execute.
+/// In debug builds too, for what thousands of simulated runs of a test execute, or plans of a hundred thousand volumes.
 let simulated: [SwiftSetting] = [.unsafeFlags(["-O"], .when(configuration: .debug))]
 
 func room(
@@ -61,7 +61,7 @@ let package = Package(
     systemLibrary("CFUSE"),
     systemLibrary("CLinux"),
 
-    room("Base", "Diagnostics"),
+    room("Base", "Diagnostics", optimized: true),
     room("Base", "BlockModel", optimized: true),
     room("Base", "Seams", ["BlockModel"], optimized: true),
     room("Base", "LinuxPlatform", ["CLinux", "Seams", "BlockModel"]),
@@ -104,7 +104,8 @@ let package = Package(
       ]),
     room(
       "ControlPlane", "Rendering",
-      ["Planning", "Reconciling", "MigrationModel", "AgentProtocol", "BlockModel", "Seams", "Diagnostics"]),
+      ["Planning", "Reconciling", "MigrationModel", "AgentProtocol", "BlockModel", "Seams", "Diagnostics"],
+      optimized: true),
     room(
       "ControlPlane", "PlanCommands",
       [

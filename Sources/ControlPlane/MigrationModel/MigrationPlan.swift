@@ -213,7 +213,8 @@ package enum Tracking: String, Sendable, Codable, CaseIterable {
 
 package struct Volume: Sendable, Equatable {
   package enum Destination: Sendable, Equatable {
-    case disk(ManagedDisk)
+    /// Indirect: volumes are copied much more often than their disks are looked at.
+    indirect case disk(ManagedDisk)
     case device(String)
   }
   package var name: VolumeName

@@ -102,20 +102,29 @@ struct ObjectReading {
   ]
 
   private func checkRequired() {
-    for (index, field) in shape.fields.enumerated() where field.isRequired && values[index] == nil {
+    for index in shape.required where values[index] == nil {
+      let field = shape.fields[index]
       let example = field.examples.first.map { "add it, as in '\(field.name): \($0)'" }
       let advice = field.adviceIfMissing ?? example ?? "add '\(field.name):'"
       reading.report("CMC1102", at: node.position, "\(title) lacks '\(field.name)'", advice)
     }
-    for group in shape.exactlyOneOf where present(group).isEmpty {
+    for group in shape.exactlyOneOf where countPresent(group) == 0 {
       reading.report("CMC1110", at: node.position, "\(title) needs one of \(alternatives(group))", "add one of them")
     }
-    for group in shape.exactlyOneOf + shape.atMostOneOf {
-      let present = present(group)
-      guard present.count > 1, let second = present.last else { continue }
+    for groups in [shape.exactlyOneOf, shape.atMostOneOf] {
+      for group in groups where countPresent(group) > 1 { reportAlternatives(present(group)) }
+    }
+  }
+
+  private func reportAlternatives(_ present: [(name: String, value: YAMLNode)]) {
+    if let second = present.last {
       let both = alternatives(present.map(\.name)).replacing(" or ", with: " and ")
       reading.report("CMC1110", at: second.value.position, "\(title) has both \(both)", "keep one of them")
     }
+  }
+
+  private func countPresent(_ group: [String]) -> Int {
+    group.count { name in shape.indexes[name].map { values[$0] != nil } ?? false }
   }
 
   private func present(_ group: [String]) -> [(name: String, value: YAMLNode)] {
@@ -125,7 +134,7 @@ struct ObjectReading {
   }
 
   /// What is written for the field, unread. By name, so that `defaults` can be read with the same fields.
-  func node<Value>(_ field: Field<Value>) -> YAMLNode? { shape.indexes[field.name].flatMap { values[$0] } }
+  func node<Value>(_ field: Field<Value>) -> YAMLNode? { shape.index(of: field).flatMap { values[$0] } }
 
   func has<Value>(_ field: Field<Value>) -> Bool { node(field) != nil }
 

@@ -41,9 +41,9 @@ extension PlanBuilder {
 
   /// Where a disk that could be read says what Azure may object to.
   func diskPlaces(_ node: YAMLNode) -> PlanPlaces {
-    let names = Set(PlanField.allCases.map(\.rawValue))
     var places: PlanPlaces = [:]
-    for (key, value) in node.entries where key.isScalar && names.contains(key.text) {
+    places.reserveCapacity(node.count)
+    for (key, value) in node.entries where key.isScalar {
       if let field = PlanField(rawValue: key.text) { places[field] = value.position }
     }
     return places

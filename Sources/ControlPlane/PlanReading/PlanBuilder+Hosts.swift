@@ -95,6 +95,10 @@ struct DevicePath {
   let escapes: Bool
 
   init(_ text: String) {
+    if Self.isNormal(text) {
+      (normalized, escapes) = (text, false)
+      return
+    }
     let isAbsolute = text.hasPrefix("/")
     var parts: [Substring] = []
     var escapes = false
@@ -107,5 +111,21 @@ struct DevicePath {
     }
     normalized = (isAbsolute ? "/" : "") + parts.joined(separator: "/")
     self.escapes = escapes
+  }
+
+  /// Whether no part is empty, "." or "..", as almost always.
+  private static func isNormal(_ text: String) -> Bool {
+    var (length, dots) = (0, 0)
+    func isPlainPart() -> Bool { length > 2 || length > dots }
+    for (index, byte) in text.utf8.enumerated() {
+      if byte != UInt8(ascii: "/") {
+        length += 1
+        if byte == UInt8(ascii: ".") { dots += 1 }
+        continue
+      }
+      if index > 0, !isPlainPart() { return false }
+      (length, dots) = (0, 0)
+    }
+    return isPlainPart()
   }
 }

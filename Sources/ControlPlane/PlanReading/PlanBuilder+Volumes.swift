@@ -44,7 +44,7 @@ extension PlanBuilder {
     }
     let drafts = entries.map { readVolume($0.value, name: $0.name, position: $0.key.position, context) }
     if drafts.contains(where: \.hasDisk) {
-      checkDestinationOfDisks(context, migration: migration, disks: drafts.filter(\.hasDisk).count)
+      checkDestinationOfDisks(context, migration: migration, disks: drafts.count { $0.hasDisk })
     }
     return drafts
   }
@@ -105,7 +105,7 @@ extension PlanBuilder {
           "CMC1225", at: position, "the device '\(device.shortened())' is outside of the local host's root",
           "write a path below the root, or an absolute one")
       }
-    } else if path.normalized.split(separator: "/").count < 2 || device.hasSuffix("/") {
+    } else if path.normalized.utf8.count(where: { $0 == UInt8(ascii: "/") }) < 2 || device.hasSuffix("/") {
       reading.report(
         "CMC1225", at: position, "'\(device.shortened())' is a directory, not a device", "write /dev/… of one device")
     }
@@ -131,33 +131,34 @@ extension PlanBuilder {
 
   /// `/dev/sda`, `/dev/nvme0n1` and the like, whose numbers follow the order of discovery.
   private static func unstableName(_ path: String) -> String? {
-    let parts = path.split(separator: "/")
-    guard parts.count == 2, parts[0] == "dev" else { return nil }
-    let name = parts[1]
-    let isNumbered =
-      ["sd", "vd", "xvd", "hd"].contains { name.hasPrefix($0) } || name.hasPrefix("nvme")
-      || name.hasPrefix("dm-")
-    return isNumbered ? path : nil
+    let parts = path.utf8.drop { $0 == UInt8(ascii: "/") }
+    guard parts.starts(with: "dev/".utf8) else { return nil }
+    let name = parts.dropFirst("dev/".utf8.count)
+    guard !name.contains(UInt8(ascii: "/")) else { return nil }
+    return numberedNames.contains { name.starts(with: $0.utf8) } ? path : nil
   }
+
+  private static let numberedNames = ["sd", "vd", "xvd", "hd", "nvme", "dm-"]
 
   /// Names that always mean a disk of the operating system, or one whose content Azure throws away. What else holds the
   /// running system only the host can tell: planning asks it.
   private static func systemDevice(_ path: String) -> String? {
     if path == "/dev/root" { return "the root file system" }
     guard path.hasPrefix("/dev/disk/") else { return nil }
-    let name = path.dropFirst("/dev/disk/".count)
-    if ["azure/root", "azure/os", "azure/scsi0/lun0", "cloud/azure_root"].contains(where: { name.hasPrefix($0) }) {
-      return "the disk of the operating system"
+    let name = path.utf8.dropFirst("/dev/disk/".utf8.count)
+    if systemNames.contains(where: { name.starts(with: $0.utf8) }) { return "the disk of the operating system" }
+    if temporaryNames.contains(where: { name.starts(with: $0.utf8) }) { return "the virtual machine's temporary disk" }
+    for kind in ["by-label/", "by-partlabel/"] where name.starts(with: kind.utf8) {
+      if bootLabels.contains(String(Substring(name.dropFirst(kind.utf8.count)))) { return "a boot or root file system" }
     }
-    if ["azure/resource", "azure/local", "cloud/azure_resource", "azure/scsi0/lun1"].contains(where: {
-      name.hasPrefix($0)
-    }) {
-      return "the virtual machine's temporary disk"
-    }
-    let labels = ["cloudimg-rootfs", "UEFI", "EFI", "boot", "BOOT", "EFI\\x20System\\x20Partition"]
-    let isBoot = labels.contains { name == "by-label/\($0)" || name == "by-partlabel/\($0)" }
-    return isBoot ? "a boot or root file system" : nil
+    return nil
   }
+
+  private static let systemNames = ["azure/root", "azure/os", "azure/scsi0/lun0", "cloud/azure_root"]
+  private static let temporaryNames = ["azure/resource", "azure/local", "cloud/azure_resource", "azure/scsi0/lun1"]
+  private static let bootLabels: Set = [
+    "cloudimg-rootfs", "UEFI", "EFI", "boot", "BOOT", "EFI\\x20System\\x20Partition",
+  ]
 
   private func checkDestinationOfDisks(_ context: MigrationContext, migration: ObjectReading, disks: Int) {
     if context.integration == nil, !migration.has(MigrationShape.the.integration) {

@@ -25,10 +25,11 @@ enum Quantities {
 
   /// The number in front, what follows it without spaces, or nil where no number is in front.
   private static func split(_ text: String) -> (number: Double, digits: String, unit: String)? {
-    let digits = text.prefix { $0.isASCII && ($0.isNumber || $0 == ".") }
-    guard let number = Double(String(digits)), number.isFinite else { return nil }
-    let unit = text.dropFirst(digits.count).drop { $0 == " " }
-    return (number, String(digits), String(unit))
+    let point = UInt8(ascii: "."), digit = UInt8(ascii: "0")...UInt8(ascii: "9")
+    let digits = text.utf8.prefix { digit.contains($0) || $0 == point }
+    guard let number = Double(Substring(digits)), number.isFinite else { return nil }
+    let unit = text.utf8.dropFirst(digits.count).drop { $0 == UInt8(ascii: " ") }
+    return (number, String(Substring(digits)), String(Substring(unit)))
   }
 
   /// Bytes, from "64 MiB", "1.5TiB" or "100 GB".

@@ -15,6 +15,8 @@ struct FieldSpec: Sendable {
 /// A handle on a row of the field table that knows the type of what is read.
 struct Field<Value: Sendable>: Sendable {
   let name: String
+  /// Of its row, in the shape that it was made for.
+  let index: Int
   let type: ValueType<Value>
   let defaultValue: Value?
 }
@@ -32,6 +34,8 @@ final class Shape: Sendable {
   /// Keys that exclude each other.
   let atMostOneOf: [[String]]
   let indexes: [String: Int]
+  /// Of the fields that must be there.
+  let required: [Int]
 
   init(_ table: FieldTable) {
     name = table.name
@@ -41,6 +45,13 @@ final class Shape: Sendable {
     exactlyOneOf = table.exactlyOneOf
     atMostOneOf = table.atMostOneOf
     indexes = Dictionary(uniqueKeysWithValues: table.fields.enumerated().map { ($1.name, $0) })
+    required = table.fields.indices.filter { table.fields[$0].isRequired }
+  }
+
+  /// The row of a field, also of one that was made for another shape and copied from there.
+  func index<Value>(of field: Field<Value>) -> Int? {
+    if field.index < fields.count, fields[field.index].name == field.name { return field.index }
+    return indexes[field.name]
   }
 
   /// The shape below one of the fields, through lists and maps.
@@ -85,7 +96,7 @@ struct FieldTable {
       defaultValue = try? parse(defaultText)
       precondition(defaultValue != nil, "the default of '\(name)' is not a value of its type")
     }
-    return Field(name: name, type: type, defaultValue: defaultValue)
+    return Field(name: name, index: fields.count - 1, type: type, defaultValue: defaultValue)
   }
 
   fileprivate mutating func appendRow(_ field: FieldSpec) { fields.append(field) }

@@ -216,12 +216,12 @@ extension ValueType where Value == [String: String] {
       if name.lowercased().hasPrefix("cmcplan-") {
         reading.report(
           "CMC1240", at: key.position, "tags named 'cmcplan-…' belong to cmcplan itself", "use another name")
-      } else if name.count > 512 || name.contains(where: { "<>%&\\?/".contains($0) }) {
+      } else if name.utf8.count > 512 && name.count > 512 || name.utf8.contains(where: "<>%&\\?/".utf8.contains) {
         reading.report(
           "CMC1108", at: key.position, "'\(name.shortened())' can't be a tag's name",
           "use at most 512 characters, and none of < > % & \\ ? /")
       }
-      tags[name] = ValueType<String>.text("a tag's value", length: 0...256).read(value, reading)
+      tags[name] = tagValue.read(value, reading)
     }
     // Azure allows 50; four of them are ours.
     guard tags.count <= 46 else {
@@ -230,4 +230,5 @@ extension ValueType where Value == [String: String] {
     }
     return tags
   }
+  private static let tagValue = ValueType<String>.text("a tag's value", length: 0...256)
 }

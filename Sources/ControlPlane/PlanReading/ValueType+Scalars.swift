@@ -171,11 +171,11 @@ extension ValueType where Value == Int {
 
   /// Decimal, and the core schema's `0o17` and `0x1F`. What YAML 1.1 and 1.2 read differently is refused.
   static func parseInteger(_ text: String, in range: ClosedRange<Int>) throws(ValueFault) -> Int {
-    let plain = text.filter { $0 != "_" && $0 != "," }
-    guard plain == text else {
+    if text.utf8.contains(where: { $0 == UInt8(ascii: "_") || $0 == UInt8(ascii: ",") }) {
+      let plain = text.filter { $0 != "_" && $0 != "," }
       throw ValueFault("CMC1111", "'\(text.shortened())' is no whole number", "write '\(plain.shortened())'")
     }
-    if text.count > 1, text.hasPrefix("0"), text.allSatisfy({ $0.isASCII && $0.isNumber }) {
+    if text.utf8.first == UInt8(ascii: "0"), text.count > 1, text.allSatisfy({ $0.isASCII && $0.isNumber }) {
       let decimal = String(text.drop { $0 == "0" })
       throw ValueFault(
         "CMC1111", "'\(text.shortened())' is 8-based in YAML 1.1 and 10-based in YAML 1.2",

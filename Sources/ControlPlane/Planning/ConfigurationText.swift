@@ -160,10 +160,10 @@ private func text(of integration: AzureIntegration) -> String {
 }
 
 private func addVolume(_ volume: Volume, to lines: inout [String]) {
-  let path = "volume.\(quoted(volume.name.text))"
+  let path = "volume.\(quoted(volume.name.text))."
   func add(_ key: String, _ value: (some CustomStringConvertible)?) {
     guard let value else { return }
-    lines.append("\(path).\(key)=\(quoted(value.description))")
+    lines.append(path + key + "=" + quoted(value.description))
   }
   add("device", volume.device)
   add("tracking", volume.tracking.rawValue)
@@ -191,6 +191,8 @@ private func text(of window: WeeklyWindow) -> String {
 }
 
 private func quoted(_ text: String) -> String {
+  let special = "\"\\\n\r".utf8
+  if !text.utf8.contains(where: special.contains) { return "\"" + text + "\"" }
   var result = "\""
   for scalar in text.unicodeScalars {
     switch scalar {

@@ -82,8 +82,9 @@ func checkAutoSize(_ volume: Volume, _ facts: MigrationFacts) -> [Diagnostic] {
 
 /// A host that gives Azure's disks no name by their LUN: what is attached there couldn't be told apart.
 func noteUnnamedLUNs(_ facts: MigrationFacts) -> [Diagnostic] {
-  let waits = facts.migration.diskVolumes.contains { facts.disks[$0.name].map { !facts.isAttached($0) } ?? true }
-  guard waits, facts.destination?.state?.namesLUNs == false else { return [] }
+  guard facts.destination?.state?.namesLUNs == false,
+    facts.migration.diskVolumes.contains(where: { facts.disks[$0.name].map { !facts.isAttached($0) } ?? true })
+  else { return [] }
   return [
     Diagnostic(
       .warning, code: PlanningCode.lunsNotNamed, at: facts.plan.hosts[facts.migration.destination]?.position,

@@ -129,11 +129,14 @@ package struct MigrationFacts: Sendable {
 
   /// What the tags of all its disks say at least; nil where not all carry a tombstone, or it has no disks.
   package var taggedPhase: Phase? {
-    let volumes = migration.diskVolumes
-    guard !volumes.isEmpty else { return nil }
-    let phases = volumes.map { disks[$0.name]?.tags[DiskTag.state].flatMap(Phase.init(rawValue:)) }
-    guard phases.allSatisfy({ ($0 ?? .prepared) >= .finalized }) else { return nil }
-    return phases.compactMap { $0 }.min()
+    var least: Phase?
+    for volume in migration.volumes {
+      guard case .disk = volume.destination else { continue }
+      let phase = disks[volume.name]?.tags[DiskTag.state].flatMap(Phase.init(rawValue:)) ?? .prepared
+      guard phase >= .finalized else { return nil }
+      least = min(least ?? phase, phase)
+    }
+    return least
   }
 
   package var tombstone: Tombstone? {

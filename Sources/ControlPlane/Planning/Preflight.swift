@@ -80,7 +80,7 @@ package func preflight(
 }
 
 private func checkSource(_ volume: Volume, _ facts: MigrationFacts) -> [Diagnostic] {
-  let subject = "\(facts.migration.name)/\(volume.name)"
+  var subject: String { "\(facts.migration.name)/\(volume.name)" }
   let host = facts.migration.source
   guard let report = facts.source?.device(volume.device) else { return [] }
   if let error = report.error {
@@ -115,7 +115,7 @@ private func checkSource(_ volume: Volume, _ facts: MigrationFacts) -> [Diagnost
 
 private func checkDisk(_ volume: Volume, _ facts: MigrationFacts) -> [Diagnostic] {
   guard case .disk(let wanted) = volume.destination else { return [] }
-  let subject = "\(facts.migration.name)/\(volume.name)"
+  var subject: String { "\(facts.migration.name)/\(volume.name)" }
   let shrinking = checkWantedSize(wanted, of: volume, facts)
   guard let disk = facts.disks[volume.name] else {
     guard shrinking.isEmpty else { return shrinking }
@@ -165,8 +165,8 @@ private func checkDisk(_ volume: Volume, _ facts: MigrationFacts) -> [Diagnostic
           + facts.diskAnswer(volume),
         advice: "a disk can't change its zone; correct the plan" + facts.replacingAdvice(of: volume)))
   }
-  if let holder = disk.attachedTo, let machine = facts.machine, !facts.isAttached(disk),
-    holder.lowercased() != machine.resourceID.lowercased()
+  if let holder = disk.attachedTo, let machine = facts.machine, !isSameResource(holder, machine.resourceID),
+    !facts.isAttached(disk)
   {
     found.append(
       Diagnostic(
@@ -194,7 +194,7 @@ private func checkUltra(_ volume: Volume, _ facts: MigrationFacts) -> [Diagnosti
 /// A size that the plan names: never less than the source's, nor than the disk's own, for disks only grow.
 private func checkWantedSize(_ wanted: ManagedDisk, of volume: Volume, _ facts: MigrationFacts) -> [Diagnostic] {
   guard wanted.existingID == nil, case .bytes(let size) = wanted.size else { return [] }
-  let subject = "\(facts.migration.name)/\(volume.name)"
+  var subject: String { "\(facts.migration.name)/\(volume.name)" }
   if let bytes = facts.sourceBytes(of: volume), size < bytes {
     return [
       Diagnostic(
@@ -217,7 +217,7 @@ private func checkDestination(
   _ volume: Volume, _ facts: MigrationFacts, overwrite: Set<VolumeKey>
 ) -> [Diagnostic] {
   guard let path = facts.destinationPath(of: volume), let report = facts.destination?.device(path) else { return [] }
-  let subject = "\(facts.migration.name)/\(volume.name)"
+  var subject: String { "\(facts.migration.name)/\(volume.name)" }
   let host = facts.migration.destination
   guard report.kind == .file || report.kind == .block else {
     return [

@@ -116,7 +116,8 @@ private func renderChange(_ change: Change, _ style: TextStyle) -> String {
     "  " + (isWaiting ? " " : "") + style.paint(mark, ink) + (isWaiting ? " " : "  "), leadWidth: 5,
     safe(change.summary), indent: 7)
   var facts = [safe(change.why)]
-  if !priceText(change).isEmpty { facts.append(safe(priceText(change))) }
+  let price = priceText(change)
+  if !price.isEmpty { facts.append(safe(price)) }
   text += style.folded("       ", leadWidth: 7, facts.joined(separator: "; "), indent: 7, ink: .dim)
   if !change.precondition.isEmpty {
     text += style.folded("       ", leadWidth: 7, "needs: " + safe(change.precondition), indent: 9, ink: .dim)

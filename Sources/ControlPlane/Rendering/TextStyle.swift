@@ -39,23 +39,26 @@ extension TextStyle {
   /// Words of `text`, broken so that no line is wider than `width` (but for a longer word), each line after the first
   /// indented by `indent`. The first begins with `lead`, which counts by `leadWidth` columns (it may hold colours).
   func folded(_ lead: String, leadWidth: Int, _ text: String, indent: Int, ink: Ink? = nil) -> String {
-    var lines: [String] = []
-    var line = ""
+    let (begin, end) = colours ? ink.map { ("\u{1b}[\($0.rawValue)m", "\u{1b}[0m") } ?? ("", "") : ("", "")
+    var result = lead
     var column = leadWidth
-    for word in text.split(separator: " ", omittingEmptySubsequences: true) {
-      let space = line.isEmpty ? 0 : 1
-      if !line.isEmpty, column + space + word.count > width {
-        lines.append(line)
-        line = String(word)
-        column = indent + word.count
+    var isEmpty = true
+    for word in text.utf8.split(separator: UInt8(ascii: " ")).map(Substring.init) {
+      let columns = word.utf8.allSatisfy { $0 < 128 } ? word.utf8.count : word.count
+      if isEmpty {
+        result += begin
+      } else if column + 1 + columns > width {
+        result += end + "\n" + String(repeating: " ", count: indent) + begin
+        column = indent
       } else {
-        line += (space == 1 ? " " : "") + word
-        column += space + word.count
+        result += " "
+        column += 1
       }
+      result += word
+      column += columns
+      isEmpty = false
     }
-    lines.append(line)
-    let painted = lines.map { ink.map { ink in { paint($0, ink) } }?($0) ?? $0 }
-    return lead + painted.joined(separator: "\n" + String(repeating: " ", count: indent)) + "\n"
+    return result + (isEmpty ? "" : end) + "\n"
   }
 }
 
@@ -70,6 +73,8 @@ package func safeLines(_ text: String) -> String {
 }
 
 private func shown(_ text: String, breaks: String, tabs: String) -> String {
+  // 0xC2 begins the two bytes of the control characters from 128 on, and of a few others.
+  if text.utf8.allSatisfy({ $0 >= 32 && $0 != 127 && $0 != 0xc2 }) { return text }
   var result = ""
   for scalar in text.unicodeScalars {
     switch scalar {

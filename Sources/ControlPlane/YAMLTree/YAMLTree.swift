@@ -95,8 +95,11 @@ package struct YAMLNode: Sendable {
     let record = record
     guard record.kind == .scalar, !record.isText else { return false }
     if record.count == 0 { return true }
-    guard record.count <= 4 else { return false }
-    return ["~", "null", "Null", "NULL"].contains(text)
+    guard record.count == 1 || record.count == 4 else { return false }
+    switch text {
+    case "~", "null", "Null", "NULL": return true
+    default: return false
+    }
   }
 
   /// Whether a scalar's text holds this ASCII byte; much cheaper than making the text.
