@@ -6,6 +6,8 @@ import MigrationModel
 struct FakeSession {
   var seen: SessionObservation
   var ends: Double?
+  /// When cMotion ends by itself, unless it is confirmed.
+  var confirmEnds: Double?
   /// No observation tells it: a closed tap keeps its socket.
   var isTapOpen = false
   /// The copies differ there, and nobody wrote it.
@@ -31,7 +33,7 @@ struct FakeSession {
   /// When to look at it again.
   var endTimes: [Double] {
     let lost = losesVerification ? verificationEnds.map { ($0 - Self.verificationSeconds).nextUp } : nil
-    return [ends, verificationEnds, lost].compactMap { $0 }
+    return [ends, verificationEnds, lost, confirmEnds].compactMap { $0 }
   }
 
   private mutating func settleVerification(at now: Double) {
@@ -53,6 +55,24 @@ struct FakeSession {
 
   mutating func settle(at now: Double) {
     settleVerification(at: now)
+    settleEnd(at: now)
+    settleConfirmation(at: now)
+  }
+
+  /// As the agent does, whoever else is there.
+  private mutating func settleConfirmation(at now: Double) {
+    guard let until = confirmEnds, until <= now, seen.stage == .standIn, !seen.swingConfirmed else { return }
+    confirmEnds = nil
+    seen.confirmBy = nil
+    seen.stage = .tracking
+    seen.authority = .source
+    seen.generation = seen.generation.next
+    seen.standInSince = nil
+    seen.hold = Hold(
+      cause: .failure, who: "cmcagent", why: "cMotion was not confirmed in time", at: WallTime(secondsSince1970: until))
+  }
+
+  private mutating func settleEnd(at now: Double) {
     guard let ends, ends <= now else { return }
     self.ends = nil
     switch seen.stage {
@@ -67,6 +87,8 @@ struct FakeSession {
       seen.swings += 1
       seen.lastSwingPauseSeconds = 0.1
       seen.standInSince = WallTime(secondsSince1970: ends)
+      confirmEnds = seen.configuration.confirmWithinSeconds.map { min(ends + $0, confirmEnds ?? .infinity) }
+      seen.confirmBy = confirmEnds.map { WallTime(secondsSince1970: $0) }
     case .proving:
       seen.stage = .proven
       seen.receipt = ReceiptSummary(
@@ -93,6 +115,8 @@ struct FakeAgent {
   var digest: String?
   var isRunning = false
   var bootCount = 0
+  /// Of its host's clock, before the right time.
+  var clockSeconds = 0.0
   var capabilities = ["nbd-socket", "fuse-loop", AgentHello.renames, AgentHello.grows, AgentHello.withinAgent]
   var sessions: [Key: FakeSession] = [:]
   var leases: [SessionID: Lease] = [:]
@@ -112,11 +136,12 @@ struct FakeAgent {
   func observation(at now: WallTime) -> AgentObservation {
     let seen = sessions.values.map { session in
       var copy = session.seen
+      copy.confirmBy = copy.confirmBy?.adding(seconds: clockSeconds)
       copy.hookRuns = hooks.filter { $0.session == copy.session }.map(\.run)
       return copy
     }.sorted { ($0.session, $0.role.rawValue) < ($1.session, $1.role.rawValue) }
     return AgentObservation(
-      hello: hello(at: now), observedAt: now, sessions: seen, tombstones: tombstones,
+      hello: hello(at: now), observedAt: now.adding(seconds: clockSeconds), sessions: seen, tombstones: tombstones,
       leases: leases.values.sorted { $0.session < $1.session })
   }
 

@@ -80,6 +80,8 @@ struct WorldState {
   /// Only this migration's agent does; nil: whoever is asked first.
   var givesUp: MigrationName?
   var swingsBegun = 0
+  /// Its drain takes so long.
+  var slowSwing: (name: MigrationName, seconds: Double)?
   /// This migration's agent can't write the fence for now.
   var refusesFence: MigrationName?
   /// Somebody pauses at the very moment of the swing.
@@ -144,12 +146,15 @@ struct WorldState {
     while let first = endings.first, first.at <= now {
       _ = endings.popFirst()
       agents[first.item.host]?.sessions[first.item.key]?.settle(at: now)
+      expectEnd(of: first.item.key, on: first.item.host, after: now)
     }
   }
 
   /// Whoever begins what ends by itself says so: a world of thousands of hosts isn't looked through at each call.
-  mutating func expectEnd(of key: FakeAgent.Key, on host: HostName) {
-    for time in agents[host]?.sessions[key]?.endTimes ?? [] { endings.insert(Ending(host: host, key: key), at: time) }
+  mutating func expectEnd(of key: FakeAgent.Key, on host: HostName, after now: Double = -.infinity) {
+    for time in agents[host]?.sessions[key]?.endTimes ?? [] where time > now {
+      endings.insert(Ending(host: host, key: key), at: time)
+    }
   }
 
   mutating func configure(_ call: ConfigureSessionCall, on host: HostName) throws(AgentFault) -> SessionObservation {
@@ -204,6 +209,10 @@ struct WorldState {
       throw AgentFault(.refused, "\(call.session) is held")
     }
     try carryOut(call.command, &session, at: now)
+    if call.command == .swing, session.seen.stage == .swinging, let within = call.confirmWithinSeconds {
+      session.confirmEnds = min(now + within, session.confirmEnds ?? .infinity)
+      session.seen.confirmBy = session.confirmEnds.map { WallTime(secondsSince1970: $0) }
+    }
     if call.command == .openTap { session.isTapOpen = true }
     if call.command == .closeTap { session.isTapOpen = false }
     if call.command == .retire {
@@ -258,10 +267,14 @@ struct WorldState {
       expectOpenWave(plannedName(session.seen), at: now)
       expectGroupCanSwing(plannedName(session.seen))
       session.seen.stage = .swinging
-      session.ends = now + 1
+      session.ends = now + (slowSwing?.name == session.seen.migration ? slowSwing?.seconds ?? 1 : 1)
+      session.confirmEnds = nil
       swingsBegun += 1
     case .revert: try revert(&session)
-    case .confirmSwing: session.seen.swingConfirmed = true
+    case .confirmSwing:
+      session.seen.swingConfirmed = true
+      session.seen.confirmBy = nil
+      session.confirmEnds = nil
     case .closeTap:
       if [.tapClosed, .proving, .proven].contains(stage) { return }
       guard stage == .standIn || stage == .tracking else { throw wrong() }
@@ -298,6 +311,8 @@ struct WorldState {
       session.seen.generation = session.seen.generation.next
       session.seen.swingConfirmed = false
       session.seen.standInSince = nil
+      session.seen.confirmBy = nil
+      session.confirmEnds = nil
       session.ends = nil
       hookSuccesses[session.seen.session] = []
     case .fenced, .released: throw AgentFault(.wrongStage, "revert after the fence")

@@ -243,6 +243,55 @@ import Testing
     #expect(results.map(\.error?.code) == [ApplyCode.groupParted, ApplyCode.groupParted], "\(results)")
   }
 
+  private func unconfirmed() -> (MigrationPlan, Bench) {
+    var plan = groupedPlan(.cmotion)
+    for name in plan.migrations.keys { plan.migrations[name]?.cutover.confirmWithinSeconds = 3600 }
+    let bench = Bench(plan)
+    bench.world.state.withLock { state in
+      state.agents[HostName("h0")]?.clockSeconds = 3600
+      state.agents[HostName("h1")]?.clockSeconds = -1800
+    }
+    return (plan, bench)
+  }
+
+  /// When each went back by itself, in seconds from now.
+  private func endsUnconfirmed(_ bench: Bench, _ plan: MigrationPlan) -> [Double] {
+    let now = bench.loop.wallNow().secondsSince1970
+    bench.loop.skip(seconds: 4000)
+    _ = bench.changes(plan)
+    return [first, second].compactMap { name in
+      hold(bench, name).flatMap { $0.cause == .failure ? $0.at.secondsSince1970 - now : nil }
+    }
+  }
+
+  @Test("not confirmed, all of a group go back by themselves at one time, however long each took, whatever clocks say")
+  func oneDeadline() {
+    let (plan, bench) = unconfirmed()
+    bench.world.state.withLock { $0.slowSwing = (second, 300) }
+    #expect(bench.apply(plan)?.exitCode == 0)
+    let ends = endsUnconfirmed(bench, plan)
+    #expect(ends.count == 2 && abs(ends[0] - ends[1]) < 1, "\(ends)")
+    #expect(ends.allSatisfy { $0 < 3600 - 290 }, "it counts from before the first swing: \(ends)")
+  }
+
+  @Test("one that a later run sends after the others has what is left of their time")
+  func deadlineOfAnEarlierRun() {
+    let (plan, bench) = unconfirmed()
+    #expect(bench.apply(plan.with(phase: .synchronized))?.exitCode == 0)
+    let now = bench.loop.wallNow().secondsSince1970
+    bench.world.state.withLock { state in
+      let key = state.sourceKey(first)
+      state.agents[HostName("h0")]?.sessions[key]?.seen.stage = .swinging
+      state.agents[HostName("h0")]?.sessions[key]?.ends = now
+      state.agents[HostName("h0")]?.sessions[key]?.confirmEnds = now + 600
+      state.expectEnd(of: key, on: HostName("h0"))
+    }
+    let summary = bench.apply(plan)
+    #expect(summary?.exitCode == 0, brief(summary))
+    let ends = endsUnconfirmed(bench, plan)
+    #expect(ends.count == 2 && abs(ends[0] - ends[1]) < 1 && ends[0] < 600, "\(ends)")
+  }
+
   @Test("a group is confirmed as a whole, and only when all of it has swung")
   func confirmedAsAWhole() {
     var plan = groupedPlan(.cmotion)

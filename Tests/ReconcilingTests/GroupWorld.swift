@@ -63,6 +63,8 @@ extension WorldState {
     session.seen.generation = session.seen.generation.next
     session.seen.swingConfirmed = false
     session.seen.standInSince = nil
+    session.seen.confirmBy = nil
+    session.confirmEnds = nil
     session.seen.hold = Hold(
       cause: .failure, who: "cmcagent", why: "the link was lost", at: WallTime(secondsSince1970: now))
     hookSuccesses[session.seen.session] = []

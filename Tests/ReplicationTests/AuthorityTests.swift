@@ -244,6 +244,43 @@ import Testing
     #expect(confirmed.machine.stage == .standIn)
   }
 
+  @Test func aSwingWithOthersIsTakenBackWhenTheirTimeIsOverAndNoLaterThanItsOwn() {
+    for (given, stays) in [(10.0, 8), (90.0, 28)] {
+      let bench = SourceBench.tracking(confirmWithinSeconds: 30)
+      bench.tell(.command(.confirmWithin(seconds: given), id: 1))
+      bench.tell(.command(.swing, id: 2))
+      bench.settle()
+      // Asked again, with more: the first word stands.
+      bench.tell(.command(.confirmWithin(seconds: given + 5), id: 3))
+      for _ in 0..<stays {
+        bench.advance(1)
+        bench.settle()
+      }
+      #expect(bench.machine.stage == .standIn)
+      for _ in 0..<4 {
+        bench.advance(1)
+        bench.settle()
+      }
+      #expect(bench.machine.stage == .tracking)
+      #expect(bench.has { if case .hold(.failure, _) = $0 { true } else { false } })
+    }
+  }
+
+  @Test func aDrainThatTakesLongerThanItsGroupHasIsGivenUpWithoutAPause() {
+    let bench = SourceBench.tracking(confirmWithinSeconds: 30)
+    bench.write(9, 0)
+    bench.settle()
+    bench.tell(.localDone(id: 9, .ok))
+    #expect(bench.takeCompletion(9) == .ok)
+    bench.tell(.command(.confirmWithin(seconds: 3), id: 1))
+    bench.tell(.command(.swing, id: 2))
+    #expect(bench.machine.stage == .swinging && bench.observed.confirmBy != nil)
+    for _ in 0..<4 { bench.advance(1) }
+    #expect(bench.machine.stage == .tracking)
+    #expect(bench.observed.swingGivenUp?.contains("longer than its group has") == true)
+    #expect(bench.observed.confirmBy == nil && bench.observed.generation == .initial)
+  }
+
   @Test func aLinkLostWhilePreparingLeavesAuthorityHereAndReleasesRequests() {
     let bench = SourceBench.tracking()
     bench.tell(.command(.swing, id: 2))

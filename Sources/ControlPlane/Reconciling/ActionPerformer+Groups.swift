@@ -4,6 +4,13 @@ import MigrationModel
 import Planning
 import Seams
 
+/// By when the swings of each group have to be confirmed, on the clock of this run.
+actor GroupDeadlines {
+  private var all: [String: MonotonicTime] = [:]
+  func deadline(of group: String) -> MonotonicTime? { all[group] }
+  func set(_ deadline: MonotonicTime?, of group: String) { all[group] = deadline }
+}
+
 // MARK: Groups
 
 extension ActionPerformer {
@@ -23,6 +30,39 @@ extension ActionPerformer {
       case .fence: try await checkFence(migration, pair, group, isCommitted: isCommitted)
       }
     }
+    if barrier == .swing { await groupDeadlines.set(try await deadline(pairs), of: name) }
+  }
+
+  /// One deadline for all, which each agent then keeps by itself. It counts from here, before the first of them swings, or
+  /// is that of those that an earlier run sent ahead: what is left is read off the clock of the agent that says so, for
+  /// clocks differ. Nil where nothing has to be confirmed.
+  private func deadline(
+    _ pairs: [(migration: Migration, pair: SessionPair)]
+  ) async throws(GatewayError) -> MonotonicTime? {
+    guard var seconds = pairs.compactMap(\.migration.cutover.confirmWithinSeconds).min() else { return nil }
+    let now = services.time.monotonicNow()
+    for (migration, pair) in pairs where pair.source?.swingConfirmed == false {
+      guard pair.source?.confirmBy != nil else { continue }
+      let seen = try await pool.observation(of: migration.source)
+      let source = seen.sessions.first { $0.session == session(migration) && $0.role == .source }
+      guard let until = source?.confirmBy else { continue }
+      seconds = min(seconds, until.secondsSince1970 - seen.observedAt.secondsSince1970)
+    }
+    return now.adding(seconds: max(0, seconds))
+  }
+
+  /// With what is left of its group's time, where it has one.
+  func swing(_ migration: Migration) async throws(GatewayError) {
+    guard let group = plan.group(of: migration.name),
+      let deadline = await groupDeadlines.deadline(of: group.name)
+    else {
+      return try await command(.swing, .source, migration)
+    }
+    let left = deadline.seconds(since: services.time.monotonicNow())
+    guard left > 0 else {
+      throw closed(migration, group, "would swing after the time in which the others have to be confirmed")
+    }
+    try await command(.swing, .source, migration, confirmWithinSeconds: left)
   }
 
   private static func isPastFence(_ pair: SessionPair) -> Bool {

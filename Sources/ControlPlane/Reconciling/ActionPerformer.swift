@@ -49,6 +49,7 @@ struct ActionPerformer: Sendable {
   let leases = HeldLeases()
   let knownDisks = KnownDisks()
   let waveLooks = WaveLooks()
+  let groupDeadlines = GroupDeadlines()
 
   func perform(_ action: Action) async throws(GatewayError) {
     do throws(GatewayError) {
@@ -99,7 +100,7 @@ struct ActionPerformer: Sendable {
     case .revert(let name): try await command(.revert, .source, try migration(name))
     case .swing(let name):
       try await checkGates(try migration(name), for: .swing)
-      try await command(.swing, .source, try migration(name))
+      try await swing(try migration(name))
     case .runHook(let name, let point): try await runHook(point, try migration(name))
     case .closeTap(let name):
       try await checkGates(try migration(name), for: .finalize)
@@ -166,9 +167,13 @@ struct ActionPerformer: Sendable {
     return number
   }
 
-  func command(_ command: SessionCommand, _ role: Role, _ migration: Migration) async throws(GatewayError) {
+  func command(
+    _ command: SessionCommand, _ role: Role, _ migration: Migration, confirmWithinSeconds: Double? = nil
+  ) async throws(GatewayError) {
     let number = try await fencingNumber(of: migration)
-    let call = SessionCommandCall(fencingNumber: number, session: session(migration), role: role, command: command)
+    let call = SessionCommandCall(
+      fencingNumber: number, session: session(migration), role: role, command: command,
+      confirmWithinSeconds: confirmWithinSeconds)
     do throws(GatewayError) {
       _ = try await pool.call(call, on: migration.host(role))
     } catch {

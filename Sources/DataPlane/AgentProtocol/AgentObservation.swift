@@ -292,7 +292,7 @@ package struct SessionObservation: Codable, Sendable, Equatable {
   package var volumes: [VolumeObservation]
   package var hold: Hold?
   package var approvals: [Approval]
-  /// Set while a swing waits for `confirmSwing`.
+  /// Set while a swing waits for `confirmSwing`, or is under way with others of its group.
   package var confirmBy: WallTime?
   package var swingConfirmed: Bool
   package var swings: Int

@@ -149,11 +149,18 @@ package struct SessionCommandCall: SessionCall {
   package var session: SessionID
   package var role: Role
   package var command: SessionCommand
-  package init(fencingNumber: UInt64, session: SessionID, role: Role, command: SessionCommand) {
+  /// (swing) In how many seconds at most, from now and however long the drain takes, cMotion ends where nobody confirms it:
+  /// migrations of a group have one deadline. Never later than the configuration says; nil: as that says, from the swing
+  /// on, and so do agents that don't know this.
+  package var confirmWithinSeconds: Double?
+  package init(
+    fencingNumber: UInt64, session: SessionID, role: Role, command: SessionCommand, confirmWithinSeconds: Double? = nil
+  ) {
     self.fencingNumber = fencingNumber
     self.session = session
     self.role = role
     self.command = command
+    self.confirmWithinSeconds = confirmWithinSeconds
   }
 }
 

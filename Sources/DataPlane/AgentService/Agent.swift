@@ -359,7 +359,7 @@ package final class Agent: AgentCalls {
     if let hold = before.hold, !call.command.mayCrossHold {
       throw Self.held(hold, call.session)
     }
-    try session.perform(call.command)
+    try session.perform(call.command, confirmWithinSeconds: call.confirmWithinSeconds)
     let after = session.observation()
     if ends { try delete(session) }
     return after

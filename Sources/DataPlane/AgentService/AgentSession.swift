@@ -12,7 +12,8 @@ package protocol AgentSession: AnyObject, Sendable {
   var isBringingTapBack: Bool { get }
   func observation() -> SessionObservation
   /// Carries a command out, or starts it where it takes long. The same again finds its work done.
-  func perform(_ command: SessionCommand) throws(AgentFault)
+  /// `confirmWithinSeconds`: of a swing that others make too.
+  func perform(_ command: SessionCommand, confirmWithinSeconds: Double?) throws(AgentFault)
   /// Begins to compare both copies; only the source's half can.
   func verify(_ scope: VerificationScope, repairs: Bool) throws(AgentFault)
   /// How much of a volume differs now, cell by cell; only the source's half knows.

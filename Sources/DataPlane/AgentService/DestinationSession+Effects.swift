@@ -122,7 +122,7 @@ extension DestinationSession {
 
   // MARK: Commands
 
-  func perform(_ command: SessionCommand) throws(AgentFault) {
+  func perform(_ command: SessionCommand, confirmWithinSeconds _: Double?) throws(AgentFault) {
     try commands.withLock { _ throws(AgentFault) in
       journal.append("command", command.rawValue)
       switch command {

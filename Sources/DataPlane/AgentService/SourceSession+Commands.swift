@@ -7,7 +7,7 @@ internal import Replication
 internal import Seams
 
 extension SourceSession {
-  func perform(_ command: SessionCommand) throws(AgentFault) {
+  func perform(_ command: SessionCommand, confirmWithinSeconds: Double?) throws(AgentFault) {
     // One command at a time: a close must not overtake the opening before it.
     try commands.withLock { _ throws(AgentFault) in
       journal.append("command", command.rawValue)
@@ -18,7 +18,9 @@ extension SourceSession {
       case .openTap: try openTap()
       case .resync: try ask(.resync)
       case .verify: try ask(.verify(VerificationRequest(scope: .all, repairs: true)))
-      case .swing: try ask(.swing)
+      case .swing:
+        if let confirmWithinSeconds { try ask(.confirmWithin(seconds: confirmWithinSeconds)) }
+        try ask(.swing)
       case .revert: try ask(.revert)
       case .confirmSwing: try ask(.confirmSwing)
       case .closeTap: try closeTap()

@@ -123,7 +123,11 @@ extension SourceMachine {
     swings += 1
     lastSwingPauseSeconds = pause
     isSwingConfirmed = configuration.confirmWithinSeconds == nil
-    confirmBy = configuration.confirmWithinSeconds.map { now.adding(seconds: $0) }
+    confirmBy = configuration.confirmWithinSeconds.map { own in
+      let last = now.adding(seconds: own)
+      return swingDeadline.map { min($0, last) } ?? last
+    }
+    swingDeadline = nil
     pass = nil
     dirtySince = nil
     setStage(.standIn, into: &effects)
@@ -156,6 +160,7 @@ extension SourceMachine {
   mutating func abortSwing(_ why: String, into effects: inout [SourceEffect]) {
     guard stage == .swinging else { return }
     swingCheckpoint = nil
+    swingDeadline = nil
     let said = "the swing was given up: \(why)"
     lastError = said
     swingGivenUp = said
@@ -174,6 +179,8 @@ extension SourceMachine {
         abortBarrier("requests of the application took longer than \(limit) s", into: &effects)
       } else if barrier == nil, let since = waitingSince, now.seconds(since: since) > limit {
         abortSwing("the application would have waited longer than \(limit) s", into: &effects)
+      } else if barrier == nil, let deadline = swingDeadline, now >= deadline {
+        abortSwing("it took longer than its group has to be confirmed", into: &effects)
       }
     }
     if authority == .standIn, let deadline = confirmBy, !isSwingConfirmed, now >= deadline, barrier == nil,
@@ -310,7 +317,13 @@ extension SourceMachine {
       pump(into: &effects)
       return stage == .prepared ? .refused(why: "nothing is synchronized yet; synchronize first") : .accepted
     case .verify(let request): return verify(request, into: &effects)
-    case .swing: return swing(into: &effects)
+    case .swing:
+      let answer = swing(into: &effects)
+      if answer != .accepted { swingDeadline = nil }
+      return answer
+    case .confirmWithin(let seconds):
+      limitConfirmation(seconds)
+      return .accepted
     case .revert: return revert(to: .tracking, into: &effects)
     case .confirmSwing:
       guard authority == .standIn else { return .refused(why: "there is no swing to confirm") }
@@ -344,6 +357,17 @@ extension SourceMachine {
       setStage(.prepared, into: &effects)
       return .accepted
     default: return .refused(why: "the session is at \(stage.rawValue); revert first")
+    }
+  }
+
+  /// Only ever earlier: asked again it has less time left, or as much.
+  private mutating func limitConfirmation(_ seconds: Double) {
+    guard let own = configuration.confirmWithinSeconds else { return }
+    let deadline = now.adding(seconds: max(0, min(seconds, own)))
+    switch stage {
+    case .standIn: confirmBy = confirmBy.map { min($0, deadline) }
+    case .swinging: swingDeadline = swingDeadline.map { min($0, deadline) } ?? deadline
+    default: swingDeadline = deadline
     }
   }
 

@@ -40,6 +40,8 @@ package enum SourceCommand: Sendable, Equatable {
   /// Compares anew, with the application running; a verification that runs is given up for it.
   case verify(VerificationRequest)
   case swing
+  /// The next swing, or the one under way, is confirmed in that time from now, or taken back.
+  case confirmWithin(seconds: Double)
   case revert
   case confirmSwing
   case openTap

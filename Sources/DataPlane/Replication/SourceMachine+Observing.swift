@@ -14,7 +14,7 @@ extension SourceMachine {
         return counters
       }, swings: swings, lastSwingPauseSeconds: lastSwingPauseSeconds,
       standInSince: authority == .standIn ? standInSince : nil, longestPauseSeconds: longestPauseSeconds,
-      confirmBy: confirmBy.map { wallTime(of: $0) }, isSwingConfirmed: isSwingConfirmed,
+      confirmBy: (confirmBy ?? swingDeadline).map { wallTime(of: $0) }, isSwingConfirmed: isSwingConfirmed,
       initialSynchronizationAt: initialSynchronizationAt, receiptDigest: receiptDigest, comparedBytes: comparedBytes,
       requestsInFlight: slotOfRequest.count, trackLost: trackLost, lastError: lastError, swingGivenUp: swingGivenUp,
       verification: verificationObservation, copyPace: pace(copyMeter, budget),

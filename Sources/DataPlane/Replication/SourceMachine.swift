@@ -118,6 +118,8 @@ package struct SourceMachine: Sendable {
   var fallback: String?
   var swingAbortAfterSeconds: Double { configuration.linkLossTimeoutSeconds }
   var confirmBy: MonotonicTime?
+  /// Of a swing that is asked for or under way, where it has one with others.
+  var swingDeadline: MonotonicTime?
   var isSwingConfirmed = false
   var lastSwingPauseSeconds: Double?
   /// When the record that gives authority to the stand-in was last written; means something only while it has it.
