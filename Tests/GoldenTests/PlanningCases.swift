@@ -11,7 +11,8 @@ import Testing
 /// Each directory of `cases/planning` holds a `plan.yaml`, in `world.txt` what there is (see `WorldScript`), and what
 /// `plan` says of the two, in `expected.txt` for people and in `expected.json` for programs.
 /// Where there is a `journal.jsonl`, the run that left it, `report` is held against `report.md` and `report.tf` too.
-/// Where there is an `options.txt` each of its lines is an option of `plan`: `replace erp/data`, `overwrite erp/data`.
+/// Where there is an `options.txt` each of its lines is an option of `plan`: `replace erp/data`, `overwrite erp/data`,
+/// `prune`.
 /// Where there is a `drift.txt` it is what `plan --refresh-only` says.
 /// UPDATE_GOLDEN=1 writes what is said now; read the difference before committing it.
 @Suite struct PlanningCases {
@@ -67,11 +68,15 @@ import Testing
   }
 
   static func changes(_ name: String) throws -> ChangeSet {
-    let (plan, observation, now) = try world(name)
+    var (plan, observation, now) = try world(name)
     var options = PlanningOptions(now: now, digest: goldenDigest)
     let file = directory.appending(path: "\(name)/options.txt")
     if FileManager.default.fileExists(atPath: file.path) {
       for line in String(decoding: try Data(contentsOf: file), as: UTF8.self).split(separator: "\n") {
+        if line == "prune" {
+          plan = plan.withDeparted(in: observation)
+          continue
+        }
         let words = line.split { $0 == " " || $0 == "/" }.map(String.init)
         try #require(words.count == 3, "\(line)")
         let key = VolumeKey(MigrationName(words[1]), VolumeName(words[2]))

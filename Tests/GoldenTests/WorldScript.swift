@@ -14,7 +14,7 @@ import Planning
 ///     disk erp/data size=10 state=finalized at=2026-11-22T04:00:00Z sku=… zone=1 iops=3000 rate=125 detached owner=other elsewhere number=2
 ///     session erp standIn half=source dirty=5 (GiB) health=… hold=paused,ann,why approved=ann confirmed since=… copied=identity written=400 (GiB) up=2 (hours) larger=12 (GiB, its destination half)
 ///     orphaned erp/data                     (after a session that has it)
-///     tombstone erp retired receipt=…       stray gone prepared told=x  straydisk gone/data
+///     tombstone erp retired receipt=…       stray gone prepared told=x both hold=paused,ann,why
 ///     disk erp/data tagged=old/files        (its tags, and its name, are of another volume)
 ///     session erp tracking made=old,files told=old (made under other names, of which the agents were told these)
 ///     tombstone erp retired made=old
@@ -240,10 +240,7 @@ struct WorldScript {
     if role == .source, let written = facts["written"].flatMap(UInt64.init) {
       seen.volumes[0].applicationIO.writeBytes = written * gibibyte
     }
-    if let words = facts["hold"]?.split(separator: ",").map(String.init), words.count == 3 {
-      guard let cause = Hold.Cause(rawValue: words[0]) else { throw Unreadable(line: line) }
-      seen.hold = Hold(cause: cause, who: words[1], why: words[2], at: now)
-    }
+    if let text = facts["hold"] { seen.hold = try hold(text, line, at: now) }
     if let who = facts["approved"] {
       seen.approvals = [
         Approval(
@@ -324,12 +321,27 @@ struct WorldScript {
   }
 
   private mutating func stray(_ name: MigrationName, _ facts: Facts, _ line: String) throws {
-    guard let stage = SessionStage(rawValue: facts.first), let host = plan.hosts.keys.sorted().first else {
+    let hosts = plan.hosts.keys.sorted()
+    guard let stage = SessionStage(rawValue: facts.first), let source = hosts.first, let destination = hosts.last else {
       throw Unreadable(line: line)
     }
+    let isBoth = facts.has("both")
+    try stray(name, stage, .source, on: source, peer: isBoth ? "SHA256:\(destination)" : "SHA256:x", facts)
+    if isBoth { try stray(name, stage, .destination, on: destination, peer: "SHA256:\(source)", facts) }
+  }
+
+  private static func hold(_ text: String, _ line: String, at now: WallTime) throws -> Hold {
+    let words = text.split(separator: ",").map(String.init)
+    guard words.count == 3, let cause = Hold.Cause(rawValue: words[0]) else { throw Unreadable(line: line) }
+    return Hold(cause: cause, who: words[1], why: words[2], at: now)
+  }
+
+  private mutating func stray(
+    _ name: MigrationName, _ stage: SessionStage, _ role: Role, on host: HostName, peer: String, _ facts: Facts
+  ) throws {
     let configuration = SessionConfiguration(
       session: SessionID(plan: plan.metadata.id, migration: name), plan: plan.metadata.id, migration: name,
-      role: .source, configurationDigest: "d", peerFingerprint: KeyFingerprint("SHA256:x"),
+      role: role, configurationDigest: "d", peerFingerprint: KeyFingerprint(peer),
       link: LinkConfiguration(listens: false, address: "192.0.2.1", port: 4996, lanes: 2), volumes: [],
       limits: RateLimits(share: nil, networkLimitBytesPerSecond: nil), linkLossTimeoutSeconds: 5,
       resyncIntervalSeconds: 900, confirmWithinSeconds: nil, verify: "full")
@@ -339,6 +351,7 @@ struct WorldScript {
     if let told = facts["told"] {
       seen.configuration.plannedAs = PlannedNames(migration: MigrationName(told), volumes: [:])
     }
+    if let text = facts["hold"] { seen.hold = try Self.hold(text, text, at: now) }
     observation.hosts[host]?.agent?.sessions.append(seen)
   }
 

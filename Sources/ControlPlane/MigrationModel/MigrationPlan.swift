@@ -168,6 +168,8 @@ package struct Migration: Sendable, Equatable {
   package var resyncIntervalSeconds: Double
   package var cutover: Cutover
   package var position: SourcePosition?
+  /// It isn't in the document any more: it stands for what its agents still have of it, and only to end that.
+  package var hasLeft = false
   package init(
     name: MigrationName, description: String?, source: HostName, destination: HostName, integration: String?,
     connection: Connection, volumes: [Volume], iqos: IQoS, linkLossTimeoutSeconds: Double,

@@ -79,14 +79,15 @@ package struct ApplyCommand: AsyncParsableCommand {
     let world = try World.make(
       document, withClouds: true, journal: journal, console: console, report: { progress.show($0) })
     let opened = OpenedPlan(document: document, world: world)
-    let first = await opened.observe(only: chosen.only)
+    let first = await opened.observe(only: chosen.only, prunes: chosen.prunes)
+    let whole = chosen.prunes ? document.plan.withDeparted(in: first) : document.plan
     world.notifier?.see(first)
     let options = opened.planning(
       only: chosen.only, overwrite: chosen.overwrite, replace: chosen.replace, maxMoves: chosen.maxMoves,
       origin: saved == nil ? .applied : .saved)
     let now = options.now
-    let changes = diff(document.plan, first, options: options)
-    if let saved { try refuseStale(saved, changes, first, document) }
+    let changes = diff(whole, first, options: options)
+    if let saved { try refuseStale(saved, changes, first, whole, document) }
     if format == .text {
       // Without its first line, which has the time.
       let text = renderText(changes, style: console.style)
@@ -97,9 +98,9 @@ package struct ApplyCommand: AsyncParsableCommand {
       try question.ask(console)
       isApprovedNow = try await question.askForOneWaySteps(console, opened)
     }
-    if changes.isActionable { keep(changes, first, options, world, journal, document, console) }
+    if changes.isActionable { keep(changes, first, options, chosen.prunes, world, journal, document, console) }
     let apply = ApplyRun(
-      plan: document.plan, gateways: world.gateways,
+      plan: whole, gateways: world.gateways,
       options: ApplyOptions(
         parallelism: parallelism, wait: policy, only: chosen.only, overwrite: chosen.overwrite, replace: chosen.replace,
         stealLease: stealLease, isGone: LeaseHolder.isDead, maxMoves: chosen.maxMoves,
@@ -130,15 +131,15 @@ package struct ApplyCommand: AsyncParsableCommand {
   }
 
   private func keep(
-    _ changes: ChangeSet, _ seen: Observation, _ options: PlanningOptions, _ world: World, _ journal: RunJournal,
-    _ document: PlanDocument, _ console: Console
+    _ changes: ChangeSet, _ seen: Observation, _ options: PlanningOptions, _ prunes: Bool, _ world: World,
+    _ journal: RunJournal, _ document: PlanDocument, _ console: Console
   ) {
     do {
       try journal.keep(
         SavedChangeSet(
           program: VersionCommand.version, savedAt: options.now, savedBy: world.who, only: options.only,
-          maxMoves: options.maxMoves, overwrite: options.overwrite, replace: options.replace, changes: changes,
-          observation: seen, surroundings: document.surroundings(of: changes)))
+          maxMoves: options.maxMoves, overwrite: options.overwrite, replace: options.replace, prune: prunes,
+          changes: changes, observation: seen, surroundings: document.surroundings(of: changes)))
     } catch {
       console.complain("note: what this run decided on can't be kept for replay: \(error)\n")
     }
@@ -150,12 +151,14 @@ package struct ApplyCommand: AsyncParsableCommand {
     var overwrite: Set<VolumeKey>
     var replace: Set<VolumeKey>
     var maxMoves: Int?
+    var prunes: Bool
 
     init(_ selection: SelectionOptions, _ saved: SavedFile?, _ document: PlanDocument) throws {
       only = try saved.map { $0.content.only.map(Set.init) } ?? selection.migrations(of: document)
       overwrite = try saved.map { Set($0.content.overwrite) } ?? selection.overwritten(in: document)
       replace = try saved.map { Set($0.content.replace ?? []) } ?? selection.replaced(in: document)
       maxMoves = saved.map(\.content.maxMoves) ?? selection.maxMoves
+      prunes = saved.map { $0.content.prune ?? false } ?? selection.prune
     }
   }
 
@@ -170,6 +173,7 @@ package struct ApplyCommand: AsyncParsableCommand {
     let others = [
       ("a saved change set", file != nil), ("--wait", wait != nil), ("--steal-lease", stealLease),
       ("--overwrite", !selection.overwrite.isEmpty), ("--replace", !selection.replace.isEmpty),
+      ("--prune", selection.prune),
     ]
     if let (what, _) = others.first(where: \.1) {
       throw CommandFailure(
@@ -186,7 +190,7 @@ package struct ApplyCommand: AsyncParsableCommand {
 
   /// Exactly what was saved, or nothing.
   private func refuseStale(
-    _ saved: SavedFile, _ changes: ChangeSet, _ first: Observation, _ document: PlanDocument
+    _ saved: SavedFile, _ changes: ChangeSet, _ first: Observation, _ plan: MigrationPlan, _ document: PlanDocument
   ) throws {
     guard saved.content.program == VersionCommand.version else {
       throw CommandFailure(
@@ -194,7 +198,7 @@ package struct ApplyCommand: AsyncParsableCommand {
         advice: "plan again with this one, or apply with the other")
     }
     let moved = saved.content.moved(
-      changes, first, plan: document.plan, surroundings: document.surroundings(of: changes))
+      changes, first, plan: plan, surroundings: document.surroundings(of: changes))
     guard !moved.isEmpty else { return }
     let applied = SavedFile.application(of: saved.digest, in: document.directory)
     throw CommandFailure(

@@ -22,8 +22,10 @@ struct OpenedPlan {
         document, withClouds: withClouds, journal: nil, console: console, report: console.complaining))
   }
 
-  func observe(only: Set<MigrationName>? = nil) async -> Observation {
-    await ObserveRun(plan: plan, gateways: world.gateways, services: world.services).observe(only: only)
+  /// `prunes`: whatever may still have something of what left the document is looked at, too.
+  func observe(only: Set<MigrationName>? = nil, prunes: Bool = false) async -> Observation {
+    await ObserveRun(plan: plan, gateways: world.gateways, services: world.services)
+      .observe(only: only, includingFinished: prunes, includingUnused: prunes)
   }
 
   /// As of now, with all guardrails: whoever looks must see what apply would.

@@ -62,18 +62,23 @@ package struct PlanCommand: AsyncParsableCommand {
         throw CommandFailure(
           "with --refresh-only there is nothing to save: it is not what apply would do", advice: "plan without it")
       }
+      guard !refreshOnly || !selection.prune else {
+        throw CommandFailure(
+          "--refresh-only looks at what is in the document, and --prune at what left it", advice: "give one of them")
+      }
       let opened = try OpenedPlan.open(plan, console, withClouds: observation == nil)
       let selected = try selection.migrations(of: opened.document)
       let seen: Observation
       if let observation {
         seen = try Self.saved(observation, for: opened.document)
       } else {
-        seen = await opened.observe(only: selected)
+        seen = await opened.observe(only: selected, prunes: selection.prune)
       }
       let options = opened.planning(
         only: selected, overwrite: try selection.overwritten(in: opened.document),
         replace: try selection.replaced(in: opened.document), maxMoves: selection.maxMoves)
-      let changes = refreshOnly ? drift(opened.plan, seen, options: options) : diff(opened.plan, seen, options: options)
+      let whole = selection.prune ? opened.plan.withDeparted(in: seen) : opened.plan
+      let changes = refreshOnly ? drift(whole, seen, options: options) : diff(whole, seen, options: options)
       if format == .text, observation != nil,
         options.now.secondsSince1970 - seen.observedAt.secondsSince1970 > Self.oldSeconds
       {
@@ -128,8 +133,8 @@ package struct PlanCommand: AsyncParsableCommand {
       SavedChangeSet(
         program: VersionCommand.version, savedAt: opened.world.services.time.wallNow(),
         savedBy: opened.world.who, only: options.only,
-        maxMoves: options.maxMoves, overwrite: options.overwrite, replace: options.replace, changes: changes,
-        observation: seen, surroundings: opened.document.surroundings(of: changes)), to: out)
+        maxMoves: options.maxMoves, overwrite: options.overwrite, replace: options.replace, prune: selection.prune,
+        changes: changes, observation: seen, surroundings: opened.document.surroundings(of: changes)), to: out)
     console.complain(
       "saved \(out) (\(file.digest.prefix(19))…)" + (changes.isNoOp ? ": no changes" : "")
         + "\n  next: cmcplan show \(shellQuoted(out)), cmcplan apply \(shellQuoted(out))\(plan.repeated)\n")

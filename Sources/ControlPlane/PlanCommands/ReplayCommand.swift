@@ -85,8 +85,9 @@ private func redecide(_ kept: SavedChangeSet, _ document: PlanDocument, origin: 
     only: kept.only.map(Set.init), overwrite: Set(kept.overwrite), replace: Set(kept.replace ?? []),
     maxMoves: kept.maxMoves, guardrails: document.guardrails?.limits, origin: origin, now: kept.savedAt,
     digest: sha256)
-  let fresh = diff(document.plan, seen, options: options)
-  var lines = kept.moved(fresh, seen, plan: document.plan, surroundings: document.surroundings(of: fresh))
+  let plan = kept.prune == true ? document.plan.withDeparted(in: seen) : document.plan
+  let fresh = diff(plan, seen, options: options)
+  var lines = kept.moved(fresh, seen, plan: plan, surroundings: document.surroundings(of: fresh))
   // What held a step back is a decision too.
   let new = Dictionary(fresh.migrations.map { ($0.migration, $0) }) { first, _ in first }
   for entry in kept.changes.migrations {

@@ -29,8 +29,14 @@ struct SelectionOptions: ParsableArguments {
       valueName: "migration/volume"))
   var replace: [String] = []
 
+  @Flag(
+    help:
+      "Also give up the sessions of migrations that left the document, if they have not swung, with agents that only they used. Their disks are kept: cmcplan prune shows those. Needs the whole document."
+  )
+  var prune = false
+
   var isEmpty: Bool {
-    only.isEmpty && except.isEmpty && maxMoves == nil && overwrite.isEmpty && replace.isEmpty && shard == nil
+    only.isEmpty && except.isEmpty && maxMoves == nil && overwrite.isEmpty && replace.isEmpty && shard == nil && !prune
   }
 
   /// The volumes of `--overwrite`.
@@ -69,6 +75,11 @@ struct SelectionOptions: ParsableArguments {
       throw CommandFailure("--max-moves \(maxMoves) lets nothing move", advice: "give 1 or more")
     }
     guard !only.isEmpty || !except.isEmpty || shard != nil else { return nil }
+    guard !prune else {
+      throw CommandFailure(
+        "--prune needs the whole document, and \(shard != nil ? "--shard" : only.isEmpty ? "--except" : "--only") leaves a part",
+        advice: "prune in a run of its own")
+    }
     let wanted = only.isEmpty ? Set(document.plan.migrations.keys) : Set(try only.map(document.migration))
     var left = wanted.subtracting(try except.map(document.migration))
     if let shard {

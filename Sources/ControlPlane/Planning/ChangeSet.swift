@@ -157,6 +157,10 @@ package struct MigrationChanges: Sendable, Equatable, Codable {
   /// So many of the first changes are kept back by no guardrail and no limit of a run: a way back, a finalize that has
   /// stopped the application, and the start of an agent that may know more. Half-way is the worst place to stop.
   package var unstoppable = 0
+  /// It left the document, and this ends it (`--prune`). Nil: no; change sets of older versions have nothing here.
+  package var isPruned: Bool?
+  /// Where it goes, in a word.
+  package var targetWord: String { isPruned == true ? "gone" : target.rawValue }
   package init(migration: MigrationName, reached: PhaseReached, target: Phase, configurationDigest: String) {
     self.migration = migration
     self.reached = reached

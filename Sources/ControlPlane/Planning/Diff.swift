@@ -65,9 +65,12 @@ package func diff(_ plan: MigrationPlan, _ observation: Observation, options: Pl
   var facts: [MigrationName: MigrationFacts] = [:]
   let own = OwnDisks(plan, observation)
   for migration in plan.sortedMigrations where options.only?.contains(migration.name) ?? true {
-    var builder = MigrationDiff(
-      MigrationFacts(migration, in: plan, observation, own), shippedAgentDigest: observation.shippedAgentDigest,
-      options: options)
+    let seen = MigrationFacts(migration, in: plan, observation, own)
+    guard !migration.hasLeft else {
+      entries.append(departure(seen, observation, options))
+      continue
+    }
+    var builder = MigrationDiff(seen, shippedAgentDigest: observation.shippedAgentDigest, options: options)
     entries.append(builder.build())
     if !plan.waves.isEmpty || !plan.groups.isEmpty { facts[migration.name] = builder.facts }
   }
@@ -92,8 +95,8 @@ package func diff(_ plan: MigrationPlan, _ observation: Observation, options: Pl
     })
 }
 
-/// An agent goes when every migration that uses its host is retired, or will be at the end of this change set, and
-/// nobody else's session is on it. The last of them by name carries the step. Whose sessions nobody could see stays; one
+/// An agent goes when every migration that uses its host is retired or pruned, or will be at the end of this change set,
+/// and nobody else's session is on it. The last of them by name carries the step. Whose sessions nobody could see stays; one
 /// that doesn't run is started, so that it can be asked before it goes.
 private func addRemovals(to entries: inout [MigrationChanges], _ plan: MigrationPlan, _ observation: Observation) {
   var users: [HostName: [MigrationName]] = [:]
@@ -112,6 +115,7 @@ private func addRemovals(to entries: inout [MigrationChanges], _ plan: Migration
     let willBeRetired = names.allSatisfy { name in
       guard let index = position[name] else { return false }
       let entry = entries[index]
+      if entry.isPruned == true { return !entry.diagnostics.hasErrors && entry.waiting.isEmpty }
       guard entry.target == .retired, !entry.diagnostics.hasErrors, entry.waiting.isEmpty else { return false }
       return entry.reached == .tombstoned(.retired) || !entry.changes.isEmpty
     }

@@ -2,7 +2,8 @@ package import Diagnostics
 
 /// What planning's codes mean. In the order of the codes.
 package enum PlanningExplanations {
-  package static let all: [CodeExplanation] = document + world + sessions + replacing + forecasts + guardrails + azure
+  package static let all: [CodeExplanation] =
+    document + world + sessions + replacing + forecasts + pruning + guardrails + azure
 
   private typealias Code = PlanningCode
 
@@ -145,6 +146,17 @@ package enum PlanningExplanations {
       Code.volumeStaysSmaller, "a volume grows with its source",
       "Not in cMotion or finalize, and not past its destination: it goes on with the size that was agreed.",
       "cutover: {phase: synchronized}   # reverts, grows; then cmotion again"),
+  ]
+
+  private static let pruning: [CodeExplanation] = [
+    .init(
+      Code.pruneTooLate, "nothing is pruned from a swing on",
+      "In cMotion I/O lives on the destination: giving that copy up would take production with it.",
+      "cutover: {phase: synchronized}   # put it back with this, apply, and take it out then"),
+    .init(
+      Code.prunePeerUnseen, "a session is pruned with both its halves",
+      "The half that isn't seen may be further than the other one, and would be left behind.",
+      "hosts: {erp-db-azure: {address: 198.51.100.20}}   # put back, until it is pruned"),
   ]
 
   private static let guardrails: [CodeExplanation] = [

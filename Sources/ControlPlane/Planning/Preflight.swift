@@ -39,6 +39,8 @@ package enum PlanningCode {
   package static let replaceNotNeeded = "CMC2052"
   package static let replaceOverwrites = "CMC2053"
   package static let willNotConverge = "CMC2054"
+  package static let pruneTooLate = "CMC2055"
+  package static let prunePeerUnseen = "CMC2056"
   package static let sourceShrank = "CMC2058"
   package static let volumeStaysSmaller = "CMC2059"
   package static let guardrailLocation = "CMC2060"

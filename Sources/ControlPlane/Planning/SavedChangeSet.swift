@@ -21,14 +21,16 @@ package struct SavedChangeSet: Codable, Sendable, Equatable {
   package var overwrite: [VolumeKey]
   /// Nil in files of versions that knew of no replacing.
   package var replace: [VolumeKey]?
+  /// Whether it ends what left the document. Nil in files of versions that didn't.
+  package var prune: Bool?
   package var changes: ChangeSet
   package var observation: Observation
   /// Digests of the hosts and integrations of its migrations, as the document said them.
   package var surroundings: [String: String]
   package init(
     program: String, savedAt: WallTime, savedBy: String, only: Set<MigrationName>?, maxMoves: Int?,
-    overwrite: Set<VolumeKey>, replace: Set<VolumeKey> = [], changes: ChangeSet, observation: Observation,
-    surroundings: [String: String]
+    overwrite: Set<VolumeKey>, replace: Set<VolumeKey> = [], prune: Bool = false, changes: ChangeSet,
+    observation: Observation, surroundings: [String: String]
   ) {
     self.program = program
     self.savedAt = savedAt
@@ -38,6 +40,7 @@ package struct SavedChangeSet: Codable, Sendable, Equatable {
     self.maxMoves = maxMoves
     self.overwrite = overwrite.sorted()
     self.replace = replace.sorted()
+    self.prune = prune
     self.changes = changes
     self.observation = observation
     self.surroundings = surroundings

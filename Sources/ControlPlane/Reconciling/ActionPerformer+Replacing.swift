@@ -4,7 +4,7 @@ import MigrationModel
 import Planning
 import Seams
 
-// MARK: `--replace`: another disk and another session
+// MARK: `--replace`: another disk and another session; `--prune`: none any more
 
 extension ActionPerformer {
   /// Looks again first: hours may lie between the plan and the step, and a swing that began meanwhile ends it.
@@ -39,18 +39,13 @@ extension ActionPerformer {
   private func mayReplace(_ migration: Migration) async throws(GatewayError) -> SessionPair {
     let pair = try await sessions(of: migration)
     if let hold = pair.hold { throw heldError(migration, hold) }
-    let stages = [pair.source, pair.destination].compactMap { $0?.stage }
-    let isQuiet = stages.allSatisfy { stage in
-      switch stage {
-      case .prepared, .synchronizing, .tracking, .cancelled: true
-      case .swinging, .standIn, .tapClosed, .proving, .proven, .fenced, .released: false
-      }
-    }
-    guard isQuiet, pair.source?.authority ?? .source == .source else {
+    guard [pair.source, pair.destination].compactMap({ $0 }).allSatisfy(\.mayBeGivenUp) else {
+      let option = migration.hasLeft ? "--prune" : "--replace"
       throw GatewayError(
         code: ApplyCode.replaceClosed,
-        message: "\(migration.name): a swing began meanwhile, and --replace would give up a copy that I/O lives on",
-        advice: "cmcplan revert \(migration.name) first", disposition: .needsOperator)
+        message: "\(migration.name): a swing began meanwhile, and \(option) would give up a copy that I/O lives on",
+        advice: (migration.hasLeft ? "put it back into the document, and " : "")
+          + "cmcplan revert \(migration.name) first", disposition: .needsOperator)
     }
     return pair
   }

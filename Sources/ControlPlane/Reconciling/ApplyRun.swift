@@ -226,7 +226,7 @@ package final class ApplyRun: Sendable {
       }
       return MigrationResult(
         migration: entry.migration, result: result, reached: entry.reached, target: entry.target,
-        waiting: entry.waiting, note: note)
+        targetWord: entry.targetWord, waiting: entry.waiting, note: note)
     }
     followGroups(&results)
     let whole = changes.diagnostics.hasErrors || !progress.failures.isEmpty ? ApplyResult.failed : .reached

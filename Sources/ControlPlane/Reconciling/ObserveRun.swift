@@ -23,13 +23,15 @@ package struct ObserveRun: Sendable {
 
   /// Never throws: what could not be seen is a fault in the observation. Hosts that only finished migrations use are
   /// left alone, unless `includingFinished`; `only`: nothing but what these migrations need, those of their
-  /// groups, and those of the waves before theirs.
+  /// groups, and those of the waves before theirs. `includingUnused`: also hosts that no migration names, where those
+  /// that left the document may still have something.
   package func observe(
-    only: Set<MigrationName>? = nil, includingFinished: Bool = false
+    only: Set<MigrationName>? = nil, includingFinished: Bool = false, includingUnused: Bool = false
   ) async -> Observation {
     let pool = AgentPool(plan: plan, hosts: gateways.hosts, time: services.time)
     let observation = await observe(
-      with: pool, only: plan.withRelatives(only), includingFinished: includingFinished)
+      with: pool, only: plan.withRelatives(only), includingFinished: includingFinished,
+      includingUnused: includingUnused)
     await pool.closeAll()
     return observation
   }
@@ -37,7 +39,8 @@ package struct ObserveRun: Sendable {
   /// `known`: what this run knows of disks. Then only those of `only` are asked for, each by its id: a list of all of a
   /// large plan takes hundreds of pages.
   func observe(
-    with pool: AgentPool, only: Set<MigrationName>? = nil, includingFinished: Bool = false, known: KnownDisks? = nil
+    with pool: AgentPool, only: Set<MigrationName>? = nil, includingFinished: Bool = false,
+    includingUnused: Bool = false, known: KnownDisks? = nil
   ) async -> Observation {
     let migrations = only.map { $0.sorted().compactMap { plan.migrations[$0] } } ?? plan.sortedMigrations
     var observation = Observation(
@@ -56,7 +59,12 @@ package struct ObserveRun: Sendable {
       }
       return phase < max(migration.cutover.phase.value, .finalized)
     }
-    observation.hosts = await observeHosts(unfinished, observation.clouds, pool)
+    var wanted = questions(unfinished, observation.clouds)
+    if includingUnused {
+      let used = Set(plan.migrations.values.flatMap { [$0.source, $0.destination] })
+      for host in plan.hosts.keys where !used.contains(host) { wanted[host] = HostQuestions() }
+    }
+    observation.hosts = await observeHosts(wanted, pool)
     return observation
   }
 
@@ -98,9 +106,9 @@ package struct ObserveRun: Sendable {
   }
 
   private func observeHosts(
-    _ migrations: [Migration], _ clouds: [String: CloudObservation], _ pool: AgentPool
+    _ questions: [HostName: HostQuestions], _ pool: AgentPool
   ) async -> [HostName: HostObservation] {
-    let wanted = questions(migrations, clouds).sorted { $0.key < $1.key }
+    let wanted = questions.sorted { $0.key < $1.key }
     return await withTaskGroup(of: (HostName, HostObservation).self) { group in
       var found: [HostName: HostObservation] = [:]
       var next = 0

@@ -45,17 +45,20 @@ package struct MigrationResult: Sendable, Equatable {
   package var result: ApplyResult
   package var reached: PhaseReached
   package var target: Phase
+  /// The target in a word: "gone" of one that left the document.
+  package var targetWord: String
   package var waiting: [Waiting]
   /// One line on why it isn't at its target; empty where it is.
   package var note: String
   package init(
-    migration: MigrationName, result: ApplyResult, reached: PhaseReached, target: Phase, waiting: [Waiting],
-    note: String
+    migration: MigrationName, result: ApplyResult, reached: PhaseReached, target: Phase, targetWord: String? = nil,
+    waiting: [Waiting], note: String
   ) {
     self.migration = migration
     self.result = result
     self.reached = reached
     self.target = target
+    self.targetWord = targetWord ?? target.rawValue
     self.waiting = waiting
     self.note = note
   }

@@ -98,6 +98,8 @@ struct ChangeSetDocument: Encodable {
     var reached: String
     var tombstone: Bool
     var target: String
+    /// Only of one that left the document and is ended.
+    var pruned: Bool?
     var configurationDigest: String
     var noChanges: Bool
     var health: ReplicationHealth?
@@ -114,6 +116,7 @@ struct ChangeSetDocument: Encodable {
       }
       tombstone = if case .tombstoned = entry.reached { true } else { false }
       target = entry.target.rawValue
+      pruned = entry.isPruned
       configurationDigest = entry.configurationDigest
       noChanges = entry.isNoOp
       health = entry.health

@@ -10,7 +10,7 @@ package func renderMarkdown(_ changes: ChangeSet) -> String {
     "- **\(diagnostic.severity.rawValue) \(diagnostic.code)** \(markdownEscaped(diagnostic.message))\n"
   }
   for entry in changes.migrations where entry.changes.contains(where: { $0.reversibility == .oneWay }) {
-    remarks.append("- **one-way**: \(markdownEscaped(entry.migration.text)) → \(entry.target.rawValue)\n")
+    remarks.append("- **one-way**: \(markdownEscaped(entry.migration.text)) → \(entry.targetWord)\n")
   }
   for (index, remark) in remarks.enumerated() {
     guard text.utf8.count + remark.utf8.count < limitBytes / 4 else {
@@ -23,7 +23,7 @@ package func renderMarkdown(_ changes: ChangeSet) -> String {
   for entry in changes.migrations {
     let waits = entry.waiting.map(waitingText).joined(separator: "; ")
     text +=
-      "| \(markdownEscaped(entry.migration.text)) | \(entry.reached.word) | \(entry.target.rawValue) | \(entry.changes.count) | \(markdownEscaped(waits)) |\n"
+      "| \(markdownEscaped(entry.migration.text)) | \(entry.reached.word) | \(entry.targetWord) | \(entry.changes.count) | \(markdownEscaped(waits)) |\n"
     if text.utf8.count > limitBytes / 2 {
       text += "\n…and more; see the text or JSON output.\n"
       return text

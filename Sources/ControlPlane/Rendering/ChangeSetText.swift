@@ -45,8 +45,8 @@ func summaryLine(_ changes: ChangeSet) -> String {
 
 private func renderMigration(_ entry: MigrationChanges, _ style: TextStyle) -> String {
   var head =
-    entry.reached.phase == entry.target && entry.changes.isEmpty
-    ? entry.reached.word : "\(entry.reached.word) → \(entry.target.rawValue)"
+    entry.reached.phase == entry.target && entry.changes.isEmpty && entry.isPruned != true
+    ? entry.reached.word : "\(entry.reached.word) → \(entry.targetWord)"
   if let health = entry.health { head += ", " + healthText(health) }
   let name = safe(entry.migration.text)
   var text =

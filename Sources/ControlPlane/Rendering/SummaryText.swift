@@ -7,7 +7,7 @@ package import Reconciling
 package func renderSummary(_ summary: ApplySummary, style: TextStyle) -> String {
   var rows = [["MIGRATION", "PHASE", "PLANNED", "RESULT"]]
   for entry in summary.migrations {
-    rows.append([entry.migration.text, entry.reached.word, entry.target.rawValue, word(entry.result)])
+    rows.append([entry.migration.text, entry.reached.word, entry.targetWord, word(entry.result)])
   }
   var text = "\n" + table(rows, style)
   for entry in summary.migrations where !entry.note.isEmpty && entry.result != .failed {
