@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-"""What an application notices of cMotion: `make bench`, or `bench-swing.py PART…` of: stall swings standin flush.
+"""What an application notices of a migration: `make bench`, or `bench-swing.py PART…` of: beside stall swings standin flush.
 
+beside   p99 of reads and writes next to a copy at `minimum`, beside the same with nothing copied, on a limited disk
 stall    the longest wait of any write (4 KiB, random, depth 32) around swings and reverts, beyond the longest of the same run
          without any; next to qemu-storage-daemon's mirror (write-blocking) and its pivot, in the same run
 swings   a thousand swings and reverts under verified writes, then both copies compared byte for byte
@@ -39,8 +40,12 @@ def fio_command(path, seconds, size, depth=32, more=()):
             "--verify_state_save=0", "--randrepeat=0", *more]
 
 
+def job_part(text, kind):
+    return json.loads(text[text.index("{"):])["jobs"][0][kind]
+
+
 def write_part(text):
-    return json.loads(text[text.index("{"):])["jobs"][0]["write"]
+    return job_part(text, "write")
 
 
 def fio(path, seconds, size, depth=32, more=()):
@@ -252,20 +257,20 @@ def bench_swings(directory):
 
 
 @contextlib.contextmanager
-def slow_disks(directory, delays):
-    """Files whose writes take `delays[role]` ms: nbdkit's delay filter behind a file of nbdfuse."""
+def slow_disks(directory, settings, size=64 * MIB):
+    """Files as slow as `settings[role]` of nbdkit's delay and rate filters say, behind a file of nbdfuse."""
     with contextlib.ExitStack() as stack:
         files = {}
-        for role, milliseconds in delays.items():
+        for role, words in settings.items():
             mount, image = f"{directory}/{role}.mount", f"{directory}/{role}.img"
-            sparse(image, 64 * MIB, 64 * MIB if role == "source" else 0)
+            sparse(image, size, size if role == "source" else 0)
             stack.callback(os.unlink, image)
             os.mkdir(mount)
             stack.callback(os.rmdir, mount)
             files[role] = f"{mount}/disk"
             stack.enter_context(server(
-                ["nbdfuse", files[role], "--command", "nbdkit", "-s", "--filter=delay", "file", image,
-                 f"wdelay={milliseconds}ms"], lambda path=files[role]: os.path.exists(path)))
+                ["nbdfuse", files[role], "--command", "nbdkit", "-s", "--filter=delay", "--filter=rate", "file",
+                 image, *words.split()], lambda path=files[role]: os.path.exists(path)))
         yield files
 
 
@@ -282,7 +287,7 @@ def bench_standin(directory):
         found = []
         for _ in range(RUNS):
             alone = {}
-            with slow_disks(directory, {"source": here, "destination": there}) as files:
+            with slow_disks(directory, {"source": f"wdelay={here}ms", "destination": f"wdelay={there}ms"}) as files:
                 def link(path, role):
                     os.symlink(files[role], path)
 
@@ -295,7 +300,7 @@ def bench_standin(directory):
                 for path in paths.values():
                     os.unlink(path)
             # What the far disk costs where it is the only one.
-            with slow_disks(directory, {"source": there, "destination": there}) as files:
+            with slow_disks(directory, dict.fromkeys(("source", "destination"), f"wdelay={there}ms")) as files:
                 with tapped(directory, link, 64 * MIB) as (source, _, tap, paths):
                     alone["destination"] = median_write(tap)
                 for path in paths.values():
@@ -304,6 +309,51 @@ def bench_standin(directory):
             found.append((alone["source"], alone["destination"], trip, both, both / slower))
         local, far, trip, both, ratio = (statistics.median(run[index] for run in found) for index in range(5))
         print(f"  {f'{here} ms here, {there} ms there':28}{local:9.2f}{far:9.2f}{trip:12.2f}{both:10.2f}{ratio:16.2f}")
+
+
+def bench_beside(directory):
+    if not (os.access("/dev/fuse", os.R_OK | os.W_OK) and shutil.which("nbdfuse")):
+        return print("\n(p99 next to a copy on a limited disk: needs nbdfuse and /dev/fuse)")
+    size, found, rates = 2 << 30, [], []
+
+    def p99(tap):
+        job = fio_command(tap, 2 * SECONDS, size, depth=4, more=["--rw=randrw", "--rate_iops=150,150"])
+        done = subprocess.run(job, capture_output=True, text=True, cwd="/tmp", timeout=LIMIT_SECONDS)
+        if done.returncode != 0:
+            sys.exit(f"bench: fio: {done.stderr.strip() or done.stdout[-400:]}")
+        return [job_part(done.stdout, kind)["clat_ns"]["percentile"]["99.000000"] / 1e6 for kind in ("read", "write")]
+
+    disk = "rdelay=1ms wdelay=1ms rate=800M"
+    with slow_disks(directory, {"source": disk, "destination": disk}, size) as files, \
+            pair(AGENT, directory) as (source, destination):
+        for role, agent in (("source", source), ("destination", destination)):
+            os.symlink(files[role], f"{agent.root}/disk")
+        configure(source, destination, [("v", "disk", size)], limits={"share": 0.25})
+        source.command("proveConnection")
+        source.command("openTap")
+        tap = source.wait("a tap", lambda s: s["volumes"][0].get("tapSocket"))["volumes"][0]["tapSocket"]
+        p99(tap)
+        for _ in range(RUNS):
+            alone = p99(tap)
+            source.command("synchronize")
+            # It measures the disk first.
+            before = source.wait("some data", lambda s: s["volumes"][0]["wireBytes"] > 0, LIMIT_SECONDS)
+            time.sleep(2)
+            begin = time.monotonic()
+            beside = p99(tap)
+            seen = source.observe()
+            if seen["stage"] != "synchronizing":
+                sys.exit("bench: all was copied before the end of fio")
+            rates.append((seen["volumes"][0]["wireBytes"] - before["volumes"][0]["wireBytes"]) /
+                         (time.monotonic() - begin + 2))
+            source.command("stopSynchronizing")
+            source.wait("the end of copying", lambda s: s["stage"] == "prepared", LIMIT_SECONDS)
+            found.append([with_it / without for with_it, without in zip(beside, alone)] + alone + beside)
+    read, write, *times = (statistics.median(run[index] for run in found) for index in range(6))
+    print(f"\np99 of 150 reads and 150 writes a second of 4 KiB on a disk of 100 MB/s and 1 ms, next to `minimum` "
+          f"({statistics.median(rates) / 1e6:.1f} MB/s)")
+    print(f"  reads  {times[2]:6.2f} ms, {times[0]:6.2f} ms with nothing copied: {read:.2f} times (bar: 1.1)")
+    print(f"  writes {times[3]:6.2f} ms, {times[1]:6.2f} ms with nothing copied: {write:.2f} times (bar: 1.1)")
 
 
 def record_milliseconds(directory):
@@ -350,7 +400,7 @@ def bench_flush(directory):
           f"{statistics.median(plain):.0f} a second, {statistics.median(ratios):.2f} of nbdkit's")
 
 
-PARTS = {"stall": bench_stall, "swings": bench_swings, "standin": bench_standin, "flush": bench_flush}
+PARTS = {"beside": bench_beside, "stall": bench_stall, "swings": bench_swings, "standin": bench_standin, "flush": bench_flush}
 
 
 def main():

@@ -150,6 +150,7 @@ struct WorldScript {
     if case .disk(let wanted)? = migration?.volume(VolumeName(parts[1]))?.destination, let own = wanted.name {
       wantedName = own
     }
+    if let named = facts["named"] { wantedName = named }
     let isAttached = !facts.has("detached") && migration != nil
     let owner = facts["owner"]
     var disk = CloudDisk(

@@ -136,6 +136,7 @@ import Testing
     var plan = Self.plan(ManagedDisk(sku: .premium, size: .auto, name: "erp-data"))
     plan.erp.volumes[0].places[.diskName] = SourcePosition(file: "plan.yaml", line: 29, column: 17)
     var observation = liveObservation(plan, .tracking)
+    observation.clouds["azure"]?.disks[0].name = "erp-data"
     #expect(!changes(plan, observation).codes.contains(PlanningCode.diskDetached))
     observation.clouds["azure"]?.machines["vm"]?.attachments = []
     observation.clouds["azure"]?.disks[0].attachedTo = nil

@@ -26,6 +26,7 @@ extension MigrationFacts {
     if let id = wanted.existingID {
       return disk.isSame(as: id) ? nil : "the plan names disk \(id), it has \(disk.name)"
     }
+    if let name = wanted.otherName(than: disk) { return "it has disk \(disk.name), the plan names it \(name)" }
     if disk.sku != wanted.sku.rawValue, !canConvert(disk, to: wanted.sku) {
       return "disk \(disk.name) is \(disk.sku), the plan says \(wanted.sku.rawValue)"
     }
@@ -102,6 +103,14 @@ extension MigrationFacts {
       facts.disks[volume.name] = named
     }
     return facts
+  }
+}
+
+extension ManagedDisk {
+  /// The name that the plan says, where the volume's disk has another one.
+  func otherName(than disk: CloudDisk) -> String? {
+    guard existingID == nil, let name, !isReplacementName(disk.name, of: name) else { return nil }
+    return name
   }
 }
 

@@ -43,6 +43,15 @@ package func replacementName(_ base: String, taken: Set<String>) -> String {
   return name
 }
 
+/// Whether a disk may have got its name from `base`, in place of however many others.
+package func isReplacementName(_ name: String, of base: String) -> Bool {
+  let (name, base) = (name.lowercased(), base.lowercased())
+  guard name != base else { return true }
+  guard name.hasPrefix(base + "-") else { return false }
+  let number = name.utf8.dropFirst(base.utf8.count + 1)
+  return !number.isEmpty && number.allSatisfy { (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }
+}
+
 /// Tags that the volume's disk must carry: the integration's, the disk's own, and ours, which win.
 package func diskTags(
   for volume: Volume, in migration: Migration, of plan: MigrationPlan, state: Phase

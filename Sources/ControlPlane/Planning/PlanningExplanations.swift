@@ -52,7 +52,7 @@ package enum PlanningExplanations {
       "disk: {name: erp-data-2}   # another name; or id: to take an existing disk over"),
     .init(
       Code.diskDiffers, "what Azure can't change of a disk is as the plan says",
-      "SKU, zone and a smaller size need another disk, and the data copied anew.",
+      "SKU, zone, name and a smaller size need another disk, and the data copied anew.",
       "cmcplan plan --replace erp-db/data   # shows what a new disk would cost"),
     .init(
       Code.sourceChanged, "a session keeps the devices whose data it moved",

@@ -158,6 +158,13 @@ private func checkDisk(_ volume: Volume, _ facts: MigrationFacts) -> [Diagnostic
         "\(subject): it has disk \(disk.name), the plan says \(id)",
         advice: "write id: \(disk.resourceID)" + facts.replacingAdvice(of: volume)))
   }
+  if let name = wanted.otherName(than: disk) {
+    found.append(
+      Diagnostic(
+        code: PlanningCode.diskDiffers, at: facts.position(.diskName, volume),
+        "\(subject): it has disk \(disk.name), the plan names it \(name)",
+        advice: "write name: \(disk.name), for Azure renames no disk" + facts.replacingAdvice(of: volume)))
+  }
   found += checkConversion(wanted, disk, of: volume, facts)
   if let zone = wanted.zone, disk.zone != zone {
     found.append(
