@@ -10,122 +10,9 @@ import VolumeTap
 /// opens: on a kernel of paper, with real agents and a real link.
 @Suite("Writes past the tap", .serialized)
 struct BypassTests {
-  /// Two volumes beneath which taps go, and the agents of both ends.
-  private final class Pair {
-    let kernel = PaperTapKernel()
-    let source: LocalAgent
-    let destination: LocalAgent
-    var settings = PairSettings(attachesDevices: true)
-
-    init(fence: (any SourceFence)? = nil) throws {
-      var overrides = AgentInstance.Overrides()
-      overrides.tapOffer = TapOffer(
-        isRoot: true, hasDeviceMapper: true, hasKernelNBD: true, namesBackends: true, hasFuseLoop: false)
-      overrides.tapKernel = kernel
-      overrides.fence = fence
-      source = try LocalAgent(overrides: overrides)
-      destination = try LocalAgent()
-      settings.sizeBytes = 12 << 20
-      settings.port = try Ports.free()
-      for (index, name) in ["disk", "second"].enumerated() {
-        try source.root.makeDisk(name, sizeBytes: settings.sizeBytes, dataBytes: 6 << 20, seed: UInt64(index + 1))
-        try destination.root.makeDisk(name, sizeBytes: settings.sizeBytes)
-      }
-      try configure()
-    }
-
-    /// A person on the host of `agent`, where no agent runs for that moment.
-    func rescue(_ agent: LocalAgent, _ body: (borrowing Rescue) throws -> Void) throws {
-      try agent.restart {
-        let rescue = try Rescue(
-          root: AgentRoot(path: agent.root.path), host: SystemHost(), children: PosixChildProcesses(), kernel: kernel)
-        defer { rescue.finish() }
-        try body(rescue)
-      }
-    }
-
-    /// The session is left alone, is not started anew under its name, and can be cleared away.
-    func expectGivenUp(_ agent: LocalAgent, _ role: Role) throws {
-      let seen = try agent.observation()
-      #expect(seen.hold?.who == "cmcagent rescue")
-      guard case .stalled(let why) = seen.health else {
-        Issue.record("health is \(seen.health)")
-        return
-      }
-      #expect(why.contains("by hand"))
-      #expect((#expect(throws: AgentFault.self) { try configure() })?.message.contains("by hand") == true)
-      try agent.command(.cancel, role)
-      let left = try agent.call(ObserveCall())
-      #expect(left.sessions.isEmpty && left.tombstones.map { $0.rescued != nil } == [true])
-      #expect((#expect(throws: AgentFault.self) { try configure() })?.code == .refused)
-    }
-
-    func configure() throws {
-      _ = try destination.call(
-        ConfigureSessionCall(fencingNumber: 1, configuration: settings.half(.destination, peer: source.fingerprint)))
-      _ = try source.call(
-        ConfigureSessionCall(fencingNumber: 1, configuration: settings.half(.source, peer: destination.fingerprint)))
-    }
-
-    func path(_ name: String = "disk") -> String { "\(source.root.path)/\(name)" }
-    var hasTap: Bool { kernel.device(path()).tap != nil && kernel.device(path("second")).tap != nil }
-
-    func synchronize() throws {
-      try source.command(.openTap, .source)
-      #expect(hasTap)
-      try source.command(.synchronize, .source)
-      try waitUntilSynchronized()
-    }
-
-    func waitUntilSynchronized() throws {
-      try source.wait(for: "synchronized") { seen in
-        seen.stage == .tracking && seen.connected
-          && seen.volumes.allSatisfy { $0.dirtyBytes == 0 && $0.tapSocket != nil }
-      }
-    }
-
-    /// Past the tap, as whoever has the device without it.
-    func write(_ byte: UInt8, at offset: UInt64, of name: String = "disk") throws {
-      let file = try FileBlockDevice(path: path(name))
-      try [UInt8](repeating: byte, count: 64 << 10).withUnsafeBytes {
-        try file.write(at: offset, from: $0, durable: true)
-      }
-      file.close()
-      kernel.change(path(name)) { $0.writes += 1 }
-    }
-
-    /// Between the withheld ends, as replication left it.
-    func expectEqualCopies(_ comment: Comment, mayHaveFound: Bool = false) throws {
-      let middle = (1 << 20)..<(settings.sizeBytes - 1 << 20)
-      for name in ["disk", "second"] {
-        let one = try source.root.contents(name, sizeBytes: settings.sizeBytes)[middle]
-        let other = try destination.root.contents(name, sizeBytes: settings.sizeBytes)[middle]
-        #expect(one == other, comment)
-      }
-      let found = try source.observation().volumes.reduce(0) { $0 + ($1.mismatchedExtents ?? 0) }
-      #expect(mayHaveFound || found == 0, comment)
-    }
-
-    func expectRefused(_ command: SessionCommand, _ code: AgentFault.Code) throws {
-      let fault = #expect(throws: AgentFault.self) { try source.command(command, .source) }
-      #expect(fault?.code == code, "\(command): \(String(describing: fault))")
-    }
-
-    func waitForRecord(of stage: SessionStage) throws {
-      let path = "\(source.root.path)/state/\(Catalogue.directory(of: settings.session))/record"
-      try source.wait(for: "the record of \(stage)") { _ in
-        ((try? Files.readText(path)) ?? "").contains("stage=\(stage.rawValue)\n")
-      }
-    }
-
-    func journal() throws -> String {
-      try Files.readText("\(source.root.path)/state/\(Catalogue.directory(of: settings.session))/journal.jsonl")
-    }
-  }
-
   @Test("What is written while the tap is out is copied once it is in again, and nothing is handed over before")
   func bypassed() throws {
-    let pair = try Pair()
+    let pair = try PaperPair()
     try pair.synchronize()
     pair.kernel.bypass(pair.path())
     try pair.source.wait(for: "word of it") { $0.volumes[0].tapSocket == nil }
@@ -144,7 +31,7 @@ struct BypassTests {
 
   @Test("A tap that goes in again before anybody noticed that it was out trusts nothing either")
   func unnoticed() throws {
-    let pair = try Pair()
+    let pair = try PaperPair()
     try pair.synchronize()
     pair.kernel.bypass(pair.path("second"))
     try pair.write(0xb3, at: 3 << 20, of: "second")
@@ -156,7 +43,7 @@ struct BypassTests {
 
   @Test("What was written while no agent ran is copied, however often agents start before it is")
   func bypassedWithoutAgent() throws {
-    let pair = try Pair()
+    let pair = try PaperPair()
     try pair.synchronize()
     // Nothing can be copied for now.
     _ = try pair.destination.command(.cancel, .destination)
@@ -172,7 +59,7 @@ struct BypassTests {
 
   @Test("A closed source that was opened by a new start of its host is closed again, and what was written is proven")
   func openedAfterClosing() throws {
-    let pair = try Pair()
+    let pair = try PaperPair()
     try pair.synchronize()
     try pair.source.command(.closeTap, .source)
     #expect(pair.kernel.device(pair.path()).isSealed)
@@ -207,7 +94,7 @@ struct BypassTests {
 
   @Test("A device with a table that others gave it doesn't count as closed")
   func foreignTable() throws {
-    let pair = try Pair()
+    let pair = try PaperPair()
     try pair.synchronize()
     pair.kernel.change(pair.path("second")) { device in
       device.tap = nil
@@ -223,7 +110,7 @@ struct BypassTests {
 
   @Test("A closing that fails at one volume leaves none without its tap")
   func halfClosed() throws {
-    let pair = try Pair()
+    let pair = try PaperPair()
     try pair.synchronize()
     pair.kernel.change(pair.path("second")) { $0.openers = 1 }
     try pair.expectRefused(.closeTap, .inUse)
@@ -234,7 +121,7 @@ struct BypassTests {
 
   @Test("Somebody who opens the device as its tap is taken out keeps a tap that lives")
   func openedAtTheSwap() throws {
-    let pair = try Pair()
+    let pair = try PaperPair()
     try pair.synchronize()
     pair.kernel.change(pair.path()) { $0.isOpenedAtSwap = true }
     try pair.expectRefused(.closeTap, .inUse)
@@ -246,7 +133,7 @@ struct BypassTests {
 
   @Test("An insertion that fails leaves no device of the kernel's behind")
   func failedInsertion() throws {
-    let pair = try Pair()
+    let pair = try PaperPair()
     pair.kernel.change(pair.path()) { $0.insertionFails = true }
     try pair.expectRefused(.openTap, .failed)
     #expect(pair.kernel.connections == 0)
@@ -257,7 +144,7 @@ struct BypassTests {
 
   @Test("A rescue takes the taps out, carries out what waits, and no agent puts them back")
   func takeOut() throws {
-    let pair = try Pair()
+    let pair = try PaperPair()
     try pair.synchronize()
     try pair.rescue(pair.source) { rescue in
       #expect(rescue.overview().contains("--take-out \(pair.path("second"))"))
@@ -276,7 +163,7 @@ struct BypassTests {
 
   @Test("The mark of a rescue is there before the device is touched")
   func markedFirst() throws {
-    let pair = try Pair()
+    let pair = try PaperPair()
     try pair.synchronize()
     try pair.rescue(pair.source) { rescue in
       // Nobody can listen where the tap's directory should be.
@@ -292,7 +179,7 @@ struct BypassTests {
 
   @Test("A rescue that lifts a fence, or writes a destination's ends, is not undone by an agent")
   func fenceAndEnds() throws {
-    let pair = try Pair()
+    let pair = try PaperPair()
     try pair.synchronize()
     for (command, stage) in [(SessionCommand.closeTap, SessionStage.tapClosed), (.prove, .proven), (.fence, .fenced)] {
       try pair.source.command(command, .source)
@@ -317,7 +204,7 @@ struct BypassTests {
       func check(_ path: String) {}
       func raise(_ path: String, session: SessionID) {}
     }
-    let pair = try Pair(fence: PaperFence())
+    let pair = try PaperPair(fence: PaperFence())
     try pair.synchronize()
     for (command, stage) in [(SessionCommand.closeTap, SessionStage.tapClosed), (.prove, .proven), (.fence, .fenced)] {
       try pair.source.command(command, .source)
@@ -332,7 +219,7 @@ struct BypassTests {
 
   @Test("Cancel gives the device back writable and without its tap, after a restart too", arguments: [true, false])
   func cancelAfterRestart(isClosed: Bool) throws {
-    let pair = try Pair()
+    let pair = try PaperPair()
     try pair.synchronize()
     if isClosed { try pair.source.command(.closeTap, .source) }
     try pair.source.restart()

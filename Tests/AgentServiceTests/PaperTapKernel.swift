@@ -73,7 +73,7 @@ private struct PaperInsertion: TapInsertion {
     if let tap = device.tap { return .inserted(nbdIndex: tap) }
     return device.isForeign ? .foreign : .absent
   }
-  func isUntouched() -> Bool { device.openers == 0 && device.writes == 0 }
+  func isUntouched() -> Bool { device.writes == 0 }
   func isSealed() -> Bool { device.isSealed }
   func openCount() -> Int { device.openers }
   func isUsed() -> Bool {

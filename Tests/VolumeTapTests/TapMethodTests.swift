@@ -39,6 +39,19 @@ struct TapMethodTests {
     #expect(!TapOffer.isAtLeast(5, 14, release: "unknown"))
   }
 
+  @Test("A device is untouched that was neither written nor discarded, whoever read it")
+  func untouched() {
+    let fresh = "  151  0  9432  18  0  0  0  0  0  16  18  0 0 0 0 0 0\n"
+    #expect(MapperInsertion.isUntouched(stat: fresh))
+    var fields = fresh.split(separator: " ").map(String.init)
+    for (index, number) in [(4, "1"), (11, "1")] {
+      fields[index] = number
+      #expect(!MapperInsertion.isUntouched(stat: fields.joined(separator: " ")), "number \(index)")
+      fields[index] = "0"
+    }
+    #expect(!MapperInsertion.isUntouched(stat: "151 0 9432 18 0"), "what can't be told is no proof")
+  }
+
   @Test("Only targets that keep nothing on the disk may live twice")
   func refusals() {
     func table(_ kind: String) -> [MapperTarget] {

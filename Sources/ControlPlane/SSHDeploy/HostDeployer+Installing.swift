@@ -45,7 +45,7 @@ extension HostDeployer {
         try await run(
           HostScripts.writeUnit, [], on: transport, host,
           input: Array(HostScripts.unit(isEarly: found.isOnRootFileSystem).utf8),
-          what: "write the agent's unit")
+          what: "write the agent's unit", limitSeconds: Self.serviceLimitSeconds)
       }
       try await restart(found.running, transport, host, service)
       try await awaitAnswer(transport, host)
@@ -121,7 +121,7 @@ extension HostDeployer {
     case .systemd:
       try await run(
         HostScripts.startService, [], on: transport, host, what: "start the agent's service",
-        limitSeconds: Self.scriptLimitSeconds * 3,
+        limitSeconds: Self.serviceLimitSeconds,
         advice: "systemctl status cmcagent and journalctl -u cmcagent on the host say why; then apply again")
     }
   }
@@ -188,7 +188,9 @@ extension HostDeployer {
     do throws(GatewayError) {
       let failed = try await shipped.digest()
       if service.kind == .systemd {
-        try await run(HostScripts.restoreUnit, [], on: transport, host, what: "put the former unit back")
+        try await run(
+          HostScripts.restoreUnit, [], on: transport, host, what: "put the former unit back",
+          limitSeconds: Self.serviceLimitSeconds)
       }
       try await run(HostScripts.select, [former], on: transport, host, what: "select the former agent")
       let found = try await probe(transport, host)

@@ -18,6 +18,8 @@ package final class HostDeployer: HostGateway {
   package static let startLimitSeconds = 15.0
   /// How long a script may run on a host; copying the agent has its own limit.
   static let scriptLimitSeconds = 20.0
+  /// The same where systemd does the work: it reads all of its units again, or waits for the agent's taps.
+  static let serviceLimitSeconds = 60.0
   static let copyLimitSeconds = 600.0
   /// How often a copy that was cut off is continued before the step fails.
   static let copyAttempts = 3
@@ -75,7 +77,9 @@ package final class HostDeployer: HostGateway {
     let found = try await probe(transport, host)
     if let running = found.running { try await stop(transport, host, processID: running.processID) }
     do throws(GatewayError) {
-      try await run(HostScripts.remove, extent, on: transport, host, what: "remove the agent's files")
+      try await run(
+        HostScripts.remove, extent, on: transport, host, what: "remove the agent's files",
+        limitSeconds: Self.serviceLimitSeconds)
     } catch {
       if error.code == DeployCode.stays, found.isServed {
         // Nothing was removed: whoever needs it has it back. Where that fails the refusal still is what counts.

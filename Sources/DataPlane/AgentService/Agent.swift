@@ -160,13 +160,17 @@ package final class Agent: AgentCalls {
     return observation
   }
 
-  /// Parks every session. Calls that come later are refused.
-  package func park() {
-    let running = sessions.change { sessions in
+  /// Calls are refused from now on, and late sessions left alone; answers those that run.
+  func closeToCalls() -> [any AgentSession] {
+    sessions.change { sessions in
       sessions.isParked = true
       return Array(sessions.running.values)
     }
-    for session in running { session.park() }
+  }
+
+  /// Parks every session. Calls that come later are refused.
+  package func park() {
+    for session in closeToCalls() { session.park() }
   }
 
   /// Blocks until somebody asked for the end, over the socket or by `askShutdown`.

@@ -99,4 +99,10 @@ package final class AgentInstance: Sendable {
   /// The end of a process: calls stop and records are durable, and the taps end with the process, so that no client is
   /// told of an error: holders wait for the next agent and send again what was not answered.
   package func leave() { control.stop() }
+
+  /// The same where the host goes down with it: taps are taken out first, for nobody could answer their requests any more.
+  package func leaveHost() {
+    control.stop()
+    agent.leaveHost()
+  }
 }

@@ -72,8 +72,13 @@ package enum AgentProgram {
     log("cmcagent \(AgentInstance.version) runs in \(root.path), key \(instance.fingerprint)")
     try sayWhenReady(agent, log)
     agent.waitForShutdown()
-    log("cmcagent ends")
-    instance.leave()
+    if HostShutdown.isUnderWay(PosixChildProcesses(), log) {
+      log("cmcagent ends with its host")
+      instance.leaveHost()
+    } else {
+      log("cmcagent ends")
+      instance.leave()
+    }
     return 0
   }
 

@@ -35,6 +35,9 @@ package protocol AgentSession: AnyObject, Sendable {
   func tombstone(at time: WallTime) -> Tombstone?
   /// Before the session's files go: takes away what it made on the host beside them. What stays is in the journal.
   func clearHost()
+  /// Before the agent ends for good because its host goes down: gives back devices that would otherwise wait for an agent,
+  /// and keep the host from going down. A start of the agent brings them back, in this boot or the next.
+  func leaveHost()
   /// Ends threads, links and listeners, leaving records, holders and taps' sockets for the next start.
   func park()
 }

@@ -200,6 +200,8 @@ final class DestinationSession: AgentSession, LinkOwner, EntryKeeper {
   }
 
   func clearHost() {}
+  /// Nothing of the host waits for a destination's agent.
+  func leaveHost() {}
 
   func park() {
     let links = state.change { state in

@@ -119,14 +119,65 @@ extension SourceSession {
     }
   }
 
+  // MARK: The host's end
+
+  /// Local file systems were unmounted by now, so that nobody writes any more: devices are sealed as they get their own
+  /// tables back, and nothing goes past the tap. A volume that is in use all the same is given back open, which is noted
+  /// first: a tap that nobody serves would keep whoever uses it from ending, and with them the host.
+  func leaveHost() {
+    // The process ends next: what became of its taps is on disk before.
+    defer { journal.close() }
+    commands.withLock { _ in
+      guard state.withLock({ $0.entry.tapIsOpen }) else { return }
+      let used = taps.withdraw(.sealed, from: volumes.map(\.name), telling: self)
+      // A device that the application was pointed to is the tap; there is nothing else to give back.
+      let inserted = configuration.volumes.filter(taps.staysInUse).map(\.name)
+      for (name, fault) in used where !inserted.contains(name) { leftInPlace(fault) }
+      let open = used.filter { inserted.contains($0.0) }
+      guard let first = open.first else { return }
+      do throws(AgentFault) {
+        try giveBack(open.map(\.0), because: first.1.message)
+      } catch {
+        leftInPlace(error)
+      }
+    }
+  }
+
+  private func leftInPlace(_ why: AgentFault) {
+    journal.append("tapLeftInPlace", why.message)
+    resources.log("session \(session) keeps its tap in place, and what uses it waits: \(why)")
+  }
+
+  private func giveBack(_ names: [VolumeName], because why: String) throws(AgentFault) {
+    // What is written from then on reaches this host's copy alone, which must be the one that counts.
+    let stoodIn = authority == .standIn
+    if stoodIn { try revertAndWait() }
+    guard authority == .source else {
+      throw AgentFault(.wrongStage, "\(session): its data is at the destination only; \(why)")
+    }
+    let cause = "the host went down while it was in use (\(why))"
+    let hold = Hold(cause: .failure, who: "cmcagent", why: cause, at: resources.time.wallNow())
+    try save { entry in
+      entry.untracked = cause
+      if stoodIn { entry.hold = entry.hold ?? hold }
+    }
+    if let left = taps.withdraw(.free, from: names, telling: self).first { throw left.1 }
+  }
+
+  private func revertAndWait() throws(AgentFault) {
+    try ask(.revert)
+    try waitFor("the revert") { $0.authority == .source }
+  }
+
+  private var authority: CopyAuthority {
+    let now = resources.time.monotonicNow()
+    return state.withLock { $0.machine.observation(at: now).authority }
+  }
+
   // MARK: Giving up
 
   func cancel() throws(AgentFault) {
-    let now = resources.time.monotonicNow()
-    if state.withLock({ $0.machine.observation(at: now).authority }) == .standIn {
-      try ask(.revert)
-      try waitFor("the revert") { $0.authority == .source }
-    }
+    if authority == .standIn { try revertAndWait() }
     // A device with the tap beneath it lets go of it only once its requests are answered.
     if !taps.isServing, state.withLock({ $0.entry.tapIsOpen }) { try openTap() }
     do throws(AgentFault) {

@@ -142,6 +142,25 @@ final class TapService: Sendable {
     }
   }
 
+  /// For a host that goes down: takes the devices of these volumes away and keeps the sockets, whose clients end with the
+  /// host. Answers why for each of which it can't.
+  func withdraw(
+    _ ending: TapEnding, from names: [VolumeName], telling watcher: any TapWatcher
+  ) -> [(VolumeName, AgentFault)] {
+    // From here on a table that changes is no news.
+    watching.change { $0 = false }
+    return turn.withLock { _ in
+      volumes.filter { names.contains($0.name) }.compactMap { volume in
+        do throws(AgentFault) {
+          if let gap = try detach(volume, ending) { watcher.lostTrack("volume \(volume.name): \(gap)") }
+          return nil
+        } catch {
+          return (volume.name, error)
+        }
+      }
+    }
+  }
+
   /// A client that disconnected a moment ago may still be counted.
   private static func closesSoon(_ export: TapExport) -> Bool {
     for _ in 0..<20 {

@@ -141,12 +141,17 @@ package struct MapperInsertion: Sendable {
     return last.hasPrefix("nbd") ? Int(last.dropFirst(3)) : nil
   }
 
-  /// Whether nothing was written to the device since it came to be in this boot, and nobody has it open.
+  /// Whether nothing was written to the device since it came to be in this boot. That somebody has it open says nothing:
+  /// as it appears udev reads it, and what an opener writes after a swap of the table goes where the new table leads.
   package func isUntouched() throws(SystemError) -> Bool {
-    guard let device = try mapper.device(named: name), device.openCount == 0 else { return false }
-    // Completed writes are the fifth number (Documentation/block/stat.rst).
-    let fields = try Files.readText("/sys/dev/block/\(device.number)/stat").split { $0 == " " || $0 == "\n" }
-    return fields.count > 4 && fields[4] == "0"
+    guard let device = try mapper.device(named: name) else { return false }
+    return Self.isUntouched(stat: try Files.readText("/sys/dev/block/\(device.number)/stat"))
+  }
+
+  /// Completed writes are the fifth number, completed discards the twelfth (Documentation/block/stat.rst).
+  static func isUntouched(stat: String) -> Bool {
+    let fields = stat.split(whereSeparator: \.isWhitespace)
+    return fields.count > 11 && fields[4] == "0" && fields[11] == "0"
   }
 
   /// Whether the device, back on its own table, refuses writes.
