@@ -42,6 +42,10 @@ net_create() {
   export XDG_RUNTIME_DIR=$LAB/run CMCPLAN_SSH_CONFIG=$LAB/ssh_config
   ssh-keygen -q -t ed25519 -N '' -f "$LAB/key"
   ssh-keygen -q -t ed25519 -N '' -f "$LAB/stranger"
+  # An authority whose word hosts take for who "plain" is, and a key that has nothing but that.
+  ssh-keygen -q -t ed25519 -N '' -f "$LAB/authority"
+  ssh-keygen -q -t ed25519 -N '' -f "$LAB/certified"
+  ssh-keygen -q -s "$LAB/authority" -I plain -n plain -V +1d "$LAB/certified.pub"
   cat >"$LAB/ssh_config" <<END
 Host *
   UserKnownHostsFile $LAB/known_hosts
@@ -94,9 +98,11 @@ host_create() {
   echo "migrate ALL=(root) NOPASSWD: ALL" >"$root/etc/sudoers.d/cmcplan"
   chmod 440 "$root/etc/sudoers.d/cmcplan"
   host_key "$name"
+  install -m 644 "$LAB/authority.pub" "$root/etc/ssh/cmc_authority.pub"
   cat >"$root/etc/ssh/cmc_config" <<END
 Port $port
 HostKey /etc/ssh/cmc_key
+TrustedUserCAKeys /etc/ssh/cmc_authority.pub
 UsePAM no
 PasswordAuthentication no
 KbdInteractiveAuthentication no
@@ -125,6 +131,7 @@ case $word in
   disable) rm -f $wanted ;;
   start) setsid $(sed -n 's/^ExecStart=//p' $unit) </dev/null >>/run/cmcagent.log 2>&1 & ;;
   daemon-reload | reset-failed) ;;
+  show) echo ActiveState=inactive ;;
   *) echo "systemctl $*: not in this test" >&2; exit 1 ;;
 esac
 END
