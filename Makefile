@@ -46,7 +46,7 @@ test: build ## Lint, unit tests and simulation, then the end-to-end scripts with
 test-full: build ## The same, with a kill at every kind of step
 	@.ci/test full
 
-test-vm: build ## The whole way on emulated machines: LVM volumes and plain disks with a file system in use (half an hour)
+test-vm: build ## The whole way on emulated machines: LVM volumes and plain disks with a file system in use (an hour)
 	@Tests/EndToEndTests/vm/test-vm full
 	@Tests/EndToEndTests/vm/test-vm-nbd
 	@Tests/EndToEndTests/vm/test-vm-power

@@ -4,6 +4,7 @@ agents in them. Everything is below one directory; whatever was started is ended
 import json
 import os
 import pathlib
+import select
 import shutil
 import signal
 import subprocess
@@ -19,6 +20,7 @@ AGENT_ROOT = "/var/lib/cmcplan"
 # Beyond what `vmlab start` waits itself.
 BOOT_SECONDS = 180 + int(os.environ.get("VMLAB_BOOT_SECONDS", 120))
 CALL_SECONDS = 120
+KILL_SECONDS = 30
 BUILD_SECONDS = 1800
 
 
@@ -109,12 +111,18 @@ class Guest:
 
     def cut_power(self):
         """Pulls the plug of the machine and of its disks' write-back caches at once."""
-        self.hang_up()
-        self.lab.vmlab("kill", self.name)
+        # First of all: who watches what was acknowledged cuts the moment after it.
+        machine = os.pidfd_open(int((self.lab.directory / f"{self.name}.pid").read_text()))
+        signal.pidfd_send_signal(machine, signal.SIGKILL)
         for server in self.servers:
             server.kill()
             server.wait()
         self.servers = []
+        is_dead, _, _ = select.select([machine], [], [], KILL_SECONDS)
+        os.close(machine)
+        if not is_dead:
+            raise Failure(f"{self.name} lives {KILL_SECONDS} s after SIGKILL")
+        self.hang_up()
         subprocess.run(
             self.ssh_command("-O", "exit"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=30)
 
@@ -126,7 +134,9 @@ class Guest:
     # -- the agent
 
     def start_agent(self):
-        self.run(f"mkdir -p -m 700 {AGENT_ROOT}; cmcagent run --root {AGENT_ROOT} </dev/null >/dev/null 2>&1", timeout=60)
+        # To a file: the agent that this leaves behind would keep a pipe open.
+        self.run(f"""mkdir -p -m 700 {AGENT_ROOT}
+          cmcagent run --root {AGENT_ROOT} </dev/null >/run/cmcagent.out 2>&1 || {{ cat /run/cmcagent.out; exit 1; }}""", timeout=60)
 
     def kill_agent(self):
         self.hang_up()
