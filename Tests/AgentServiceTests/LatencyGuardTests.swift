@@ -10,6 +10,7 @@ private func at(_ seconds: Double) -> MonotonicTime { MonotonicTime(nanoseconds:
 private struct World {
   var guardian: LatencyGuard
   var governor: RateGovernor
+  var group = PaceGroup()
   var sums = LatencySums()
   var meter = PaceObservation()
   var now = 0.0
@@ -26,7 +27,8 @@ private struct World {
   init(bound: Double?, share: Double? = nil) {
     guardian = LatencyGuard(bound: bound)
     governor = RateGovernor(
-      limits: RateLimits(share: share, networkLimitBytesPerSecond: nil), transferBytes: 512 << 10, now: at(0))
+      session: SessionID("plan/m"), limits: RateLimits(share: share, networkLimitBytesPerSecond: nil),
+      transferBytes: 512 << 10, now: at(0))
   }
 
   mutating func go(_ seconds: Double, copying: Bool = true) {
@@ -34,7 +36,7 @@ private struct World {
     for _ in 0..<ticks {
       now += 0.1
       let factor = guardian.tick(sums, beside: [meter], now: at(now))
-      switch governor.tick(meter, yield: factor, now: at(now)) {
+      switch governor.tick(meter, yield: factor, in: &group, now: at(now)) {
       case .unlimited: budget = nil
       case .grant(let bytes): budget = (budget ?? 0) + Double(bytes)
       case nil: break

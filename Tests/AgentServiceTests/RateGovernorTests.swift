@@ -8,7 +8,7 @@ import Testing
 /// A copier that does as its machine does (a window, a budget that the last piece may overdraw), on a link of a known
 /// width and length that it shares with others. A millisecond a step.
 private struct Copier {
-  static let piece = 512.0 * 1024
+  static let piece = 128.0 * 1024
   static let window = 16.0 * 1024 * 1024
   var governor: RateGovernor
   var meter = BusyMeter()
@@ -17,17 +17,19 @@ private struct Copier {
   var delivered = 0.0
   var hasWork = true
 
-  init(_ limits: RateLimits) {
-    governor = RateGovernor(limits: limits, transferBytes: Int(Self.piece), now: at(0))
+  init(_ limits: RateLimits, number: Int = 0) {
+    governor = RateGovernor(
+      session: SessionID("plan/m\(number)"), limits: limits, transferBytes: Int(Self.piece), now: at(0))
   }
 
-  mutating func tick(_ now: Double) {
+  mutating func tick(_ now: Double, in group: inout PaceGroup) {
     var pace = PaceObservation()
     pace.busyBytes = meter.bytes
     pace.busySeconds = meter.seconds
     pace.bursts = meter.bursts
     pace.budgetBytes = budget.map { Int64($0) }
-    switch governor.tick(pace, now: at(now)) {
+    pace.isBusy = onTheirWay > 0
+    switch governor.tick(pace, in: &group, now: at(now)) {
     case .grant(let bytes)?: budget = (budget ?? 0) + Double(bytes)
     case .unlimited?: budget = nil
     case nil: break
@@ -84,6 +86,7 @@ private struct SimulatedLink {
 private struct Run {
   var copiers: [Copier]
   var link: SimulatedLink
+  var group = PaceGroup()
   /// By copier: delivered bytes at every hundredth of a second.
   var history: [[Double]]
   private var random: SeededRandom
@@ -98,6 +101,8 @@ private struct Run {
     history = Array(repeating: [], count: copiers.count)
     random = SeededRandom(seed: seed)
     nextTick = copiers.indices.map { 0.001 * Double($0 + 1) }
+    // Limits hold before the first byte.
+    for index in copiers.indices { self.copiers[index].tick(0, in: &group) }
   }
 
   mutating func go(_ seconds: Double) {
@@ -112,9 +117,10 @@ private struct Run {
       copiers[answer.copier].meter.end(UInt64(Copier.piece), at: at(answer.at))
     }
     for index in copiers.indices where now >= nextTick[index] {
-      copiers[index].tick(now)
+      copiers[index].tick(now, in: &group)
       // Ticks come late, as they do.
-      nextTick[index] = now + 0.065 + Double(random.next() % 20) / 1000
+      let seconds = copiers[index].governor.isPacing ? 0.009 : 0.065
+      nextTick[index] = now + seconds + Double(random.next() % 20) / 1000 * (seconds / 0.065)
     }
     // Whoever may send takes turns, as connections in one socket's queue do.
     var isIdle = false
@@ -232,7 +238,7 @@ struct RateGovernorTests {
   @Test("64 sessions on one link get the same, and none starves", arguments: [nil, 0.5])
   func fairness(_ share: Double?) {
     var run = Run(
-      (0..<64).map { _ in Copier(RateLimits(share: share, networkLimitBytesPerSecond: nil)) },
+      (0..<64).map { Copier(RateLimits(share: share, networkLimitBytesPerSecond: nil), number: $0) },
       SimulatedLink(bytesPerSecond: 1.2e9, delaySeconds: 0.001))
     run.go(4)
     let before = run.copiers.map(\.delivered)

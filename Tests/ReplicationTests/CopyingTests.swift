@@ -267,9 +267,9 @@ import Testing
     bench.write(9, 0)
     #expect(bench.takeLocal(9))
     bench.tell(.copyBudget(.grant(bytes: 600 << 10)))
-    #expect(bench.copies.count == 2)
+    #expect(bench.copies.count == 5, "small ones while there is a limit")
     bench.tell(.copyBudget(.unlimited))
-    #expect(bench.copies.count == 16)
+    #expect(bench.copies.count == 20)
   }
 
   @Test func theBudgetIsChargedWithWhatGoesOnTheWire() {
@@ -302,7 +302,7 @@ import Testing
     if let ping { bench.tell(.message(link: 1, H2HFrame(requestID: ping.requestID, message: .pong))) }
     bench.tell(.copyBudget(.grant(bytes: 1 << 20)))
     bench.tell(.command(.synchronize, id: 1))
-    #expect(bench.copies.count == 2)
+    #expect(bench.copies.count == 8)
     for copy in bench.copies { bench.tell(.copyRead(transfer: copy.transfer, .ok, isZero: false)) }
     // Both share the way and arrive at once.
     bench.advance(0.12)

@@ -56,17 +56,17 @@ import Testing
     bench.connect()
     let read = try #require(reads(bench).first)
     let before = try #require(bench.observed.copyPace.budgetBytes)
-    #expect(before == 1 - Int64(512 << 10))
+    #expect(before == 1 - Int64(128 << 10))
     bench.tell(.copyRead(transfer: read.transfer, .ok, isZero: false, packedBytes: 100_000))
     #expect(bench.observed.copyPace.budgetBytes == 1 - 100_000)
     let sent = try #require(bench.takeSent { if case .write = $0 { true } else { false } })
     #expect(sent.packedBytes == 100_000)
-    #expect(sent.message.payloadBytes == 512 << 10)
+    #expect(sent.message.payloadBytes == 128 << 10)
     bench.answer(sent)
     let seen = bench.observed
-    #expect(seen.volumes[0].copiedBytes == 512 << 10)
+    #expect(seen.volumes[0].copiedBytes == 128 << 10)
     #expect(seen.volumes[0].wireBytes == 100_000)
-    #expect(seen.copyStages.packedBytes == 512 << 10)
+    #expect(seen.copyStages.packedBytes == 128 << 10)
     #expect(seen.copyStages.packedWireBytes == 100_000)
   }
 

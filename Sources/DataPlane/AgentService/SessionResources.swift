@@ -25,6 +25,8 @@ package struct SessionResources: Sendable {
   /// Opens a volume's device or file. Tests put faults beneath.
   package var openDevice: DeviceOpener
   package var log: @Sendable (String) -> Void
+  /// Of all sessions of the agent.
+  package let paces = PaceBook()
 
   package init(
     root: AgentRoot, catalogue: Catalogue, time: any TimeSource, random: any RandomSource, host: any HostView,

@@ -24,6 +24,8 @@ final class SourceSession: AgentSession, LinkOwner {
     /// Comparing reads both disks and leaves the link alone: it has a capacity of its own, and no network limit.
     var comparing: RateGovernor
     var latency: LatencyGuard
+    /// Its last word.
+    var yield = 1.0
     var latencySums = LatencySums()
     var keptVerification: KeptVerification?
     var stages = StageWindow()
@@ -98,6 +100,8 @@ final class SourceSession: AgentSession, LinkOwner {
   static let commandSeconds = 30.0
   /// Also how fine a rate is portioned out: a share of any five seconds shows two ticks' worth.
   static let tickSeconds = 0.075
+  /// Where something waits for its next grant.
+  static let pacedTickSeconds = 0.01
 
   init(
     entry: SessionEntry, resources: SessionResources, volumes: [Volume], machine: SourceMachine, fence: any SourceFence
@@ -117,9 +121,11 @@ final class SourceSession: AgentSession, LinkOwner {
     state = Monitor(
       State(
         machine: machine, entry: entry,
-        governor: RateGovernor(limits: configuration.limits, transferBytes: limits.transferBytes, now: now),
+        governor: RateGovernor(
+          session: session, limits: configuration.limits, transferBytes: limits.limitedTransferBytes, now: now),
         comparing: RateGovernor(
-          limits: configuration.limits.withoutNetwork, transferBytes: limits.transferBytes, now: now),
+          session: session, limits: configuration.limits.withoutNetwork, transferBytes: limits.limitedTransferBytes,
+          now: now),
         latency: LatencyGuard(bound: configuration.limits.latencyBound)))
     let journal = journal
     do throws(SystemError) {
@@ -276,9 +282,16 @@ final class SourceSession: AgentSession, LinkOwner {
   }
 
   private func runTicks() {
+    var tickAt = MonotonicTime.now.adding(seconds: Self.tickSeconds)
     while true {
-      let until = MonotonicTime.now.adding(seconds: Self.tickSeconds)
+      let isPacing = state.withLock { $0.governor.isPacing || $0.comparing.isPacing }
+      let until = isPacing ? min(tickAt, MonotonicTime.now.adding(seconds: Self.pacedTickSeconds)) : tickAt
       if state.wait(until: until, { $0.isParked ? true : nil }) == true { return }
+      guard MonotonicTime.now >= tickAt else {
+        postGrants()
+        continue
+      }
+      tickAt = MonotonicTime.now.adding(seconds: Self.tickSeconds)
       let stale = state.withLock { state in
         state.links.values.filter {
           !$0.isUp && MonotonicTime.now.seconds(since: $0.madeAt) > 2 * LinkLimits.handshakeSeconds
@@ -292,14 +305,26 @@ final class SourceSession: AgentSession, LinkOwner {
 
   private func postBudgets() {
     let now = resources.time.monotonicNow()
-    let (copying, comparing) = state.withLock { state in
+    state.withLock { state in
       let seen = state.machine.observation(at: now)
       state.stages.add(stageMeter.total(with: seen.copyStages), at: now)
-      let sums = latencySums(state)
-      let yield = state.latency.tick(sums, beside: [seen.copyPace, seen.comparisonPace], now: now)
+      state.yield = state.latency.tick(latencySums(state), beside: [seen.copyPace, seen.comparisonPace], now: now)
+    }
+    postGrants()
+  }
+
+  private func postGrants() {
+    let now = resources.time.monotonicNow()
+    let peer = configuration.peerFingerprint
+    let (copying, comparing) = state.withLock { state in
+      let (copyPace, comparisonPace) = (state.machine.copyPace, state.machine.comparisonPace)
       return (
-        state.governor.tick(seen.copyPace, yield: yield, now: now),
-        state.comparing.tick(seen.comparisonPace, yield: yield, now: now)
+        resources.paces.withGroup(peer, .copying, now: now) {
+          state.governor.tick(copyPace, yield: state.yield, in: &$0, now: now)
+        },
+        resources.paces.withGroup(peer, .comparing, now: now) {
+          state.comparing.tick(comparisonPace, yield: state.yield, in: &$0, now: now)
+        }
       )
     }
     if let copying { post(.copyBudget(copying)) }

@@ -18,7 +18,7 @@ package struct PaceObservation: Sendable, Equatable {
 /// or a disk's cache that the pause before has filled.
 package struct BurstSums: Sendable, Equatable {
   /// Fewer say nothing.
-  package static let fewest = 5.0
+  package static let fewest = 3.0
   /// Sizes that are more alike say nothing: their variance by the square of their mean.
   package static let leastSpread = 0.04
   /// Nor do durations of which sizes explain less than this (the line's coefficient of determination): others were on the
@@ -26,7 +26,7 @@ package struct BurstSums: Sendable, Equatable {
   package static let leastFit = 0.8
 
   private var count = 0.0
-  private var bytes = 0.0
+  package private(set) var bytes = 0.0
   package private(set) var seconds = 0.0
   private var bytesSquared = 0.0
   private var product = 0.0
@@ -77,6 +77,12 @@ package struct BurstSums: Sendable, Equatable {
       ofBoth * ofBoth >= Self.leastFit * ofBytes * ofSeconds
     else { return nil }
     return ofBytes / ofBoth
+  }
+
+  /// What a burst of so many bytes takes by a line of this slope through the middle of these; nil where there are none.
+  package func seconds(of more: Double, at bytesPerSecond: Double) -> Double? {
+    guard count > 0, bytesPerSecond > 0 else { return nil }
+    return max(1e-6, seconds / count + (more - bytes / count) / bytesPerSecond)
   }
 }
 

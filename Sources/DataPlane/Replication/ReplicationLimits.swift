@@ -2,6 +2,8 @@
 package struct ReplicationLimits: Sendable, Equatable {
   /// One transfer of the copier. At most `H2HLimits.payloadBytes`.
   package var transferBytes = 512 << 10
+  /// The same where a budget limits copying: what an application's request finds before it on its way is no more.
+  package var limitedTransferBytes = 128 << 10
   /// Transfers read or sent and not yet answered, all volumes together.
   package var copyWindowBytes = 16 << 20
   /// The same in number: after small random writes they are small.

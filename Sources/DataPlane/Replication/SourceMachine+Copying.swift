@@ -131,9 +131,15 @@ extension SourceMachine {
     return !hasBudget && volumes.contains { !$0.dirty.isEmpty } ? .limited : .none
   }
 
+  /// One transfer of what is not zero, at most, in bytes.
+  private func pieceBytes(_ volume: Int) -> UInt64 {
+    let most = budget == nil ? limits.transferBytes : min(limits.transferBytes, limits.limitedTransferBytes)
+    return max(UInt64(most), volumes[volume].blockBytes)
+  }
+
   /// Takes the volume's next dirty run; false if there is none to take now.
   private mutating func startTransfer(_ volume: Int, into effects: inout [SourceEffect]) -> Bool {
-    let piece = volumes[volume].pieceBytes(limits)
+    let piece = pieceBytes(volume)
     // While writes are mirrored, a long claim would hold up more of them than a copy takes.
     let run = volumes[volume].knownZero == nil ? limits.zeroRunBytes / 8 : limits.zeroRunBytes
     let most = volumes[volume].isInZeroes && !isMirroring ? max(piece, run) : piece
@@ -206,7 +212,7 @@ extension SourceMachine {
     effects.append(
       .readForCopy(
         transfer: transfer.id, volume: UInt16(transfer.volume), range: range,
-        pieceBytes: volumes[transfer.volume].pieceBytes(limits),
+        pieceBytes: pieceBytes(transfer.volume),
         mayPack: transfers[index].pieces.count <= 1 && link.map { $0.version >= H2HVersions.packing } ?? false))
   }
 

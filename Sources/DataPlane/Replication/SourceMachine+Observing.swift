@@ -17,10 +17,14 @@ extension SourceMachine {
       confirmBy: (confirmBy ?? swingDeadline).map { wallTime(of: $0) }, isSwingConfirmed: isSwingConfirmed,
       initialSynchronizationAt: initialSynchronizationAt, receiptDigest: receiptDigest, comparedBytes: comparedBytes,
       requestsInFlight: slotOfRequest.count, trackLost: trackLost, lastError: lastError, swingGivenUp: swingGivenUp,
-      verification: verificationObservation, copyPace: pace(copyMeter, budget),
-      comparisonPace: pace(comparisonMeter, comparisonBudget), copyStages: copyStages.upTo(now),
+      verification: verificationObservation, copyPace: copyPace,
+      comparisonPace: comparisonPace, copyStages: copyStages.upTo(now),
       linkVersion: link?.version)
   }
+
+  /// What a governor looks at between two observations.
+  package var copyPace: PaceObservation { pace(copyMeter, budget) }
+  package var comparisonPace: PaceObservation { pace(comparisonMeter, comparisonBudget) }
 
   private func pace(_ meter: BusyMeter, _ budget: Int64?) -> PaceObservation {
     var pace = PaceObservation()

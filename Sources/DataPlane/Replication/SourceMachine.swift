@@ -468,6 +468,4 @@ struct VolumeState: Sendable {
   var dirtyBytes: UInt64 { dirty.bytes }
   /// The last extent may be a short one.
   var equalBytes: UInt64 { min(UInt64(verified.setCount) * intent.extentBytes, sizeBytes) }
-  /// One transfer of what is not zero, at most, in bytes.
-  func pieceBytes(_ limits: ReplicationLimits) -> UInt64 { max(UInt64(limits.transferBytes), blockBytes) }
 }
